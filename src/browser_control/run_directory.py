@@ -1,0 +1,83 @@
+"""Where a run keeps its files, and how they are written: beside, then renamed.
+
+The layout is the contract between the programs and the flow; `docs/architecture.md` draws it.
+"""
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_STEP = re.compile(r"step-(\d{6})")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run. Nothing is created by naming it."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def warm_start(self) -> Path:
+        return self.checkpoints / "warm-start"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    def evaluation(self, name: str) -> Path:
+        """The scores called `name`: `base`, `warm-start` or `after`."""
+        return self.root / "evaluation" / f"{name}.json"
+
+    def step(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
+
+    def steps(self) -> list[Path]:
+        """Checkpoints of training, oldest first; temporary folders are passed over."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted(path for path in self.checkpoints.iterdir() if _STEP.fullmatch(path.name))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `path` so that a reader sees all of it or nothing, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of `value` as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
