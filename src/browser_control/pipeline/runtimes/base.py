@@ -1,0 +1,138 @@
+"""What runs a program: the contract that the process and the Docker runtime keep.
+
+A *stage* is a program that runs to its end; a *service* runs until it is stopped. Whoever starts a thing stops it.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, BrowserControlError
+
+Reason = Literal["out_of_memory", "killed", "preempted", "configuration", "crashed"]
+OnLine = Callable[[str], None]
+
+TAIL = 20  # lines of the log that an error carries
+_OUT_OF_MEMORY = re.compile(
+    r"^MemoryError|OutOfMemoryError|CUDA out of memory|can't allocate memory|Cannot allocate memory"
+    r"|std::bad_alloc",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A program that runs to its end.
+
+    Attributes:
+        name: names the log and, in Docker, the container.
+        command: argv; nothing goes through a shell.
+        log: the file that gets all of its output, stderr included; appended to.
+        environ: variables on top of those of the runtime.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Service(Stage):
+    """A program that serves until it is stopped, on a TCP port of this machine.
+
+    Attributes:
+        port: that it listens on; the command already says so.
+    """
+
+    port: int = 0
+
+
+class Served(ABC):
+    """A service that was started."""
+
+    urls: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether the program still runs; says nothing of its health."""
+
+    @abstractmethod
+    def tail(self) -> Sequence[str]:
+        """The last lines of its log."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Starts it again under the same URLs, where it died."""
+
+
+class Runtime(ABC):
+    """Runs stages and services.
+
+    `grace` is how long a program that is asked to stop may take, before it is killed.
+    """
+
+    grace: float = 8.0
+
+    @abstractmethod
+    def run(self, stage: Stage, on_line: OnLine | None = None) -> None:
+        """Runs a stage to its end, handing on its output line by line.
+
+        Whatever is raised meanwhile, an interrupt or an error of `on_line`, stops the stage first.
+
+        Raises:
+            StageError: it ended with another exit code than 0.
+        """
+
+    @abstractmethod
+    def serve(self, service: Service) -> AbstractContextManager[Served]:
+        """Runs a service inside a `with` block. That it started does not mean that it is healthy."""
+
+
+class StageError(BrowserControlError):
+    """A program ended otherwise than it should."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], exit_code: int, reason: Reason, tail: Sequence[str]
+    ) -> None:
+        self.name = name
+        self.command = tuple(command)
+        self.exit_code = exit_code
+        self.reason: Reason = reason
+        self.tail = tuple(tail)
+        super().__init__(self._sentence())
+
+    def __reduce__(self) -> tuple[type["StageError"], tuple[object, ...]]:
+        return (StageError, (self.name, self.command, self.exit_code, self.reason, self.tail))
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same command may fare better another time."""
+        return self.reason not in ("out_of_memory", "configuration")
+
+    def _sentence(self) -> str:
+        if self.reason == "configuration":
+            return self.tail[-1] if self.tail else f"{self.name} refused what it was asked for"
+        words = {
+            "out_of_memory": "ran out of memory",
+            "killed": f"was killed by signal {-self.exit_code}",
+            "preempted": "was asked to stop; what was done is saved",
+            "crashed": f"crashed with exit code {self.exit_code}",
+        }
+        return f"{self.name} {words[self.reason]}"
+
+
+def reason_of(exit_code: int, tail: Sequence[str], killed_for_memory: bool) -> Reason:
+    """Why a program ended with `exit_code`, negative for a signal."""
+    if killed_for_memory or (exit_code != 0 and _OUT_OF_MEMORY.search("\n".join(tail))):
+        return "out_of_memory"
+    if exit_code == EXIT_USER_ERROR:
+        return "configuration"
+    if exit_code == EXIT_PREEMPTED:
+        return "preempted"
+    return "killed" if exit_code < 0 else "crashed"
