@@ -1,0 +1,112 @@
+"""Where Chromium is on this machine, and how it is started for us."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from browser_control.errors import BrowserNotFound
+
+ENVIRON_VARIABLE = "BROWSER_CONTROL_CHROMIUM"
+
+# The real programs come before the shell scripts of the same name: a script stays between us and the browser.
+_USUAL_PLACES = (
+    "/usr/lib/chromium/chromium-headless-shell",
+    "/usr/lib/chromium/chromium",
+    "/usr/lib/chromium-browser/chromium-browser",
+    "/opt/google/chrome/chrome",
+)
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PLAYWRIGHT = (  # patterns below Playwright's folder of downloads
+    "chromium_headless_shell-*/*/headless_shell",
+    "chromium_headless_shell-*/*/chrome-headless-shell",
+    "chromium-*/*/chrome",
+)
+
+
+def find_chromium(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The Chromium to use: `path`, the environment variable, the system's, Playwright's own download.
+
+    Raises BrowserNotFound with one sentence that says what to do.
+    """
+    for asked, origin in ((path, "--browser"), (environ.get(ENVIRON_VARIABLE), ENVIRON_VARIABLE)):
+        if asked:
+            found = shutil.which(asked, path=environ.get("PATH"))
+            if found is None:
+                raise BrowserNotFound(f"{origin} names {asked!r}, which is not a program that can be run.")
+            return Path(found)
+    for place in _USUAL_PLACES:
+        if os.access(place, os.X_OK):
+            return Path(place)
+    for name in _NAMES:
+        found = shutil.which(name, path=environ.get("PATH"))
+        if found is not None:
+            return Path(found)
+    for candidate in _playwright_downloads(environ):
+        return candidate
+    raise BrowserNotFound(
+        "No Chromium was found: install one (`apt-get install chromium-headless-shell` or "
+        f"`python -m playwright install chromium`), or name it with --browser or {ENVIRON_VARIABLE}."
+    )
+
+
+def _playwright_downloads(environ: Mapping[str, str]) -> list[Path]:
+    named = environ.get("PLAYWRIGHT_BROWSERS_PATH")
+    folder = Path(named) if named else Path(environ.get("HOME", "/")) / ".cache" / "ms-playwright"
+    return [
+        candidate
+        for pattern in _PLAYWRIGHT
+        for candidate in sorted(folder.glob(pattern), reverse=True)
+        if os.access(candidate, os.X_OK)
+    ]
+
+
+def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]:
+    """Arguments of a headless Chromium that is driven over a pipe and talks to nobody but our page server.
+
+    `resolver_rules` is Chromium's --host-resolver-rules: which names exist for the browser.
+    """
+    arguments = [
+        str(program),
+        "--headless",
+        "--remote-debugging-pipe",
+        f"--user-data-dir={profile}",
+        f"--host-resolver-rules={resolver_rules}",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--no-pings",
+        "--disable-background-networking",
+        "--disable-background-timer-throttling",
+        "--disable-backgrounding-occluded-windows",
+        "--disable-renderer-backgrounding",
+        "--disable-ipc-flooding-protection",
+        "--disable-back-forward-cache",
+        "--disable-breakpad",
+        "--disable-client-side-phishing-detection",
+        "--disable-component-extensions-with-background-pages",
+        "--disable-component-update",
+        "--disable-default-apps",
+        "--disable-dev-shm-usage",
+        "--disable-domain-reliability",
+        "--disable-extensions",
+        "--disable-field-trial-config",
+        "--disable-gpu",
+        "--disable-hang-monitor",
+        "--disable-popup-blocking",
+        "--disable-prompt-on-repost",
+        "--disable-smooth-scrolling",
+        "--disable-sync",
+        "--allow-pre-commit-input",
+        "--force-color-profile=srgb",
+        "--metrics-recording-only",
+        "--mute-audio",
+        "--password-store=basic",
+        "--use-mock-keychain",
+        # As BrowserGym: scroll bars take their room in the layout.
+        "--disable-features=OverlayScrollbars,ExtendedOverlayScrollbars,Translate,MediaRouter,"
+        "OptimizationHints,PaintHolding,HttpsUpgrades,AcceptCHFrame,BackForwardCache",
+        "--enable-features=NetworkServiceInProcess",
+    ]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium refuses to sandbox itself as root
+    return [*arguments, "about:blank"]

@@ -1,0 +1,190 @@
+"""Chrome DevTools Protocol over the browser's own pipe (https://chromedevtools.github.io/devtools-protocol/).
+
+Messages are JSON, each ended by a NUL byte, on file descriptors 3 (to the browser) and 4 (from it). No port is
+opened, so nobody else on the machine can drive the browser, and a browser whose server is gone reads the end of
+its pipe and exits.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from browser_control.environment.chromium import command_line
+
+_START_SECONDS = 30.0
+
+Message = dict[str, Any]
+
+
+class DevToolsError(Exception):
+    """The browser answered a command with an error."""
+
+
+class BrowserGone(Exception):
+    """The browser died, or was closed, before it answered."""
+
+
+class Connection(asyncio.Protocol):
+    """Commands to the browser and its answers; sessions of several pages share it."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._unfinished = bytearray()
+        self._writer: asyncio.WriteTransport | None = None
+        self._listeners: dict[tuple[str, str], Callable[[Message], None]] = {}
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def attach_writer(self, writer: asyncio.WriteTransport) -> None:
+        self._writer = writer
+
+    def data_received(self, data: bytes) -> None:
+        *messages, rest = data.split(b"\0")
+        if messages:
+            self._unfinished += messages[0]
+            self._dispatch(bytes(self._unfinished))
+            for message in messages[1:]:
+                self._dispatch(message)
+            self._unfinished = bytearray(rest)
+        else:
+            self._unfinished += rest
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(BrowserGone("the browser died"))
+        self._waiting.clear()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.connection_lost(None)
+
+    def listen(self, session: str, event: str, callback: Callable[[Message], None]) -> None:
+        self._listeners[session, event] = callback
+
+    def forget(self, session: str) -> None:
+        """Drops the listeners of a session."""
+        self._listeners = {key: value for key, value in self._listeners.items() if key[0] != session}
+
+    def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]:
+        """Sends a command now; the future is its result, DevToolsError or BrowserGone."""
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        if self._writer is None or self.closed.done() or self._writer.is_closing():
+            answer.set_exception(BrowserGone("the browser is not running"))
+            return answer
+        number = next(self._numbers)
+        message: Message = {"id": number, "method": method, "params": params or {}}
+        if session:
+            message["sessionId"] = session
+        self._waiting[number] = answer
+        self._writer.write(json.dumps(message).encode() + b"\0")
+        return answer
+
+    def _dispatch(self, raw: bytes) -> None:
+        message = json.loads(raw)
+        number = message.get("id")
+        if number is None:
+            listener = self._listeners.get((message.get("sessionId", ""), message["method"]))
+            if listener is not None:
+                listener(message["params"])
+            return
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.done():
+            return
+        if "error" in message:
+            waiting.set_exception(DevToolsError(message["error"].get("message", "unknown error")))
+        else:
+            waiting.set_result(message["result"])
+
+
+class Browser:
+    """A running Chromium and the connection to it."""
+
+    def __init__(self, pid: int, connection: Connection, profile: Path) -> None:
+        self.pid = pid
+        self._profile = profile
+        self.connection = connection
+
+    @property
+    def alive(self) -> bool:
+        return not self.connection.closed.done()
+
+    @classmethod
+    async def launch(cls, program: Path, resolver_rules: str) -> "Browser":
+        """Starts Chromium and waits for its first answer; raises BrowserGone if it does not come up."""
+        profile = Path(tempfile.mkdtemp(prefix="browser-control-"))
+        to_browser, from_browser = os.pipe(), os.pipe()
+        try:
+            pid = _spawn(command_line(program, profile, resolver_rules), to_browser[0], from_browser[1])
+        except OSError as error:
+            shutil.rmtree(profile, ignore_errors=True)
+            for descriptor in (to_browser[1], from_browser[0]):
+                os.close(descriptor)
+            raise BrowserGone(f"{program} could not be started: {error}") from error
+        finally:
+            for descriptor in (to_browser[0], from_browser[1]):
+                os.close(descriptor)
+        loop = asyncio.get_running_loop()
+        connection = Connection()
+        await loop.connect_read_pipe(lambda: connection, os.fdopen(from_browser[0], "rb", 0))
+        writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(to_browser[1], "wb", 0))
+        connection.attach_writer(writer)
+        browser = cls(pid, connection, profile)
+        try:
+            await asyncio.wait_for(connection.send("Browser.getVersion"), _START_SECONDS)
+        except (BrowserGone, DevToolsError, TimeoutError) as error:
+            browser.kill()
+            raise BrowserGone(f"{program} did not answer after its start") from error
+        return browser
+
+    def kill(self) -> None:
+        """Ends the browser and its children at once, and removes its profile. Never raises."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        _reap(self.pid, seconds=1.0)
+        self.connection.close()
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+
+def _spawn(command: list[str], reads: int, writes: int) -> int:
+    """Starts the browser in a group of its own, its two pipe ends on descriptors 3 and 4; its process id."""
+    # Copies above 9, so that neither can be in the way of descriptors 3 and 4.
+    source, sink = (fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10) for descriptor in (reads, writes))
+    try:
+        return os.posix_spawn(
+            command[0],
+            command,
+            {**os.environ, "TZ": "UTC", "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, source, 3),
+                (os.POSIX_SPAWN_DUP2, sink, 4),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(source)
+        os.close(sink)
+
+
+def _reap(process: int, seconds: float) -> None:
+    """Waits until the process is gone, so that no zombie stays; gives up after some time."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(process, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.005)

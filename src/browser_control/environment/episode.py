@@ -1,0 +1,370 @@
+"""Episodes of MiniWoB's web tasks in one page of the browser: reset, act, judge.
+
+What BrowserGym and Playwright do in many round trips happens here in three a step: aim (one script finds the
+element, waits for it as Playwright would and says where to click), the real input events, and one script that lets
+the page's clock run on and lists the page.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from browser_control.environment import keyboard
+from browser_control.environment.actions import Call
+from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Message
+from browser_control.environment.page_server import HOST, page_url
+from browser_control.page import Element, Item, Text
+
+VIEWPORT = {"width": 332, "height": 214}  # BrowserGym's for MiniWoB
+SCALE = 1.5  # by which BrowserGym's coordinates are larger than the page's
+# The page's time that passes in BrowserGym before it looks at a page, in ms: after a reset, and after an action
+# (slow_mo of 100, pre_observation_delay of 500, and what its own round trips take).
+RESET_WAIT = 200
+STEP_WAIT = 650
+AIMS = 3  # how often an action is aimed anew if something comes between the aim and the click
+COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
+
+MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
+
+
+class ActionFailed(Exception):
+    """The action could not be carried out; the message says why. The episode goes on."""
+
+
+class PageLost(Exception):
+    """The page, or the browser, does not answer any more: the episode cannot be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The page after a reset or an action, and how the episode stands."""
+
+    goal: str
+    items: tuple[Item, ...]
+    url: str
+    reward: float
+    done: bool
+
+
+def miniwob_seed(seed: int) -> int:
+    """The seed that BrowserGym gives to MiniWoB's page for an episode of `seed`."""
+    return int(np.random.RandomState(seed).randint(0, 1000000))
+
+
+class PageSession:
+    """One page (a tab in a context of its own) that plays one episode after the other."""
+
+    def __init__(self, browser: Browser, context: str, target: str, session: str) -> None:
+        self._browser = browser
+        self._context = context
+        self._target = target
+        self._session = session
+        self._mouse = (0.0, 0.0)
+        self._url = ""
+        self._goal = ""
+
+    @classmethod
+    async def open(cls, browser: Browser, script: str) -> "PageSession":
+        """Opens a page; raises PageLost."""
+        send = browser.connection.send
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                context = (await send("Target.createBrowserContext"))["browserContextId"]
+                target = (
+                    await send(
+                        "Target.createTarget", {"url": "about:blank", "browserContextId": context, **VIEWPORT}
+                    )
+                )["targetId"]
+                session = (await send("Target.attachToTarget", {"targetId": target, "flatten": True}))[
+                    "sessionId"
+                ]
+                await asyncio.gather(
+                    send("Page.enable", None, session),
+                    send("Page.addScriptToEvaluateOnNewDocument", {"source": script}, session),
+                    send("Emulation.setFocusEmulationEnabled", {"enabled": True}, session),
+                    send(
+                        "Emulation.setDeviceMetricsOverride",
+                        {**VIEWPORT, "deviceScaleFactor": 1, "mobile": False},
+                        session,
+                    ),
+                )
+        except (BrowserGone, DevToolsError, TimeoutError) as error:
+            raise PageLost(f"no page could be opened: {error}") from error
+        return cls(browser, context, target, session)
+
+    @property
+    def alive(self) -> bool:
+        return self._browser.alive
+
+    def close(self) -> None:
+        """Gives the page back to the browser, without waiting for it."""
+        self._browser.connection.forget(self._session)
+        if self._browser.alive:
+            closing = self._browser.connection.send(
+                "Target.disposeBrowserContext", {"browserContextId": self._context}
+            )
+            closing.add_done_callback(lambda done: done.exception())
+
+    async def reset(self, web_task: str, seed: int) -> View:
+        """Begins an episode; raises PageLost."""
+        self._url = page_url(web_task)
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                if self._mouse != (
+                    0.0,
+                    0.0,
+                ):  # nothing of the new page may lie under the mouse of the old one
+                    self._move(0.0, 0.0)
+                loaded = await self._send("Page.navigate", {"url": self._url})
+                if loaded.get("errorText"):
+                    raise PageLost(f"{self._url} could not be loaded: {loaded['errorText']}")
+                seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT)
+        except (BrowserGone, DevToolsError, TimeoutError) as error:
+            raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
+        self._goal = seen["goal"]
+        return self._view(seen)
+
+    async def act(self, call: Call) -> tuple[View, str]:
+        """Carries out an action: the page after it, and why it failed ("" if it did not); raises PageLost."""
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                error = ""
+                for _ in range(AIMS):
+                    try:
+                        await getattr(self, f"_do_{call.name}")(**call.arguments)
+                    except (ActionFailed, keyboard.UnknownKey) as failure:
+                        error = str(failure)
+                    seen = await self._settle()
+                    if "missed" not in seen:
+                        return self._view(seen), error
+                return self._view(await self._settle()), str(seen["missed"])
+        except (BrowserGone, DevToolsError, TimeoutError) as failure:
+            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+
+    async def look(self) -> View:
+        """The page as it is, where no action was carried out; raises PageLost."""
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                return self._view(await self._settle())
+        except (BrowserGone, DevToolsError, TimeoutError) as failure:
+            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+
+    async def screenshot(self) -> str:
+        """The page as PNG, base64; raises PageLost."""
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                return str((await self._send("Page.captureScreenshot", {"format": "png"}))["data"])
+        except (BrowserGone, DevToolsError, TimeoutError) as failure:
+            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+
+    def _view(self, seen: Message) -> View:
+        items: list[Item] = []
+        for item in seen["items"]:
+            if isinstance(item, str):
+                items.append(Text(item))
+            else:
+                role, name, bid, value, states, options = item
+                items.append(Element(role, name, bid, value or None, tuple(states), tuple(options)))
+        if seen["url"] != self._url:  # as BrowserGym's AbstractMiniwobTask.validate
+            return View(self._goal, tuple(items), seen["url"], 0.0, True)
+        return View(self._goal, tuple(items), seen["url"], float(seen["raw"] > 0), bool(seen["done"]))
+
+    # -------------------------------------------------------------- the browser
+
+    def _send(self, method: str, params: Message | None = None) -> "asyncio.Future[Message]":
+        return self._browser.connection.send(method, params, self._session)
+
+    async def _call(self, function: str, *arguments: Any) -> Any:
+        """Calls a function of page_script.js, waits for its promise, and returns its value."""
+        spelled = ", ".join(map(json.dumps, arguments))
+        answer = await self._send(
+            "Runtime.evaluate",
+            {
+                "expression": f"browserControl.{function}({spelled})",
+                "awaitPromise": True,
+                "returnByValue": True,
+            },
+        )
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
+            raise DevToolsError(details.get("exception", {}).get("description", details["text"]))
+        return answer["result"].get("value")
+
+    async def _settle(self) -> Message:
+        seen = await self._call("settle", STEP_WAIT)
+        assert isinstance(seen, dict)
+        return seen
+
+    async def _try(self, function: str, *arguments: Any) -> Message:
+        result = await self._call(function, *arguments)
+        if result.get("error"):
+            raise ActionFailed(result["error"])
+        assert isinstance(result, dict)
+        return result
+
+    def _mouse_event(
+        self, kind: str, button: str = "none", clicks: int = 0, modifiers: int = 0, held: int = 0
+    ) -> "asyncio.Future[Message]":
+        x, y = self._mouse
+        params = {
+            "type": kind,
+            "x": x,
+            "y": y,
+            "button": button,
+            "buttons": held,
+            "clickCount": clicks,
+            "modifiers": modifiers,
+        }
+        if kind == "mousePressed":
+            params["force"] = 0.5
+        return self._send("Input.dispatchMouseEvent", params)
+
+    def _move(
+        self, x: float, y: float, held: int = 0, button: str = "none", modifiers: int = 0
+    ) -> "asyncio.Future[Message]":
+        self._mouse = (x, y)
+        return self._mouse_event("mouseMoved", button, held=held, modifiers=modifiers)
+
+    async def _click_at(
+        self, x: float, y: float, button: str = "left", clicks: int = 1, modifiers: int = 0
+    ) -> None:
+        # Sent together: a press makes the browser deliver a move at once that would else wait for the next frame.
+        sent = [self._move(x, y, modifiers=modifiers)]
+        for count in range(1, clicks + 1):
+            sent.append(self._mouse_event("mousePressed", button, count, modifiers, MOUSE_BUTTONS[button]))
+            sent.append(self._mouse_event("mouseReleased", button, count, modifiers))
+        await asyncio.gather(*sent)
+
+    # -------------------------------------------------------------- the action set
+
+    async def _aimed_click(self, bid: str, button: str, modifiers: list[str], clicks: int) -> None:
+        point = (await self._try("aim", bid, "mouse"))["point"]
+        await self._click_at(*point, button, clicks, keyboard.modifier_mask(modifiers))
+
+    async def _do_click(self, bid: str, button: str, modifiers: list[str]) -> None:
+        await self._aimed_click(bid, button, modifiers, clicks=1)
+
+    async def _do_dblclick(self, bid: str, button: str, modifiers: list[str]) -> None:
+        await self._aimed_click(bid, button, modifiers, clicks=2)
+
+    async def _do_hover(self, bid: str) -> None:
+        point = (await self._try("aim", bid, "hover"))["point"]
+        await self._move(*point)
+
+    async def _do_fill(self, bid: str, value: str, enable_autocomplete_menu: bool) -> None:
+        if not enable_autocomplete_menu:
+            await self._fill(bid, value)
+            return
+        await self._fill(bid, "")
+        if len(value) > 1:
+            await self._fill(bid, value[:-1])
+        if value:
+            await self._try("focusOn", bid)
+            await self._do_keyboard_type(value[-1])
+
+    async def _fill(self, bid: str, value: str) -> None:
+        begun = await self._try("beginFill", bid, value)
+        if not begun["typed"]:
+            return
+        if begun["text"]:
+            await self._send("Input.insertText", {"text": begun["text"]})
+        else:
+            await self._do_keyboard_press("Delete")
+
+    async def _do_clear(self, bid: str) -> None:
+        await self._fill(bid, "")
+
+    async def _do_select_option(self, bid: str, options: str | list[str]) -> None:
+        await self._try("selectOption", bid, [options] if isinstance(options, str) else options)
+
+    async def _do_focus(self, bid: str) -> None:
+        await self._try("focusOn", bid)
+
+    async def _do_press(self, bid: str, key_comb: str) -> None:
+        events = keyboard.chord(key_comb)
+        await self._try("focusOn", bid)
+        await self._keys(events)
+
+    async def _do_keyboard_press(self, key: str) -> None:
+        await self._keys(keyboard.chord(key))
+
+    async def _do_keyboard_type(self, text: str) -> None:
+        for character in text:
+            if character in keyboard.KEYS:
+                await self._keys(keyboard.chord(character))
+            else:
+                await self._do_keyboard_insert_text(character)
+
+    async def _do_keyboard_insert_text(self, text: str) -> None:
+        await self._send("Input.insertText", {"text": text})
+
+    async def _keys(self, events: list[Message]) -> None:
+        await asyncio.gather(*(self._send("Input.dispatchKeyEvent", event) for event in events))
+
+    async def _do_drag_and_drop(self, from_bid: str, to_bid: str) -> None:
+        start = (await self._try("aim", from_bid, "hover"))["point"]
+        self._move(*start)
+        await self._mouse_event("mousePressed", "left", 1, held=1)
+        try:
+            end = (await self._try("aim", to_bid, "drop"))["point"]
+            await self._move(*end, held=1, button="left")
+        finally:
+            await self._mouse_event("mouseReleased", "left", 1)
+
+    async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
+        x, y = self._mouse
+        wheel = {"type": "mouseWheel", "x": x, "y": y, "deltaX": delta_x / SCALE, "deltaY": delta_y / SCALE}
+        await self._send("Input.dispatchMouseEvent", wheel)
+        await self._frames(2)
+
+    async def _frames(self, count: int) -> None:
+        """Waits until the browser has drawn, where the effect of an input comes with the next frame."""
+        await self._call("frames", count)
+
+    async def _do_mouse_move(self, x: float, y: float) -> None:
+        await self._move(x / SCALE, y / SCALE)
+
+    async def _do_mouse_down(self, x: float, y: float, button: str) -> None:
+        self._move(x / SCALE, y / SCALE)
+        await self._mouse_event("mousePressed", button, 1, held=MOUSE_BUTTONS[button])
+
+    async def _do_mouse_up(self, x: float, y: float, button: str) -> None:
+        self._move(x / SCALE, y / SCALE)
+        await self._mouse_event("mouseReleased", button, 1)
+
+    async def _do_mouse_click(self, x: float, y: float, button: str) -> None:
+        await self._click_at(x / SCALE, y / SCALE, button)
+
+    async def _do_mouse_dblclick(self, x: float, y: float, button: str) -> None:
+        await self._click_at(x / SCALE, y / SCALE, button, clicks=2)
+
+    async def _do_mouse_drag_and_drop(self, from_x: float, from_y: float, to_x: float, to_y: float) -> None:
+        await self._do_mouse_down(from_x, from_y, "left")
+        await self._move(to_x / SCALE, to_y / SCALE, held=1, button="left")
+        await self._mouse_event("mouseReleased", "left", 1)
+
+    async def _do_noop(self, wait_ms: float) -> None:
+        await self._call("advance", max(0.0, min(wait_ms, 60_000.0)))
+
+    async def _do_send_msg_to_user(self, text: str) -> None:
+        """There is no chat: the message goes nowhere."""
+
+    async def _do_goto(self, url: str) -> None:
+        if urlsplit(url).scheme != "http" or urlsplit(url).netloc != HOST:
+            raise ActionFailed(f"goto leaves the web task's own host {HOST}")
+        answer = await self._send("Page.navigate", {"url": url})
+        if answer.get("errorText"):
+            raise ActionFailed(f"goto: {answer['errorText']}")
+
+    async def _do_go_back(self) -> None:
+        await self._step_history(-1)
+
+    async def _do_go_forward(self) -> None:
+        await self._step_history(1)
+
+    async def _step_history(self, by: int) -> None:
+        raise ActionFailed("the history of an episode is its one page")

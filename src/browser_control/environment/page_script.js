@@ -1,0 +1,627 @@
+// Runs in every page before the page's own scripts, and does what would otherwise take many round trips:
+// keeps the page's clock, starts MiniWoB's episodes as BrowserGym does, marks elements with BrowserGym's bids,
+// prepares actions as Playwright does, and lists the page as text.
+(() => {
+"use strict";
+
+// ------------------------------------------------------------------ the clock
+// Timers, animation frames and dates follow a clock that moves only when the service moves it: half a second of
+// animation passes in a millisecond, and the same actions always meet the same page, however slow the policy is.
+
+const EPOCH = Date.UTC(2026, 0, 1, 12);
+const FRAME = 16;
+const RealDate = Date;
+const realTimeout = window.setTimeout.bind(window);
+const realFrame = window.requestAnimationFrame.bind(window);
+const timers = new Map();
+let clock = 0, timerCount = 0;
+
+function addTimer(callback, delay, rest, repeats) {
+  const wait = Math.max(Number(delay) || 0, repeats ? 1 : 0);
+  timers.set(++timerCount, { at: clock + wait, number: timerCount, callback, rest, every: repeats ? wait : null });
+  return timerCount;
+}
+window.setTimeout = (callback, delay, ...rest) => addTimer(callback, delay, rest, false);
+window.setInterval = (callback, delay, ...rest) => addTimer(callback, delay, rest, true);
+window.clearTimeout = window.clearInterval = number => { timers.delete(Number(number)); };
+window.requestAnimationFrame = callback =>
+  addTimer(() => callback(clock), FRAME - clock % FRAME, [], false);
+window.cancelAnimationFrame = window.clearTimeout;
+
+window.Date = class Date extends RealDate {
+  constructor(...parts) { super(...(parts.length ? parts : [EPOCH + clock])); }
+  static now() { return EPOCH + clock; }
+};
+performance.now = () => clock;
+
+function nextTimer(until) {
+  let next = null;
+  for (const timer of timers.values()) {
+    if (timer.at <= until && (next === null || timer.at < next.at || (timer.at === next.at && timer.number < next.number)))
+      next = timer;
+  }
+  return next;
+}
+
+async function advance(milliseconds) {
+  const until = clock + milliseconds;
+  for (let timer, runs = 0; (timer = nextTimer(until)) !== null && runs < 2000; runs++) {
+    clock = Math.max(clock, timer.at);
+    if (timer.every === null) timers.delete(timer.number);
+    else timer.at = clock + timer.every;
+    try {
+      if (typeof timer.callback === "function") timer.callback.apply(window, timer.rest);
+      else (0, eval)(String(timer.callback));
+    } catch (error) { console.error(error); }
+    await null;  // what the callback promised runs before the next timer, as in a browser's own loop
+  }
+  clock = until;
+}
+
+// ------------------------------------------------------------------ what answers to the mouse
+
+// Chromium calls a node clickable if it listens to one of these (Node::WillRespondToMouseClickEvents).
+const MOUSE_EVENTS = new Set(["click", "mousedown", "mouseup", "DOMActivate"]);
+const listeners = new WeakMap();
+const addListener = EventTarget.prototype.addEventListener;
+const removeListener = EventTarget.prototype.removeEventListener;
+EventTarget.prototype.addEventListener = function (type, listener, options) {
+  if (MOUSE_EVENTS.has(type) && listener && this instanceof Element) {
+    let known = listeners.get(this);
+    if (!known) listeners.set(this, known = new Map());
+    if (!known.has(type)) known.set(type, new Set());
+    known.get(type).add(listener);
+  }
+  return addListener.call(this, type, listener, options);
+};
+EventTarget.prototype.removeEventListener = function (type, listener, options) {
+  if (MOUSE_EVENTS.has(type) && this instanceof Element) {
+    const known = listeners.get(this)?.get(type);
+    if (known) known.delete(listener);
+  }
+  return removeListener.call(this, type, listener, options);
+};
+
+function listens(element) {
+  if (element.onclick || element.onmousedown || element.onmouseup) return true;
+  const known = listeners.get(element);
+  if (known) for (const set of known.values()) if (set.size) return true;
+  return false;
+}
+
+// Playwright dismisses dialogs by itself; none may stop the page here.
+window.alert = () => undefined;
+window.confirm = () => false;
+window.prompt = () => null;
+window.print = () => undefined;
+
+// ------------------------------------------------------------------ MiniWoB's episodes
+
+let displayParts = {}, queryCopy = null;
+const DISPLAY_PARTS = ["reward-display", "click-canvas", "sync-task-cover"];
+
+// BrowserGym takes MiniWoB's display for humans out of the page, and puts it back while MiniWoB's core needs it
+// (browsergym.miniwob.base.AbstractMiniwobTask.setup).
+function removeDisplay() {
+  core.clearTimer();
+  document.body.removeEventListener("click", core.canvasDrawClick);
+  const query = document.getElementById("query");
+  queryCopy = query.cloneNode(true);
+  query.innerHTML = "";
+  for (const id of DISPLAY_PARTS) {
+    const part = document.getElementById(id);
+    part.remove();
+    displayParts[id] = part;
+  }
+}
+
+function bringBackDisplay() {
+  document.getElementById("query").innerHTML = queryCopy.innerHTML;
+  for (const part of Object.values(displayParts)) document.body.appendChild(part);
+  core.createDisplay();
+}
+
+function withDisplay(method) {
+  return function (...given) {
+    bringBackDisplay();
+    const result = method.apply(core, given);
+    removeDisplay();
+    return result;
+  };
+}
+
+const collapse = text => (text || "").replace(/\s+/g, " ").trim();
+
+// Two web tasks show in colour what their goal does not say in words (BrowserGym's own treatment).
+const SPECIAL_GOALS = {
+  "click-menu-2": () => {
+    const query = document.getElementById("query");
+    if (!query.children.length) return collapse(query.textContent);
+    const icon = query.children[0].getAttribute("class").split(" ")[1];
+    return `${collapse(query.childNodes[0].textContent)} "${icon}" ${collapse(query.childNodes[2].textContent)}`;
+  },
+  "use-colorwheel-2": () => {
+    const query = document.getElementById("query");
+    const [, ...parts] = query.children[1].style.backgroundColor.match(/^rgb\((\d+),\s*(\d+),\s*(\d+)\)$/);
+    const hex = "#" + parts.map(part => parseInt(part, 10).toString(16).padStart(2, "0")).join("");
+    return `${collapse(query.children[0].textContent)} ${hex} ${collapse(query.children[2].textContent)}`;
+  },
+};
+
+const MAX_TIME = 1000000;  // BrowserGym's, in milliseconds of the page's clock
+
+async function start(webTask, seed) {
+  if (document.readyState !== "complete")
+    await new Promise(resolve => addListener.call(window, "load", resolve, { once: true }));
+  if (!document.getElementById("reward-display"))  // the page's own load listener comes after ours
+    await new Promise(resolve => realTimeout(resolve, 0));
+  removeDisplay();
+  core.getUtterance = withDisplay(core.getUtterance);
+  core.endEpisode = withDisplay(core.endEpisode);
+  core.startEpisodeReal = withDisplay(core.startEpisodeReal);
+  Math.seedrandom(seed);
+  core.EPISODE_MAX_TIME = MAX_TIME;
+  core.startEpisodeReal();
+  for (let waited = 0; !WOB_TASK_READY && waited < 5000; waited += 100) {
+    await advance(100);
+    await new Promise(resolve => realTimeout(resolve, 1));
+  }
+  let goal = core.getUtterance();
+  if (webTask in SPECIAL_GOALS) goal = withDisplay(SPECIAL_GOALS[webTask])();
+  return typeof goal === "object" && goal !== null ? goal.utterance : goal;
+}
+
+async function reset(webTask, seed, wait) {
+  const goal = await start(webTask, seed);
+  await advance(wait);
+  return { goal, ...observe() };
+}
+
+// What follows an action: the page's time runs on, then the page is listed. If the action's events met something
+// else than their target, that is said at once instead, so that the action can be tried again.
+async function settle(wait) {
+  const covered = missed();
+  if (covered) return { missed: covered };
+  if (document.readyState === "loading")
+    await new Promise(resolve => addListener.call(document, "DOMContentLoaded", resolve, { once: true }));
+  await advance(wait);
+  return observe();
+}
+
+function observe() {
+  mark();
+  if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, items: listPage() };
+  return {
+    url: location.href,
+    done: WOB_DONE_GLOBAL, raw: WOB_RAW_REWARD_GLOBAL, reason: WOB_REWARD_REASON,
+    items: listPage(),
+  };
+}
+
+// ------------------------------------------------------------------ BrowserGym's marks
+
+const MARKED_TAGS = new Set((
+  "a abbr acronym address applet area article aside audio b base basefont bdi bdo big blockquote body br button " +
+  "canvas caption center cite code col colgroup data datalist dd del details dfn dialog dir div dl dt em embed " +
+  "fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html i " +
+  "iframe img input ins kbd label legend li link main map mark menu meta meter nav noframes noscript object " +
+  "ol optgroup option output p param picture pre progress q rp rt ruby s samp script search section select " +
+  "small source span strike strong style sub summary sup svg table tbody td template textarea tfoot th thead " +
+  "time title tr track tt u ul var video wbr").split(" "));
+let marks = 0;
+
+// Gives every HTML element a bid, in document order, and writes dynamic values into attributes, exactly as
+// BrowserGym's frame_mark_elements.js does: a copied element gets a bid of its own.
+function mark() {
+  const seen = new Set();
+  for (const element of document.querySelectorAll("*")) {
+    if (!MARKED_TAGS.has(element.tagName.toLowerCase())) continue;
+    if (typeof element.value !== "undefined") element.setAttribute("value", element.value);
+    if (typeof element.checked !== "undefined") element.toggleAttribute("checked", element.checked === true);
+    let bid = element.getAttribute("bid");
+    if (bid === null || seen.has(bid)) element.setAttribute("bid", bid = String(marks++));
+    seen.add(bid);
+  }
+}
+
+// ------------------------------------------------------------------ the page as text
+
+const ROLES = new Set(("button link checkbox radio tab menuitem menuitemcheckbox menuitemradio option textbox " +
+  "combobox listbox slider spinbutton switch treeitem searchbox").split(" "));
+const INPUT_ROLES = {
+  button: "button", submit: "button", reset: "button", image: "button", checkbox: "checkbox", radio: "radio",
+  range: "slider", number: "spinbutton", hidden: null, file: "button", color: "button",
+};
+const FIELDS = new Set(["textbox", "combobox", "listbox", "slider", "spinbutton", "searchbox", "checkbox", "radio"]);
+const NEVER_ITEMS = new Set(["HTML", "BODY", "LABEL"]);
+const CONTAINERS = new Set("dialog alertdialog tablist tabpanel menu menubar listbox tree grid presentation none".split(" "));
+const SKIPPED = new Set(["SCRIPT", "STYLE", "NOSCRIPT", "TEMPLATE", "HEAD"]);
+const NAME_LENGTH = 120;
+
+function roleOf(element) {
+  const explicit = (element.getAttribute("role") || "").trim().split(/\s+/)[0].toLowerCase();
+  if (ROLES.has(explicit)) return explicit;
+  if (explicit === "presentation" || explicit === "none") return "";
+  switch (element.tagName) {
+    case "A": return element.hasAttribute("href") ? "link" : "";
+    case "BUTTON": return "button";
+    case "TEXTAREA": return "textbox";
+    case "OPTION": return "option";
+    case "SELECT": return element.multiple || element.size > 1 ? "listbox" : "combobox";
+    case "INPUT": return INPUT_ROLES[element.type] ?? (element.type in INPUT_ROLES ? "" : "textbox");
+    default:
+      return element.isContentEditable && !element.parentElement?.isContentEditable ? "textbox" : "";
+  }
+}
+
+const textOf = element => collapse(element.innerText ?? element.textContent);
+const shorten = text => text.length > NAME_LENGTH ? text.slice(0, NAME_LENGTH) + "…" : text;
+const hasBox = element => { const box = element.getBoundingClientRect(); return box.width > 0 && box.height > 0; };
+const visible = element => element.checkVisibility({ visibilityProperty: true });
+
+function isPresentational(element) {
+  const role = element.getAttribute("role");
+  return role === "presentation" || role === "none";
+}
+
+// A clickable element without a role of its own: it listens to the mouse, takes the focus, or shows the hand.
+function isItem(element) {
+  if (NEVER_ITEMS.has(element.tagName) || element.id === "wrap" || !element.hasAttribute("bid")) return false;
+  if (CONTAINERS.has(element.getAttribute("role"))) return false;
+  if (listens(element) || element.tagName === "SUMMARY") return true;
+  if (element.tabIndex >= 0 && element.hasAttribute("tabindex")) return true;
+  return getComputedStyle(element).cursor === "pointer" && element.parentElement !== null &&
+    getComputedStyle(element.parentElement).cursor !== "pointer";
+}
+
+function nameFromIds(ids) {
+  return collapse(ids.split(/\s+/).map(id => document.getElementById(id)?.textContent || "").join(" "));
+}
+
+// The name of an icon that has no text: what its author called it.
+function nameFromMarkup(element) {
+  const word = element.id || (element.getAttribute("class") || "").trim().split(/\s+/)[0] || "";
+  return word.replace(/[-_]+/g, " ").trim();
+}
+
+function listPage() {
+  const out = [];
+  const spoken = new Set();      // labels that already serve as a name
+  const interactive = new Map(); // element -> role
+
+  for (const element of document.body.querySelectorAll("*")) {
+    if (!element.hasAttribute("bid") || !visible(element)) continue;
+    const role = roleOf(element) || (isPresentational(element) ? "" : isItem(element) ? "item" : "");
+    if (role && (hasBox(element) || role === "option")) interactive.set(element, role);
+  }
+
+  const names = new Map();
+  for (const [element, role] of interactive) if (FIELDS.has(role)) names.set(element, fieldName(element, spoken));
+
+  let run = [];
+  const flush = () => {
+    const text = collapse(run.join(""));
+    if (text) out.push(text);
+    run = [];
+  };
+
+  function walk(node, silent) {
+    if (node.nodeType === 3) { if (!silent) run.push(node.data); return; }
+    if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
+    if (node.tagName === "BR") { flush(); return; }
+    const role = interactive.get(node);
+    if (role) {
+      flush();
+      if (emit(node, role)) return;
+      for (const child of node.childNodes) walk(child, true);
+      flush();
+      return;
+    }
+    if (spoken.has(node)) silent = true;
+    if (node.tagName === "IMG" && node.alt && !silent) run.push(` ${node.alt} `);
+    const inline = getComputedStyle(node).display.startsWith("inline");
+    if (!inline) flush(); else if (/^inline-/.test(getComputedStyle(node).display)) run.push(" ");
+    for (const child of node.childNodes) walk(child, silent);
+    if (!inline) flush();
+  }
+
+  // Lists the element; true if nothing below it is left to list.
+  function emit(element, role) {
+    const inner = [...element.querySelectorAll("*")].filter(child => interactive.has(child) && !(role === "combobox" || role === "listbox"));
+    const leaf = inner.length === 0 || element.tagName === "BUTTON";
+    let name = names.get(element) ?? itemName(element, role, leaf ? [] : inner);
+    if (role === "item" && !leaf && !name) return false;
+    const entry = [role, shorten(name), element.getAttribute("bid"), null, statesOf(element, role), []];
+    if (element.tagName === "SELECT") {
+      entry[3] = [...element.selectedOptions].map(option => collapse(option.label)).join(", ");
+      entry[5] = [...element.options].map(option => collapse(option.label));
+    } else if (["textbox", "searchbox", "spinbutton", "combobox", "slider"].includes(role)) {
+      entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
+    }
+    out.push(entry);
+    return leaf;
+  }
+
+  walk(document.body, false);
+  flush();
+  return out;
+}
+
+function fieldName(element, spoken) {
+  const given = element.getAttribute("aria-label") || nameFromIds(element.getAttribute("aria-labelledby") || "");
+  if (given) return collapse(given);
+  if (element.labels && element.labels.length) {
+    const text = collapse([...element.labels].map(label => labelText(label)).join(" "));
+    if (text) { for (const label of element.labels) spoken.add(label); return text; }
+  }
+  const before = element.previousElementSibling;
+  if (before && before.tagName === "LABEL" && !before.htmlFor && !before.control && textOf(before)) {
+    spoken.add(before);
+    return textOf(before);
+  }
+  return collapse(element.getAttribute("placeholder") || element.getAttribute("title") || "");
+}
+
+// The words of a label, without those of the field inside it.
+function labelText(label) {
+  const words = [];
+  const gather = node => {
+    if (node.nodeType === 3) words.push(node.data);
+    else if (node.nodeType === 1 && !/^(SELECT|TEXTAREA|BUTTON|SCRIPT)$/.test(node.tagName)) node.childNodes.forEach(gather);
+  };
+  gather(label);
+  return words.join("");
+}
+
+function itemName(element, role, inner) {
+  const given = element.getAttribute("aria-label") || nameFromIds(element.getAttribute("aria-labelledby") || "");
+  if (given) return collapse(given);
+  if (element.tagName === "INPUT") {
+    const standard = { submit: "Submit", reset: "Reset" }[element.type] || "";
+    return collapse(element.value || element.alt || element.title || standard);
+  }
+  if (inner.length) {
+    const words = [];
+    const gather = node => {
+      if (node.nodeType === 3) words.push(node.data);
+      else if (node.nodeType === 1 && !inner.includes(node) && !SKIPPED.has(node.tagName) && visible(node)) {
+        node.childNodes.forEach(gather);
+        words.push(" ");
+      }
+    };
+    element.childNodes.forEach(gather);
+    return collapse(words.join(""));
+  }
+  const images = () => [...element.querySelectorAll("img[alt]")].map(image => image.alt).join(" ");
+  return textOf(element) || collapse(element.getAttribute("alt") || element.title || images()) || nameFromMarkup(element);
+}
+
+function statesOf(element, role) {
+  const states = [];
+  const aria = name => element.getAttribute("aria-" + name) === "true";
+  if (["checkbox", "radio", "switch"].includes(role) ? element.checked || aria("checked") : aria("checked")) states.push("checked");
+  if (aria("selected") || (element.tagName === "OPTION" && element.selected)) states.push("selected");
+  if (element.hasAttribute("aria-expanded") && !element.hasAttribute("aria-selected")) states.push(aria("expanded") ? "expanded" : "collapsed");
+  if (aria("pressed")) states.push("pressed");
+  if (element.matches(":disabled") || aria("disabled")) states.push("disabled");
+  if (element.readOnly && element.hasAttribute("readonly")) states.push("readonly");
+  if (document.activeElement === element) states.push("focused");
+  return states;
+}
+
+// ------------------------------------------------------------------ actions, prepared as Playwright prepares them
+
+const RETRY_WAITS = [0, 20, 100, 100, 500];  // Playwright's, in ms
+const ACTION_TIMEOUT = 500;                  // BrowserGym's, in ms of the page's clock
+const SCROLLS = [null, "end", "center", "start"];
+
+const find = bid => document.querySelector(`[bid="${CSS.escape(bid)}"]`);
+
+function retarget(element, behaviour) {
+  if (behaviour === "none") return element;
+  if (!element.matches("input, textarea, select") && !element.isContentEditable) {
+    element = element.closest(behaviour === "button-link" ? "button, [role=button], a, [role=link]"
+      : "button, [role=button], [role=checkbox], [role=radio]") || element;
+  }
+  if (behaviour === "follow-label") {
+    if (!element.matches("input, textarea, button, select, [role=button], [role=checkbox], [role=radio]") && !element.isContentEditable)
+      element = element.closest("label") || element;
+    if (element.nodeName === "LABEL") element = element.control || element;
+  }
+  return element;
+}
+
+function shown(element) {
+  if (!element.checkVisibility() || getComputedStyle(element).visibility !== "visible") return false;
+  if (getComputedStyle(element).display === "contents") return [...element.children].some(shown);
+  return hasBox(element);
+}
+
+function isDisabled(element) {
+  if (/^(BUTTON|INPUT|SELECT|TEXTAREA|OPTION|OPTGROUP)$/.test(element.tagName) &&
+      (element.hasAttribute("disabled") || element.closest("fieldset[disabled]"))) return true;
+  return element.closest("[aria-disabled]")?.getAttribute("aria-disabled") === "true";
+}
+
+function missingState(element, states) {
+  if (!element.isConnected) return "attached to the page";
+  if (!shown(element)) return "visible";
+  const target = retarget(element, "follow-label");
+  if (states.includes("enabled") && isDisabled(target)) return "enabled";
+  if (states.includes("editable") && (isDisabled(target) || target.matches("input[readonly], textarea[readonly], select[readonly]")))
+    return "editable";
+  return "";
+}
+
+// Tries until it works or BrowserGym's time for an action is over; `attempt` returns {error} to be tried again.
+async function retrying(bid, attempt) {
+  const element = find(bid);
+  if (!element) return { error: `no element has the bid "${bid}"` };
+  const begin = clock;
+  for (let tries = 0; ; tries++) {
+    if (tries) {
+      const wait = RETRY_WAITS[Math.min(tries - 1, RETRY_WAITS.length - 1)];
+      const left = begin + ACTION_TIMEOUT - clock;
+      await advance(Math.min(wait, left));
+      if (wait >= left) return lastResult;
+    }
+    var lastResult = await attempt(element, tries);
+    if (!lastResult.error || lastResult.final) return lastResult;
+  }
+}
+
+async function frames(count) {
+  for (let i = 0; i < count; i++) await new Promise(resolve => realFrame(resolve));
+}
+
+async function isStable(element) {
+  if (!timers.size) return true;
+  const before = element.getBoundingClientRect();
+  await advance(FRAME);
+  const after = element.getBoundingClientRect();
+  return ["x", "y", "width", "height"].every(side => before[side] === after[side]);
+}
+
+function clickPoint(element) {
+  const boxes = [...element.getClientRects()];
+  if (!boxes.length) return null;
+  for (const box of boxes) {
+    const left = Math.min(Math.max(box.left, 0), innerWidth), right = Math.min(Math.max(box.right, 0), innerWidth);
+    const top = Math.min(Math.max(box.top, 0), innerHeight), bottom = Math.min(Math.max(box.bottom, 0), innerHeight);
+    if ((right - left) * (bottom - top) > 0.99) return [avoidHalf((left + right) / 2), avoidHalf((top + bottom) / 2)];
+  }
+  return undefined;
+}
+
+function avoidHalf(value) {
+  const rest = value - Math.floor(value);
+  const moved = rest > 0.49 && rest < 0.51 ? value - 0.02 : value;
+  return Math.trunc(moved * 100) / 100;
+}
+
+// What would receive a click there, if it is not `target` or inside it.
+function obstacle(target, x, y) {
+  const hit = document.elementsFromPoint(x, y)[0];
+  for (let element = hit; element; element = element.parentElement) if (element === target) return null;
+  return hit || document.documentElement;
+}
+
+function describe(element) {
+  const bid = element.getAttribute("bid");
+  return `<${element.tagName.toLowerCase()}>` + (bid ? ` [${bid}]` : "");
+}
+
+let guard = null;  // watches that the events of an action arrive where they were aimed
+const GUARDED = ["mousedown", "mouseup", "pointerdown", "pointerup", "click", "auxclick", "dblclick", "contextmenu"];
+const onGuardedEvent = event => {
+  if (!guard || !event.isTrusted || !guard.events.includes(event.type)) return;
+  if (guard.obstacle === undefined) guard.obstacle = obstacle(guard.target, event.clientX, event.clientY);
+  if (guard.obstacle) { event.preventDefault(); event.stopImmediatePropagation(); }
+};
+for (const type of [...GUARDED, "mousemove"]) addListener.call(window, type, onGuardedEvent, { capture: true, passive: false });
+
+// A point to aim at, once the element is ready for it and nothing covers it.
+function aim(bid, kind) {
+  return retrying(bid, async (element, tries) => {
+    if (!await isStable(element)) return { error: `element "${bid}" keeps moving` };
+    const missing = missingState(element, kind === "mouse" ? ["enabled"] : []);
+    if (missing) return { error: `element "${bid}" is not ${missing}` };
+    const scroll = SCROLLS[tries % SCROLLS.length];
+    if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
+    const point = clickPoint(element);
+    if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
+    const target = retarget(element, "button-link");
+    const blocking = obstacle(target, ...point);
+    if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
+    guard = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
+    return { point };
+  });
+}
+
+// Whether the last guarded events arrived; null, or why not.
+function missed() {
+  const blocking = guard?.obstacle;
+  guard = null;
+  return blocking ? `the element is covered by ${describe(blocking)}` : null;
+}
+
+const SET_VALUE = ["color", "date", "time", "datetime-local", "month", "range", "week"];
+const TYPE_INTO = ["", "email", "number", "password", "search", "tel", "text", "url"];
+
+function fire(element) {
+  element.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
+  element.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+// Selects what is in a field, so that inserted text replaces it; `typed` says whether text is still to be inserted.
+function beginFill(bid, value) {
+  return retrying(bid, element => {
+    const missing = missingState(element, ["enabled", "editable"]);
+    if (missing) return { error: `element "${bid}" is not ${missing}` };
+    const target = retarget(element, "follow-label");
+    const type = target.tagName === "INPUT" ? target.type.toLowerCase() : "";
+    if (target.tagName === "INPUT") {
+      if (SET_VALUE.includes(type)) {
+        target.focus();
+        target.value = value.trim();
+        if (target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field` };
+        fire(target);
+        return { typed: false };
+      }
+      if (!TYPE_INTO.includes(type)) return { final: true, error: `element "${bid}" (${type}) cannot be filled` };
+      if (type === "number" && isNaN(Number(value.trim()))) return { final: true, error: `"${value}" is not a number` };
+      target.select();
+      target.focus();
+    } else if (target.tagName === "TEXTAREA") {
+      target.selectionStart = 0;
+      target.selectionEnd = target.value.length;
+      target.focus();
+    } else if (target.isContentEditable) {
+      const range = document.createRange();
+      range.selectNodeContents(target);
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      target.focus();
+    } else {
+      return { final: true, error: `element "${bid}" is not a field that can be filled` };
+    }
+    return { typed: true, text: type === "number" ? value.trim() : value };
+  });
+}
+
+function selectOption(bid, wanted) {
+  return retrying(bid, element => {
+    const missing = missingState(element, ["enabled"]);
+    if (missing) return { error: `element "${bid}" is not ${missing}` };
+    const select = retarget(element, "follow-label");
+    if (select.tagName !== "SELECT") return { final: true, error: `element "${bid}" has no options to select` };
+    let left = [...wanted];
+    const chosen = [];
+    for (const option of select.options) {
+      const matches = text => text === option.value || text === option.label;
+      if (!left.some(matches)) continue;
+      chosen.push(option);
+      left = select.multiple ? left.filter(text => !matches(text)) : [];
+      if (!left.length) break;
+    }
+    if (left.length) return { error: `element "${bid}" has no option ${JSON.stringify(left[0])}` };
+    select.value = undefined;
+    for (const option of chosen) option.selected = true;
+    fire(select);
+    return {};
+  });
+}
+
+function focusOn(bid) {
+  const element = find(bid);
+  if (!element) return { error: `no element has the bid "${bid}"` };
+  const active = document.activeElement;
+  if (element.isContentEditable && active !== element && active && active.blur) active.blur();
+  element.focus();
+  return {};
+}
+
+Object.defineProperty(window, "browserControl", {
+  value: Object.freeze({ reset, settle, aim, beginFill, selectOption, focusOn, advance, frames }),
+});
+})();

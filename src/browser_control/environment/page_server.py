@@ -1,0 +1,87 @@
+"""MiniWoB++'s pages, served to our own browser from memory.
+
+A minimal HTTP/1.1 server on a port of its own: one GET, one answer, kept alive. Chromium caches everything but
+the page itself, so that after the first episode of a web task only its page is asked for.
+"""
+
+import asyncio
+import importlib.util
+import mimetypes
+from pathlib import Path
+from typing import cast
+from urllib.parse import unquote, urlsplit
+
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+HOST = "miniwob"  # the only name that exists for the browser
+
+
+def bundle_folder() -> Path:
+    """The `html` folder of the miniwob package, found without importing it (it would import gymnasium)."""
+    spec = importlib.util.find_spec("miniwob")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the package miniwob is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / "html"
+
+
+def page_url(web_task: str) -> str:
+    return f"http://{HOST}/miniwob/{web_task}.html"
+
+
+class PageServer:
+    """Serves a folder, read on demand and kept in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._answers: dict[str, bytes] = {}
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Request(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def answer(self, target: str) -> bytes:
+        """The whole HTTP answer to a GET of `target`."""
+        path = unquote(urlsplit(target).path)
+        known = self._answers.get(path)
+        if known is None:
+            known = self._read(path)
+            if known is not _NOT_FOUND:
+                self._answers[path] = known
+        return known
+
+    def _read(self, path: str) -> bytes:
+        file = (self._folder / path.lstrip("/")).resolve()
+        if not file.is_relative_to(self._folder) or not file.is_file():
+            return _NOT_FOUND
+        body = file.read_bytes()
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        if kind.startswith("text/"):
+            kind += "; charset=utf-8"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        return f"{head}Cache-Control: public, max-age=31536000, immutable\r\n\r\n".encode() + body
+
+
+class _Request(asyncio.Protocol):
+    def __init__(self, server: PageServer) -> None:
+        self._server = server
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while b"\r\n\r\n" in self._received:
+            head, self._received = self._received.split(b"\r\n\r\n", 1)
+            method, target, *_ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+            if method == "GET":
+                self._transport.write(self._server.answer(target))
+            else:
+                self._transport.write(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")

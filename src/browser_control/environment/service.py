@@ -1,0 +1,268 @@
+"""The service: sessions over OpenEnv's protocol, pages in one Chromium, MiniWoB's files from memory."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, WebSocketDisconnect
+from openenv.core.env_server.http_server import create_app
+from openenv.core.env_server.interfaces import Environment
+from openenv.core.env_server.types import EnvironmentMetadata
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from browser_control.environment.actions import ActionRefused, Call, parse_action
+from browser_control.environment.devtools import Browser, BrowserGone
+from browser_control.environment.episode import PageLost, PageSession, View
+from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
+from browser_control.environment.page_server import HOST, PageServer, bundle_folder
+from browser_control.page import format_page
+from browser_control.web_tasks import WEB_TASKS
+
+DEFAULT_TASK = "click-test"
+
+
+class BrowserPool:
+    """The one browser of the service, started when it is needed and again after it died, and its pages."""
+
+    def __init__(self, program: Path) -> None:
+        self._program = program
+        self._script = resources.files("browser_control.environment").joinpath("page_script.js").read_text()
+        self._pages = PageServer(bundle_folder())
+        self._browser: Browser | None = None
+        self._starting = asyncio.Lock()
+        self._idle: list[PageSession] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._pages.start()
+        await self._running_browser()
+
+    def stop(self) -> None:
+        if self._browser is not None:
+            self._browser.kill()
+        self._pages.stop()
+
+    async def page(self) -> PageSession:
+        """An open page; raises PageLost."""
+        while self._idle:
+            page = self._idle.pop()
+            if page.alive:
+                return page
+        try:
+            browser = await self._running_browser()
+        except BrowserGone as error:
+            raise PageLost(str(error)) from error
+        return await PageSession.open(browser, self._script)
+
+    def give_back(self, page: PageSession) -> None:
+        """Takes a page whose session is over; callable from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._keep, page)
+
+    def _keep(self, page: PageSession) -> None:
+        if page.alive:
+            self._idle.append(page)
+
+    async def _running_browser(self) -> Browser:
+        async with self._starting:
+            if self._browser is None or not self._browser.alive:
+                if self._browser is not None:
+                    self._browser.kill()
+                rules = f"MAP {HOST} 127.0.0.1:{self._pages.port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+                self._browser = await Browser.launch(self._program, rules)
+            return self._browser
+
+
+class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, BrowserGymState]):
+    """One session of a client: its episodes, one after the other."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self, pool: BrowserPool, max_turns: int) -> None:
+        super().__init__()
+        self._pool = pool
+        self._max_turns = max_turns
+        self._page: PageSession | None = None
+        self._view: View | None = None
+        self._screenshots = False
+        self._over = ""  # why the episode takes no more actions
+        self._state = BrowserGymState(episode_id=None, max_steps=max_turns)
+
+    async def reset_async(  # type: ignore[override]
+        self,
+        seed: int | None = None,
+        episode_id: str | None = None,
+        task_name: str | None = None,
+        screenshot: bool = False,
+    ) -> BrowserGymObservation:
+        web_task = web_task_named(task_name or self._state.task_name or DEFAULT_TASK)
+        if seed is None:
+            seed = random.randrange(2**32)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
+        self._state = BrowserGymState(
+            episode_id=episode_id or str(uuid.uuid4()), task_name=web_task, max_steps=self._max_turns
+        )
+        self._over, self._screenshots = "", bool(screenshot)
+        try:
+            self._view = await self._begin(web_task, seed)
+        except PageLost as error:
+            return self._unscorable(str(error))
+        self._state.goal = self._view.goal
+        return await self._observation(self._view)
+
+    async def _begin(self, web_task: str, seed: int) -> View:
+        """Starts an episode, in a new page if the one at hand turns out to be lost."""
+        if self._page is not None and self._page.alive:
+            try:
+                return await self._page.reset(web_task, seed)
+            except PageLost:
+                self._page.close()
+        self._page = None
+        self._page = await self._pool.page()
+        return await self._page.reset(web_task, seed)
+
+    async def step_async(  # type: ignore[override]
+        self, action: BrowserGymAction, timeout_s: float | None = None
+    ) -> BrowserGymObservation:
+        if self._view is None or self._page is None:
+            raise ValueError("the session has no episode: send a reset first")
+        if self._over:
+            raise ValueError(f"the episode is over ({self._over}): send a reset")
+        self._state.step_count += 1
+        try:
+            view, error = await self._act(self._page, action.action_str)
+        except PageLost as lost:
+            return self._unscorable(str(lost))
+        self._view = view
+        return await self._observation(view, error)
+
+    async def _act(self, page: PageSession, text: str) -> tuple[View, str]:
+        try:
+            call = parse_action(text)
+        except ActionRefused as refused:
+            return await page.look(), str(refused)
+        if call.name == "report_infeasible":
+            view = await page.look()
+            return View(view.goal, view.items, view.url, view.reward, True), ""
+        return await page.act(call)
+
+    async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
+        truncated = not view.done and self._state.step_count >= self._max_turns
+        metadata: dict[str, Any] = {"truncated": truncated}
+        if self._screenshots and self._page is not None:
+            try:
+                metadata["screenshot_png"] = await self._page.screenshot()
+            except PageLost as lost:
+                return self._unscorable(str(lost))
+        if view.done or truncated:
+            self._over = "step limit" if truncated else "done"
+        self._state.current_url = view.url
+        self._state.cum_reward += view.reward
+        return BrowserGymObservation(
+            text=format_page(view.items),
+            url=view.url,
+            goal=view.goal,
+            error=error,
+            last_action_error=bool(error),
+            done=view.done or truncated,
+            reward=view.reward,
+            metadata=metadata,
+        )
+
+    def _unscorable(self, reason: str) -> BrowserGymObservation:
+        """The end of an episode that cannot be judged: it has no reward, not a reward of 0."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+        self._over = f"unscorable: {reason}"
+        return BrowserGymObservation(
+            goal=self._state.goal,
+            error=reason,
+            done=True,
+            reward=None,
+            metadata={"truncated": False, "unscorable": reason},
+        )
+
+    @property
+    def state(self) -> BrowserGymState:
+        return self._state
+
+    def close(self) -> None:
+        """Ends the session; OpenEnv calls it from a thread."""
+        page, self._page = self._page, None
+        if page is not None:
+            self._pool.give_back(page)
+
+    def reset(
+        self, seed: int | None = None, episode_id: str | None = None, **options: Any
+    ) -> BrowserGymObservation:
+        raise NotImplementedError("this environment is asynchronous: use a WebSocket session at /ws")
+
+    def step(
+        self, action: BrowserGymAction, timeout_s: float | None = None, **options: Any
+    ) -> BrowserGymObservation:
+        raise NotImplementedError("this environment is asynchronous: use a WebSocket session at /ws")
+
+    def get_metadata(self) -> EnvironmentMetadata:
+        return EnvironmentMetadata(
+            name="browsergym_env", description="MiniWoB++ web tasks of BrowserGym in a shared Chromium"
+        )
+
+
+def web_task_named(name: str) -> str:
+    """`click-test` of `click-test`, `miniwob.click-test` and `browsergym/miniwob.click-test`; raises ValueError."""
+    web_task = name.removeprefix("browsergym/").removeprefix("miniwob.")
+    if web_task not in WEB_TASKS:
+        raise ValueError(f"there is no web task {name!r:.100}")
+    return web_task
+
+
+def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
+    """OpenEnv's server for our environment."""
+
+    def open_session() -> BrowserGymService:
+        return BrowserGymService(pool, max_turns)
+
+    app = create_app(
+        open_session,
+        BrowserGymAction,
+        BrowserGymObservation,
+        env_name="browsergym_env",
+        max_concurrent_envs=sessions,
+    )
+    app.add_middleware(_QuietDisconnects)
+    app.router.lifespan_context = _lifespan(pool)
+    return app
+
+
+class _QuietDisconnects:
+    """OpenEnv's handler says goodbye to clients that are gone already; that is no error of the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            await self._app(scope, receive, send)
+
+
+def _lifespan(pool: BrowserPool) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await pool.start()
+            yield
+        finally:
+            pool.stop()
+
+    return lifespan
+
+
+__all__ = ["BrowserGymService", "BrowserPool", "Call", "application", "web_task_named"]

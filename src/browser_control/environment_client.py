@@ -1,0 +1,205 @@
+"""The training program's side of the environment: many sessions, one background thread.
+
+`reset` and `step` return at once with a future, so that a batch of episodes advances together:
+
+    with Environments(["http://127.0.0.1:8080"], sessions=16) as environments:
+        observation = environments.reset(0, "click-test", seed=1).result()
+        observation = environments.step(0, "click('13')").result()
+"""
+
+import asyncio
+import concurrent.futures
+import json
+import threading
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidURI, WebSocketException
+
+from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
+
+_T = TypeVar("_T")
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+CAPACITY_SECONDS = 3.0  # how long a server may take to notice that the session before is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the policy sees, and how the episode stands; `seconds` is how long the environment took."""
+
+    goal: str
+    text: str
+    error: str
+    reward: float
+    done: bool
+    truncated: bool
+    seconds: float
+
+
+class Environments:
+    """`sessions` sessions spread over the servers at `urls`, numbered from 0.
+
+    A future raises EnvironmentFailure where the environment failed, which makes that episode unscorable; the session
+    connects anew at its next reset. Raises EnvironmentUnreachable if a server does not answer at the start.
+    """
+
+    def __init__(self, urls: Sequence[str], sessions: int) -> None:
+        if not urls or sessions < 1:
+            raise ValueError("at least one URL and one session are needed")
+        self._sessions = [_Session(urls[index % len(urls)]) for index in range(sessions)]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="environments", daemon=True)
+        self._thread.start()
+        try:
+            self._submit(self._connect_all()).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def reset(self, session: int, web_task: str, seed: int) -> "concurrent.futures.Future[Observation]":
+        """Begins an episode."""
+        return self._submit(self._sessions[session].reset(web_task, seed))
+
+    def step(self, session: int, action: str) -> "concurrent.futures.Future[Observation]":
+        """Sends one action of BrowserGym's action set, such as `click('13')`."""
+        return self._submit(self._sessions[session].step(action))
+
+    def close(self) -> None:
+        """Closes all sessions; may be called twice."""
+        if self._loop.is_closed():
+            return
+        self._submit(self._close_all()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _submit(self, work: Coroutine[Any, Any, _T]) -> "concurrent.futures.Future[_T]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _connect_all(self) -> None:
+        await asyncio.gather(*(session.connect() for session in self._sessions))
+
+    async def _close_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(session.close() for session in self._sessions))
+
+
+class _Session:
+    """One WebSocket connection, which is one session of the server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: ClientConnection | None = None
+
+    async def connect(self) -> None:
+        """Connects and sees that the server has a session for us; raises EnvironmentUnreachable."""
+        deadline = time.monotonic() + CAPACITY_SECONDS
+        while True:
+            try:
+                self._connection = await connect(
+                    _websocket_url(self._url),
+                    max_size=None,
+                    compression=None,
+                    ping_interval=None,
+                    open_timeout=CONNECT_SECONDS,
+                )
+                await self._ask({"type": "state"})
+                return
+            except EnvironmentFailure as failure:
+                if "capacity" not in str(failure).lower() or time.monotonic() > deadline:
+                    raise EnvironmentUnreachable(
+                        f"The environment at {self._url} refuses a session: {failure}"
+                    ) from None
+                await asyncio.sleep(0.1)
+            except (OSError, WebSocketException, InvalidURI, TimeoutError, ValueError) as error:
+                raise EnvironmentUnreachable(
+                    f"No environment answers at {self._url} ({_reason(error)}); is it running?"
+                ) from error
+
+    async def reset(self, web_task: str, seed: int) -> Observation:
+        if self._connection is None:
+            try:
+                await self.connect()
+            except EnvironmentUnreachable as error:
+                raise EnvironmentFailure(str(error)) from error
+        return await self._observe({"type": "reset", "data": {"seed": seed, "task_name": web_task}})
+
+    async def step(self, action: str) -> Observation:
+        if self._connection is None:
+            raise EnvironmentFailure(f"the session with {self._url} was lost")
+        return await self._observe({"type": "step", "data": {"action_str": action}})
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _observe(self, message: dict[str, Any]) -> Observation:
+        begin = time.perf_counter()
+        data = await self._ask(message)
+        seen, metadata = data["observation"], data["observation"].get("metadata", {})
+        if "unscorable" in metadata:
+            raise EnvironmentFailure(f"unscorable: {metadata['unscorable']}")
+        return Observation(
+            goal=seen["goal"],
+            text=seen["text"],
+            error=seen["error"],
+            reward=float(data["reward"]),
+            done=bool(data["done"]),
+            truncated=bool(metadata.get("truncated", False)),
+            seconds=time.perf_counter() - begin,
+        )
+
+    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One message and its answer; raises EnvironmentFailure, and drops a connection that is of no use any more."""
+        assert self._connection is not None
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._connection.send(json.dumps(message))
+                answer = json.loads(await self._connection.recv())
+        except (OSError, WebSocketException, TimeoutError, ValueError) as error:
+            await self._drop()
+            raise EnvironmentFailure(f"the connection to {self._url} failed: {_reason(error)}") from error
+        if answer["type"] == "error":
+            if answer["data"].get("code") != "EXECUTION_ERROR":
+                await self._drop()
+            raise EnvironmentFailure(str(answer["data"].get("message", "unknown error")))
+        data = answer["data"]
+        assert isinstance(data, dict)
+        return data
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.transport.abort()
+
+
+def _websocket_url(url: str) -> str:
+    """ws://host:port/ws of http://host:port, ws://host:port or host:port."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    scheme = "wss" if parts.scheme in ("https", "wss") else "ws"
+    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/ws')}/ws"
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
