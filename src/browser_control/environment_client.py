@@ -45,8 +45,8 @@ class Observation:
 class Environments:
     """`sessions` sessions spread over the servers at `urls`, numbered from 0.
 
-    A future raises EnvironmentFailure where the environment failed, which makes that episode unscorable; the session
-    connects anew at its next reset. Raises EnvironmentUnreachable if a server does not answer at the start.
+    A future raises EnvironmentFailure where the environment failed: that episode is unscorable, and the
+    session connects anew at its next reset. Raises EnvironmentUnreachable if a server does not answer.
     """
 
     def __init__(self, urls: Sequence[str], sessions: int) -> None:
@@ -171,7 +171,7 @@ class _Session:
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One message and its answer; raises EnvironmentFailure, and drops a connection that is of no use any more."""
+        """One message and its answer; raises EnvironmentFailure, and drops a connection of no more use."""
         assert self._connection is not None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

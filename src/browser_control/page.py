@@ -1,6 +1,6 @@
 """The page as text: what a policy, a grammar or a solver knows of a web page (docs/architecture.md).
 
-`format_page` writes items as lines and `parse_page` reads them back: for all items, one is the other's inverse.
+`format_page` writes items as lines, `parse_page` reads them back.
 """
 
 import re
@@ -48,9 +48,8 @@ class Element:
     @property
     def label(self) -> str:
         """How the page and the policy's actions call it, as in `button "okay" [14]`."""
-        return " ".join(
-            part for part in (self.role, quote(self.name) if self.name else "", f"[{self.bid}]") if part
-        )
+        name = f"{quote(self.name)} " if self.name else ""
+        return f"{self.role} {name}[{self.bid}]"
 
     def __str__(self) -> str:
         parts = [self.label]

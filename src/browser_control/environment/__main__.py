@@ -1,32 +1,25 @@
 """`python -m browser_control.environment`: serves MiniWoB++ web tasks until SIGTERM or SIGINT."""
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 
 from browser_control.errors import EXIT_USER_ERROR, ServiceFailed, UserError
 
-DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks over OpenEnv's protocol: a WebSocket at /ws, one session a
-connection, and /health, /schema, /metadata."""
+DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks over OpenEnv's protocol: a WebSocket at /ws, one
+session a connection, and /health, /schema, /metadata."""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m browser_control.environment", description=DESCRIPTION)
-    parser.add_argument(
-        "--port", type=_port, default=8080, help="TCP port; 0 takes a free one (default: %(default)s)"
-    )
+    parser.add_argument("--port", type=_port, default=8080, help="TCP port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--sessions", type=_positive, default=8, help="sessions at a time (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--max-turns", type=_positive, default=15, help="steps of an episode (default: %(default)s)"
-    )
+    parser.add_argument("--sessions", type=_positive, default=8, help="sessions at a time (default: %(default)s)")
+    parser.add_argument("--max-turns", type=_positive, default=15, help="steps of an episode (default: %(default)s)")
     parser.add_argument("--browser", metavar="PATH", help="Chromium to use (default: the one that is found)")
-    parser.add_argument(
-        "--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment"
-    )
+    parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
 
 
@@ -50,16 +43,14 @@ def listening_socket(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # The kernel asks a silent peer whether it is there, instead of pings that a busy trainer may answer late.
+        # The kernel asks a silent peer whether it is there; a busy trainer may be late to answer pings.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         listener.bind(address)
     except OSError as error:
-        raise ServiceFailed(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port."
-        ) from error
+        raise ServiceFailed(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port.") from error
     return listener
 
 
@@ -69,23 +60,20 @@ def serve(options: argparse.Namespace) -> None:
 
     program = find_chromium(options.browser)
     with listening_socket(options.host, options.port) as listener:
-        import uvicorn
+        from browser_control.environment.service import run
 
-        from browser_control.environment.service import BrowserPool, application
+        run(program, listener, options.sessions, options.max_turns)
 
-        host, port = listener.getsockname()[:2]
-        print(
-            f"environment ready on http://{host}:{port}, {options.sessions} sessions, {program}", flush=True
-        )
-        app = application(BrowserPool(program), options.sessions, options.max_turns)
-        config = uvicorn.Config(
-            app, log_level="warning", ws_ping_interval=None, timeout_graceful_shutdown=1, lifespan="on"
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+
+def stop(*_: object) -> None:
+    """SIGTERM and SIGINT: the end that is wanted, whenever it comes."""
+    raise SystemExit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     try:
         serve(options)
     except UserError as error:

@@ -1,7 +1,7 @@
 """Action strings of BrowserGym's action set, read without executing anything.
 
-An action is one call with literal arguments, such as `click('14')` or `fill('21', "Ada")`; whatever else a policy
-writes is refused with a reason.
+An action is one call with literal arguments, such as `click('14')` or `fill('21', "Ada")`; whatever else a
+policy writes is refused with a reason.
 """
 
 import ast
@@ -124,13 +124,9 @@ def _check(name: str, parameter: str, value: object) -> None:
         case "button":
             fits = value in ("left", "middle", "right")
         case "modifiers":
-            fits = isinstance(value, list) and all(
-                isinstance(item, str) and item in _MODIFIERS for item in value
-            )
+            fits = isinstance(value, list) and all(isinstance(item, str) and item in _MODIFIERS for item in value)
         case "options":
-            fits = isinstance(value, str) or (
-                isinstance(value, list) and all(isinstance(item, str) for item in value)
-            )
+            fits = isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
         case _:
             fits = isinstance(value, str) and _is_unicode(value)
     if not fits:

@@ -1,8 +1,8 @@
 """Chrome DevTools Protocol over the browser's own pipe (https://chromedevtools.github.io/devtools-protocol/).
 
-Messages are JSON, each ended by a NUL byte, on file descriptors 3 (to the browser) and 4 (from it). No port is
-opened, so nobody else on the machine can drive the browser, and a browser whose server is gone reads the end of
-its pipe and exits.
+Messages are JSON, each ended by a NUL byte, on file descriptors 3 (to the browser) and 4 (from it). No port
+is opened, so nobody else on the machine can drive the browser, and a browser whose server is gone reads the
+end of its pipe and exits.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from browser_control.environment.chromium import command_line
 
 _START_SECONDS = 30.0
+_PAGE_ENDS = ("Inspector.targetCrashed", "Target.detachedFromTarget")
 
 Message = dict[str, Any]
 
@@ -39,10 +39,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Message], str]] = {}
         self._unfinished = bytearray()
         self._writer: asyncio.WriteTransport | None = None
-        self._listeners: dict[tuple[str, str], Callable[[Message], None]] = {}
         self.closed = asyncio.get_running_loop().create_future()
 
     def attach_writer(self, writer: asyncio.WriteTransport) -> None:
@@ -62,22 +61,15 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(BrowserGone("the browser died"))
+        for answer, _ in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(BrowserGone("the browser died"))
         self._waiting.clear()
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
         self.connection_lost(None)
-
-    def listen(self, session: str, event: str, callback: Callable[[Message], None]) -> None:
-        self._listeners[session, event] = callback
-
-    def forget(self, session: str) -> None:
-        """Drops the listeners of a session."""
-        self._listeners = {key: value for key, value in self._listeners.items() if key[0] != session}
 
     def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]:
         """Sends a command now; the future is its result, DevToolsError or BrowserGone."""
@@ -89,7 +81,7 @@ class Connection(asyncio.Protocol):
         message: Message = {"id": number, "method": method, "params": params or {}}
         if session:
             message["sessionId"] = session
-        self._waiting[number] = answer
+        self._waiting[number] = answer, session
         self._writer.write(json.dumps(message).encode() + b"\0")
         return answer
 
@@ -97,17 +89,22 @@ class Connection(asyncio.Protocol):
         message = json.loads(raw)
         number = message.get("id")
         if number is None:
-            listener = self._listeners.get((message.get("sessionId", ""), message["method"]))
-            if listener is not None:
-                listener(message["params"])
+            if message["method"] in _PAGE_ENDS:
+                self._abandon(message["params"].get("sessionId") or message.get("sessionId", ""))
             return
-        waiting = self._waiting.pop(number, None)
-        if waiting is None or waiting.done():
+        answer, _ = self._waiting.pop(number, (None, ""))
+        if answer is None or answer.done():
             return
         if "error" in message:
-            waiting.set_exception(DevToolsError(message["error"].get("message", "unknown error")))
+            answer.set_exception(DevToolsError(message["error"].get("message", "unknown error")))
         else:
-            waiting.set_result(message["result"])
+            answer.set_result(message["result"])
+
+    def _abandon(self, session: str) -> None:
+        """Fails what a page that crashed or was closed will never answer."""
+        for answer, asked in self._waiting.values():
+            if asked == session and not answer.done():
+                answer.set_exception(DevToolsError("the page crashed"))
 
 
 class Browser:

@@ -1,8 +1,8 @@
 """Episodes of MiniWoB's web tasks in one page of the browser: reset, act, judge.
 
 What BrowserGym and Playwright do in many round trips happens here in three a step: aim (one script finds the
-element, waits for it as Playwright would and says where to click), the real input events, and one script that lets
-the page's clock run on and lists the page.
+element, waits for it as Playwright would and says where to click), the real input events, and one script that
+lets the page's clock run on and lists the page.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from browser_control.environment.devtools import Browser, BrowserGone, DevToolsE
 from browser_control.environment.page_server import HOST, page_url
 from browser_control.page import Element, Item, Text
 
-VIEWPORT = {"width": 332, "height": 214}  # BrowserGym's for MiniWoB
+VIEWPORT = {"width": 800, "height": 600}
 SCALE = 1.5  # by which BrowserGym's coordinates are larger than the page's
-# The page's time that passes in BrowserGym before it looks at a page, in ms: after a reset, and after an action
+# The page's time that passes in BrowserGym before it looks at a page, in ms: after a reset and an action
 # (slow_mo of 100, pre_observation_delay of 500, and what its own round trips take).
 RESET_WAIT = 200
 STEP_WAIT = 650
@@ -75,15 +75,12 @@ class PageSession:
             async with asyncio.timeout(COMMAND_SECONDS):
                 context = (await send("Target.createBrowserContext"))["browserContextId"]
                 target = (
-                    await send(
-                        "Target.createTarget", {"url": "about:blank", "browserContextId": context, **VIEWPORT}
-                    )
+                    await send("Target.createTarget", {"url": "about:blank", "browserContextId": context, **VIEWPORT})
                 )["targetId"]
-                session = (await send("Target.attachToTarget", {"targetId": target, "flatten": True}))[
-                    "sessionId"
-                ]
+                session = (await send("Target.attachToTarget", {"targetId": target, "flatten": True}))["sessionId"]
                 await asyncio.gather(
                     send("Page.enable", None, session),
+                    send("Inspector.enable", None, session),
                     send("Page.addScriptToEvaluateOnNewDocument", {"source": script}, session),
                     send("Emulation.setFocusEmulationEnabled", {"enabled": True}, session),
                     send(
@@ -102,11 +99,8 @@ class PageSession:
 
     def close(self) -> None:
         """Gives the page back to the browser, without waiting for it."""
-        self._browser.connection.forget(self._session)
         if self._browser.alive:
-            closing = self._browser.connection.send(
-                "Target.disposeBrowserContext", {"browserContextId": self._context}
-            )
+            closing = self._browser.connection.send("Target.disposeBrowserContext", {"browserContextId": self._context})
             closing.add_done_callback(lambda done: done.exception())
 
     async def reset(self, web_task: str, seed: int) -> View:
@@ -229,10 +223,8 @@ class PageSession:
         self._mouse = (x, y)
         return self._mouse_event("mouseMoved", button, held=held, modifiers=modifiers)
 
-    async def _click_at(
-        self, x: float, y: float, button: str = "left", clicks: int = 1, modifiers: int = 0
-    ) -> None:
-        # Sent together: a press makes the browser deliver a move at once that would else wait for the next frame.
+    async def _click_at(self, x: float, y: float, button: str = "left", clicks: int = 1, modifiers: int = 0) -> None:
+        # Sent together: a press makes the browser deliver at once a move that would wait for the next frame.
         sent = [self._move(x, y, modifiers=modifiers)]
         for count in range(1, clicks + 1):
             sent.append(self._mouse_event("mousePressed", button, count, modifiers, MOUSE_BUTTONS[button]))
@@ -242,8 +234,8 @@ class PageSession:
     # -------------------------------------------------------------- the action set
 
     async def _aimed_click(self, bid: str, button: str, modifiers: list[str], clicks: int) -> None:
-        point = (await self._try("aim", bid, "mouse"))["point"]
-        await self._click_at(*point, button, clicks, keyboard.modifier_mask(modifiers))
+        x, y = (await self._try("aim", bid, "mouse"))["point"]
+        await self._click_at(x, y, button, clicks, keyboard.modifier_mask(modifiers))
 
     async def _do_click(self, bid: str, button: str, modifiers: list[str]) -> None:
         await self._aimed_click(bid, button, modifiers, clicks=1)
@@ -307,11 +299,11 @@ class PageSession:
 
     async def _do_drag_and_drop(self, from_bid: str, to_bid: str) -> None:
         start = (await self._try("aim", from_bid, "hover"))["point"]
-        self._move(*start)
+        self._move(start[0], start[1])
         await self._mouse_event("mousePressed", "left", 1, held=1)
         try:
             end = (await self._try("aim", to_bid, "drop"))["point"]
-            await self._move(*end, held=1, button="left")
+            await self._move(end[0], end[1], held=1, button="left")
         finally:
             await self._mouse_event("mouseReleased", "left", 1)
 

@@ -29,7 +29,7 @@ def _letters() -> dict[str, Key]:
 def _symbols() -> dict[str, Key]:
     keys = {}
     digits = [
-        (f"Digit{digit}", ord(digit), digit, shifted) for digit, shifted in zip("1234567890", "!@#$%^&*()")
+        (f"Digit{digit}", ord(digit), digit, shifted) for digit, shifted in zip("1234567890", "!@#$%^&*()", strict=True)
     ]
     punctuation = [
         ("Backquote", 192, "`", "~"),
@@ -56,7 +56,8 @@ def _named() -> dict[str, Key]:
         for name, number in {
             "Escape": 27, "Backspace": 8, "Tab": 9, "CapsLock": 20, "Delete": 46, "Insert": 45, "Home": 36,
             "End": 35, "PageUp": 33, "PageDown": 34, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
-            "ArrowDown": 40, "ContextMenu": 93, "Pause": 19, "PrintScreen": 44, "ScrollLock": 145, "NumLock": 144,
+            "ArrowDown": 40, "ContextMenu": 93, "Pause": 19, "PrintScreen": 44, "ScrollLock": 145,
+            "NumLock": 144,
         }.items()
     }  # fmt: skip
     keys |= {f"F{index}": Key(f"F{index}", f"F{index}", 111 + index) for index in range(1, 13)}
@@ -71,7 +72,7 @@ def _named() -> dict[str, Key]:
 
 
 KEYS: dict[str, Key] = _letters() | _symbols() | _named()
-_BY_CODE = {}
+_BY_CODE: dict[str, list[Key]] = {}
 for _key in KEYS.values():
     _BY_CODE.setdefault(_key.code, []).append(_key)
 

@@ -1,18 +1,17 @@
 """OpenEnv's action, observation and state for BrowserGym, with the fields of its `browsergym_env`."""
 
-from typing import Any
-
-from openenv.core.env_server.types import Action, Observation, State
 from pydantic import Field
 
+from browser_control.environment.openenv_core import Action, Observation, State
 
-class BrowserGymAction(Action):
+
+class BrowserGymAction(Action):  # type: ignore[misc]
     """One call of BrowserGym's action set."""
 
     action_str: str = Field(..., description="One action, such as click('14') or fill('21', 'Ada')")
 
 
-class BrowserGymObservation(Observation):
+class BrowserGymObservation(Observation):  # type: ignore[misc]
     """What the policy sees after a reset or a step."""
 
     text: str = Field(default="", description="The page as text, one line an item")
@@ -27,7 +26,7 @@ class BrowserGymObservation(Observation):
     last_action_error: bool = Field(default=False, description="Whether the last action failed")
 
 
-class BrowserGymState(State):
+class BrowserGymState(State):  # type: ignore[misc]
     """Where the episode stands."""
 
     benchmark: str = Field(default="miniwob", description="Benchmark name")
@@ -37,6 +36,3 @@ class BrowserGymState(State):
     current_url: str = Field(default="", description="URL of the page")
     max_steps: int | None = Field(default=None, description="Steps after which an episode is truncated")
     cum_reward: float = Field(default=0.0, description="Sum of the rewards of this episode")
-
-
-Metadata = dict[str, Any]

@@ -1,7 +1,7 @@
 """MiniWoB++'s pages, served to our own browser from memory.
 
-A minimal HTTP/1.1 server on a port of its own: one GET, one answer, kept alive. Chromium caches everything but
-the page itself, so that after the first episode of a web task only its page is asked for.
+A minimal HTTP/1.1 server on a port of its own: one GET, one answer, kept alive. Chromium caches everything
+but the page itself, so that after the first episode of a web task only its page is asked for.
 """
 
 import asyncio

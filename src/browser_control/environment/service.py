@@ -3,23 +3,23 @@
 import asyncio
 import contextlib
 import random
+import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, WebSocketDisconnect
-from openenv.core.env_server.http_server import create_app
-from openenv.core.env_server.interfaces import Environment
-from openenv.core.env_server.types import EnvironmentMetadata
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from browser_control.environment.actions import ActionRefused, Call, parse_action
+from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
+from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
+from browser_control.errors import BrowserNotFound
 from browser_control.page import format_page
 from browser_control.web_tasks import WEB_TASKS
 
@@ -79,7 +79,7 @@ class BrowserPool:
             return self._browser
 
 
-class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, BrowserGymState]):
+class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, BrowserGymState]):  # type: ignore[misc]
     """One session of a client: its episodes, one after the other."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -94,7 +94,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._over = ""  # why the episode takes no more actions
         self._state = BrowserGymState(episode_id=None, max_steps=max_turns)
 
-    async def reset_async(  # type: ignore[override]
+    async def reset_async(
         self,
         seed: int | None = None,
         episode_id: str | None = None,
@@ -128,9 +128,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._page = await self._pool.page()
         return await self._page.reset(web_task, seed)
 
-    async def step_async(  # type: ignore[override]
-        self, action: BrowserGymAction, timeout_s: float | None = None
-    ) -> BrowserGymObservation:
+    async def step_async(self, action: BrowserGymAction, timeout_s: float | None = None) -> BrowserGymObservation:
         if self._view is None or self._page is None:
             raise ValueError("the session has no episode: send a reset first")
         if self._over:
@@ -200,14 +198,10 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         if page is not None:
             self._pool.give_back(page)
 
-    def reset(
-        self, seed: int | None = None, episode_id: str | None = None, **options: Any
-    ) -> BrowserGymObservation:
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> BrowserGymObservation:
         raise NotImplementedError("this environment is asynchronous: use a WebSocket session at /ws")
 
-    def step(
-        self, action: BrowserGymAction, timeout_s: float | None = None, **options: Any
-    ) -> BrowserGymObservation:
+    def step(self, action: BrowserGymAction, timeout_s: float | None = None, **options: Any) -> BrowserGymObservation:
         raise NotImplementedError("this environment is asynchronous: use a WebSocket session at /ws")
 
     def get_metadata(self) -> EnvironmentMetadata:
@@ -217,7 +211,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
 
 
 def web_task_named(name: str) -> str:
-    """`click-test` of `click-test`, `miniwob.click-test` and `browsergym/miniwob.click-test`; raises ValueError."""
+    """`click-test` of `click-test`, `miniwob.click-test`, `browsergym/miniwob.click-test`; or ValueError."""
     web_task = name.removeprefix("browsergym/").removeprefix("miniwob.")
     if web_task not in WEB_TASKS:
         raise ValueError(f"there is no web task {name!r:.100}")
@@ -230,7 +224,7 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
     def open_session() -> BrowserGymService:
         return BrowserGymService(pool, max_turns)
 
-    app = create_app(
+    app: FastAPI = create_app(
         open_session,
         BrowserGymAction,
         BrowserGymObservation,
@@ -238,12 +232,11 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
         max_concurrent_envs=sessions,
     )
     app.add_middleware(_QuietDisconnects)
-    app.router.lifespan_context = _lifespan(pool)
     return app
 
 
 class _QuietDisconnects:
-    """OpenEnv's handler says goodbye to clients that are gone already; that is no error of the application."""
+    """OpenEnv's handler says goodbye to clients that are gone already; that is no error of ours."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -253,16 +246,40 @@ class _QuietDisconnects:
             await self._app(scope, receive, send)
 
 
-def _lifespan(pool: BrowserPool) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+class _Server(uvicorn.Server):
+    """Says when it can be reached."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self._greeting, flush=True)
+
+
+def run(program: Path, listener: socket.socket, sessions: int, max_turns: int) -> None:
+    """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
+    pool = BrowserPool(program)
+    config = uvicorn.Config(
+        application(pool, sessions, max_turns),
+        log_level="warning",
+        ws_ping_interval=None,  # see __main__.listening_socket
+        timeout_graceful_shutdown=1,
+        lifespan="off",
+    )
+    host, port = listener.getsockname()[:2]
+    server = _Server(config, f"environment ready on http://{host}:{port}, {sessions} sessions, {program}")
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(pool, server, listener))
+
+
+async def _serve(pool: BrowserPool, server: uvicorn.Server, listener: socket.socket) -> None:
+    try:
         try:
             await pool.start()
-            yield
-        finally:
-            pool.stop()
-
-    return lifespan
-
-
-__all__ = ["BrowserGymService", "BrowserPool", "Call", "application", "web_task_named"]
+        except BrowserGone as error:
+            raise BrowserNotFound(f"Chromium does not start: {error}.") from error
+        await server.serve(sockets=[listener])
+    finally:
+        pool.stop()
