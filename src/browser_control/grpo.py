@@ -1,0 +1,184 @@
+"""GRPO, from episodes to a gradient.
+
+    rollout -> advantage -> samples -> loss
+
+Group relative policy optimization (Shao et al. 2024, arXiv:2402.03300) with the corrections that later work showed to
+matter:
+
+* One sample a turn, with the ids, masks and log-probabilities that were sampled; an episode's advantage counts for
+  each of its turns. Never a concatenation of turns, which no policy ever generated.
+* Advantage = reward - mean of the group. No division by the group's deviation and a constant normaliser instead of
+  each sample's length (Dr. GRPO, arXiv:2503.20783).
+* A group whose rewards are all equal carries no signal: it is dropped, and another is played (DAPO, arXiv:2503.14476).
+* An episode that the environment failed is unscorable: it is in no mean and in no gradient.
+* The upper clip may be wider than the lower (DAPO). With one optimizer step a rollout the ratio is 1 up to rounding.
+* Equal samples are computed once: the sum of their losses depends only on the sums of their positive and of their
+  negative advantages.
+
+Left out on purpose: a KL term and a reference model (nothing here is preference data), a value function, and several
+epochs over one rollout.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from browser_control.policy import Completion, Policy
+from browser_control.rollout import Episode
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion to train on, and the advantages of all the turns that generated exactly it.
+
+    `positive` and `negative` are the sums of their positive and of their negative advantages; `count` is their number.
+    """
+
+    completion: Completion
+    positive: float
+    negative: float
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Bounds of the importance ratio: [1 - low, 1 + high]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class UpdateStatistics:
+    """What one update did, for the log."""
+
+    samples: int
+    unique_samples: int
+    tokens: int
+    decisions: int
+    ratio_min: float
+    ratio_mean: float
+    ratio_max: float
+    log_prob_gap: float
+    gradient_norm: float
+    entropy_proxy: float
+
+
+def advantages(rewards: Sequence[float | None]) -> list[float | None]:
+    """Reward - mean of the group's scorable episodes; None stays None."""
+    scored = [reward for reward in rewards if reward is not None]
+    mean = sum(scored) / len(scored) if scored else 0.0
+    return [None if reward is None else reward - mean for reward in rewards]
+
+
+def has_signal(group: Sequence[Episode]) -> bool:
+    """Whether any two scorable episodes of the group differ in reward."""
+    return len({episode.reward for episode in group if episode.reward is not None}) > 1
+
+
+def samples(groups: Iterable[Sequence[Episode]]) -> list[Sample]:
+    """Every turn of every scorable episode, equal ones merged, in order of first appearance."""
+    merged: dict[tuple[tuple[int, ...], tuple[int, ...]], Sample] = {}
+    for group in groups:
+        for episode, advantage in zip(group, advantages([each.reward for each in group]), strict=True):
+            if advantage is None:
+                continue
+            for turn in episode.turns:
+                key = (turn.completion.prompt_ids, turn.completion.token_ids)
+                known = merged.get(key, Sample(turn.completion, 0.0, 0.0, 0))
+                merged[key] = Sample(
+                    known.completion,
+                    known.positive + max(advantage, 0.0),
+                    known.negative + min(advantage, 0.0),
+                    known.count + 1,
+                )
+    return [sample for sample in merged.values() if sample.completion.decisions]
+
+
+def surrogate(ratios: Tensor, positive: Tensor, negative: Tensor, clip: Clip) -> Tensor:
+    """The clipped objective of each decision (Schulman et al. 2017), summed over the turns it stands for.
+
+    Args:
+        ratios: probability now over probability when sampled, shape (decisions,).
+        positive: sums of positive advantages, same shape.
+        negative: sums of negative advantages, same shape.
+    """
+    return positive * ratios.clamp(max=1 + clip.high) + negative * ratios.clamp(min=1 - clip.low)
+
+
+def update(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Sample],
+    *,
+    episodes: int,
+    clip: Clip,
+    max_gradient_norm: float,
+    tokens_per_micro_batch: int,
+    before_micro_batch: Callable[[], None] = lambda: None,
+) -> UpdateStatistics:
+    """One optimizer step on `batch`.
+
+    The loss is the negated sum of all decisions' objectives over `episodes` x the longest completion allowed: a
+    constant, so that neither long nor rare completions are favoured.
+    """
+    normaliser = episodes * policy.settings.max_action_tokens
+    optimizer.zero_grad(set_to_none=True)
+    ratios: list[Tensor] = []
+    gaps: list[Tensor] = []
+    surprise: list[Tensor] = []
+    for micro_batch in micro_batches(batch, tokens_per_micro_batch):
+        before_micro_batch()
+        log_probs = policy.log_probs([sample.completion for sample in micro_batch])
+        per_decision = _per_decision(micro_batch, log_probs.device)
+        sampled, positive, negative = per_decision.unbind(1)
+        ratio = torch.exp(log_probs - sampled)
+        loss = -surrogate(ratio, positive, negative, clip).sum() / normaliser
+        loss.backward()  # type: ignore[no-untyped-call]
+        ratios.append(ratio.detach())
+        gaps.append((log_probs.detach() - sampled).abs())
+        surprise.append(-sampled)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+    optimizer.step()
+    all_ratios = torch.cat(ratios)
+    return UpdateStatistics(
+        samples=sum(sample.count for sample in batch),
+        unique_samples=len(batch),
+        tokens=sum(sample.completion.length for sample in batch),
+        decisions=all_ratios.numel(),
+        ratio_min=all_ratios.min().item(),
+        ratio_mean=all_ratios.mean().item(),
+        ratio_max=all_ratios.max().item(),
+        log_prob_gap=torch.cat(gaps).mean().item(),
+        gradient_norm=float(norm),
+        entropy_proxy=torch.cat(surprise).mean().item(),
+    )
+
+
+def micro_batches(batch: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
+    """Samples of similar length together, at most `tokens` of them padded, and at least one sample each."""
+    chunk: list[Sample] = []
+    for sample in sorted(batch, key=lambda each: -each.completion.length):
+        if chunk and chunk[0].completion.length * (len(chunk) + 1) > tokens:
+            yield chunk
+            chunk = []
+        chunk.append(sample)
+    if chunk:
+        yield chunk
+
+
+def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:
+    """Neighbouring episodes that share web task and seed."""
+    return [list(group) for _, group in groupby(episodes, key=lambda each: (each.start.web_task, each.start.seed))]
+
+
+def _per_decision(batch: Sequence[Sample], device: torch.device) -> Tensor:
+    """Log-probability when sampled, positive and negative advantage of each decision, shape (decisions, 3)."""
+    return torch.tensor(
+        [(log_prob, sample.positive, sample.negative) for sample in batch for log_prob in sample.completion.log_probs],
+        device=device,
+    )

@@ -1,0 +1,69 @@
+"""Metrics of a run: TensorBoard, `metrics.jsonl` and, where its key is set, Weights & Biases."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from browser_control.run_directory import RunDirectory, write_text
+
+Value = float | int | str | None
+
+
+class Metrics:
+    """Writes what every update measured.
+
+    Args:
+        run: whose `logs/` and `metrics.jsonl` are written.
+        after: the update to continue after; what an interrupted run logged beyond it is taken back.
+    """
+
+    def __init__(self, run: RunDirectory, after: int, project: str = "browser-control") -> None:
+        run.logs.mkdir(parents=True, exist_ok=True)
+        self._path = run.metrics
+        _keep_until(self._path, after)
+        self._tensorboard = SummaryWriter(str(run.logs), purge_step=after + 1)
+        self._wandb = _wandb(run, project)
+
+    def log(self, update: int, values: Mapping[str, Value]) -> None:
+        """One line of `metrics.jsonl`, and one point a number; names with a slash group them in TensorBoard."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"update": update, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._tensorboard.add_scalar(name, value, update)
+        self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(dict(values), step=update)
+
+    def text(self, update: int, name: str, text: str) -> None:
+        """A sample episode, say."""
+        self._tensorboard.add_text(name, f"```\n{text}\n```", update)
+
+    def close(self) -> None:
+        self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _keep_until(path: Path, update: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        write_text(
+            path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] <= update)
+        )
+
+
+def _wandb(run: RunDirectory, project: str) -> Any:
+    """A run of Weights & Biases if WANDB_API_KEY is set and the package is there, else None."""
+    if not os.environ.get("WANDB_API_KEY"):
+        return None
+    try:
+        import wandb
+    except ImportError:
+        print("WANDB_API_KEY is set, but wandb is not installed (uv pip install wandb): logging without it", flush=True)
+        return None
+    return wandb.init(project=project, id=run.root.name, dir=str(run.logs), resume="allow")

@@ -1,0 +1,32 @@
+"""SIGTERM and SIGINT as a question to ask at safe points, instead of an exception anywhere.
+
+An exception that a signal raises in the middle of an optimizer step would leave weights that no update produced.
+"""
+
+import signal
+from types import FrameType
+
+from browser_control.errors import Preempted
+
+
+class Preemption:
+    """Remembers that the process was asked to end. A second signal ends it at once."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def listen(self) -> "Preemption":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._receive)
+        return self
+
+    def check(self) -> None:
+        """Raises `Preempted` if the process was asked to end."""
+        if self._signal is not None:
+            raise Preempted(f"stopped by {signal.Signals(self._signal).name}")
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal = number

@@ -1,0 +1,98 @@
+"""What the training programs share: arguments, exit codes, and the way from a configuration to a policy at work.
+
+Nothing heavy is imported until the arguments are known to be right, so that `--help` and a typing error answer at once.
+"""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from browser_control import configuration
+from browser_control.configuration import Configuration
+from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from browser_control.preemption import Preemption
+from browser_control.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from browser_control.environment_client import Environments
+    from browser_control.policy import Policy
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a program was asked to do."""
+
+    configuration: Configuration
+    run: RunDirectory
+    arguments: argparse.Namespace
+    preemption: Preemption
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The arguments that all programs take."""
+    made = argparse.ArgumentParser(prog=f"python -m browser_control.{name}", description=description)
+    made.add_argument(
+        "--config-file-name",
+        required=True,
+        metavar="NAME",
+        help="a YAML file, or the name of one in configs/, such as lfm2_350m_local_lora.yaml",
+    )
+    made.add_argument(
+        "--run-directory",
+        type=Path,
+        metavar="DIR",
+        help="where the run keeps its files (default: runs/NAME-DIGEST of the configuration)",
+    )
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="overrides one setting of the configuration; may be given several times",
+    )
+    return made
+
+
+def run(parser: argparse.ArgumentParser, work: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:
+    """Parses `argv`, does the work, and returns the exit code (docs/architecture.md lists them)."""
+    arguments = parser.parse_args(argv)
+    try:
+        settings = configuration.load(arguments.config_file_name, arguments.set)
+        root = arguments.run_directory or Path("runs") / f"{settings.name}-{settings.digest}"
+        job = Job(settings, RunDirectory(root), arguments, Preemption().listen())
+        if not job.run.config.exists():
+            configuration.write(settings, job.run.config)
+        work(job)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER_ERROR
+    except Preempted as error:
+        print(f"{error}: the same command continues", file=sys.stderr, flush=True)
+        return EXIT_PREEMPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        print(f"error: {error.strerror or error}: {error.filename or 'the run directory'}", file=sys.stderr, flush=True)
+        return EXIT_USER_ERROR
+    return 0
+
+
+@contextmanager
+def at_work(job: Job) -> "Iterator[tuple[Policy, Environments]]":
+    """The base model with a fresh adapter, and open sessions of the environment."""
+    from browser_control.environment_client import Environments
+
+    settings = job.configuration
+    with Environments(settings.environment.urls, settings.environment.sessions) as environments:
+        from transformers.utils import logging
+
+        from browser_control import policy
+        from browser_control.fetch_model import fetch
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        yield policy.load(settings, fetch(settings.model)), environments

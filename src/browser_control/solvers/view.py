@@ -1,0 +1,51 @@
+"""What a solver sees of an episode, and the few things all of them do with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from browser_control.actions import Action
+from browser_control.page import Element, Item, Page, Text
+
+
+@dataclass(frozen=True)
+class View:
+    """Goal, page, and the actions taken so far."""
+
+    goal: str
+    page: Page
+    taken: tuple[Action, ...]
+
+    def of_role(self, *roles: str) -> list[Element]:
+        """The elements of these roles, in document order."""
+        return [element for element in self.page.elements if element.role in roles]
+
+    def called(self, name: str, *roles: str) -> Element | None:
+        """The element whose name is `name`, but for case; among `roles` if any are given."""
+        wanted = name.casefold().strip()
+        candidates: Iterable[Element] = self.of_role(*roles) if roles else self.page.elements
+        return next((element for element in candidates if element.name.casefold().strip() == wanted), None)
+
+    def after(self, text: str) -> tuple[Item, ...]:
+        """The items that follow the first text `text`; none if there is no such text."""
+        for index, item in enumerate(self.page.items):
+            if isinstance(item, Text) and item.text == text:
+                return self.page.items[index + 1 :]
+        return ()
+
+    def has_taken(self, action: Action) -> bool:
+        return action in self.taken
+
+
+def click(element: Element | None) -> Action | None:
+    """A click on `element`, if there is one."""
+    return None if element is None else Action("click", element.bid)
+
+
+def fill(element: Element | None, text: str | None) -> Action | None:
+    """`text` typed into `element`, if there are both."""
+    return None if element is None or text is None else Action("fill", element.bid, text)
+
+
+def first_missing(view: View, *wanted: Action | None) -> Action | None:
+    """The first of `wanted` that was not done yet; None too if that one cannot be done."""
+    return next((action for action in wanted if action is None or not view.has_taken(action)), None)

@@ -1,0 +1,55 @@
+"""Which web tasks an update practises: those in which groups still differ, and now and then all others."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from browser_control.configuration import TRAINING_SEEDS
+
+_MEMORY = 0.7  # of the running success rate, a group
+_FLOOR = 0.04  # weight of a web task that is always, or never, solved; at most 0.25 otherwise
+
+
+@dataclass
+class WebTaskSampler:
+    """Draws web tasks by how much their groups can teach, and a seed never used before for each group.
+
+    A group of episodes that succeed with probability p differs within itself in proportion to p(1-p), and so does
+    its gradient.
+    """
+
+    web_tasks: Sequence[str]
+    seed: int
+    success: dict[str, float] = field(default_factory=dict)
+    drawn: int = 0
+
+    def draw(self, count: int) -> list[tuple[str, int]]:
+        """`count` groups: web task and seed."""
+        generator = random.Random(f"{self.seed} {self.drawn}")
+        weights = [self._weight(web_task) for web_task in self.web_tasks]
+        chosen = generator.choices(self.web_tasks, weights, k=count)
+        first = TRAINING_SEEDS.start + self.drawn
+        self.drawn += count
+        if first + count > TRAINING_SEEDS.stop:
+            raise OverflowError("all training seeds were used")
+        return [(web_task, first + index) for index, web_task in enumerate(chosen)]
+
+    def learn(self, web_task: str, rewards: Iterable[float | None]) -> None:
+        """Takes note of one group's rewards."""
+        scored = [float(reward > 0) for reward in rewards if reward is not None]
+        if scored:
+            rate = sum(scored) / len(scored)
+            before = self.success.get(web_task, 0.5)
+            self.success[web_task] = _MEMORY * before + (1 - _MEMORY) * rate
+
+    def state(self) -> dict[str, Any]:
+        return {"success": dict(self.success), "drawn": self.drawn}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.success = dict(state["success"])
+        self.drawn = int(state["drawn"])
+
+    def _weight(self, web_task: str) -> float:
+        rate = self.success.get(web_task, 0.5)
+        return max(rate * (1 - rate), _FLOOR)
