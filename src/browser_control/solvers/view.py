@@ -1,6 +1,5 @@
 """What a solver sees of an episode, and the few things all of them do with it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from browser_control.actions import Action
@@ -20,10 +19,13 @@ class View:
         return [element for element in self.page.elements if element.role in roles]
 
     def called(self, name: str, *roles: str) -> Element | None:
-        """The element whose name is `name`, but for case; among `roles` if any are given."""
-        wanted = name.casefold().strip()
-        candidates: Iterable[Element] = self.of_role(*roles) if roles else self.page.elements
-        return next((element for element in candidates if element.name.casefold().strip() == wanted), None)
+        """The element whose name is `name`, if need be but for case; among `roles` if any are given."""
+        named = [
+            element
+            for element in (self.of_role(*roles) if roles else self.page.elements)
+            if element.name.casefold() == name.casefold()
+        ]
+        return next((element for element in named if element.name == name), named[0] if named else None)
 
     def after(self, text: str) -> tuple[Item, ...]:
         """The items that follow the first text `text`; none if there is no such text."""

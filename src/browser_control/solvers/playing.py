@@ -1,0 +1,90 @@
+"""Playing solvers: episodes on an environment service, and what became of them."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from browser_control.actions import VERBS, Action, choices, parse_label
+from browser_control.environment_client import Environments, Observation
+from browser_control.errors import EnvironmentFailure
+from browser_control.page import Page, parse_page
+from browser_control.solvers import SOLVERS
+from browser_control.solvers.view import View
+
+MAX_TURNS = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """One episode; `failure` says why it was not solved, and is empty if it was."""
+
+    web_task: str
+    seed: int
+    taken: tuple[Action, ...]
+    failure: str
+
+
+@dataclass
+class _Session:
+    number: int
+    web_task: str
+    seed: int
+    waiting: "Future[Observation]"
+    taken: list[Action] = field(default_factory=list)
+
+    def result(self, failure: str = "") -> Result:
+        return Result(self.web_task, self.seed, tuple(self.taken), failure)
+
+
+def play(environments: Environments, starts: Sequence[tuple[str, int]]) -> Iterator[Result]:
+    """Plays every (web task, seed) of `starts`, all sessions at once, and yields results as they come."""
+    queue = deque(starts)
+    sessions = [_begin(environments, number, queue) for number in range(min(len(environments), len(queue)))]
+    while sessions:
+        going: list[_Session] = []
+        for session in sessions:
+            result = _advance(environments, session)
+            if result is None:
+                going.append(session)
+                continue
+            yield result
+            if queue:
+                going.append(_begin(environments, session.number, queue))
+        sessions = going
+
+
+def _begin(environments: Environments, number: int, queue: deque[tuple[str, int]]) -> _Session:
+    web_task, seed = queue.popleft()
+    return _Session(number, web_task, seed, environments.reset(number, web_task, seed))
+
+
+def _advance(environments: Environments, session: _Session) -> Result | None:
+    """Acts on what the page answered; the result if that ends the episode."""
+    try:
+        observation = session.waiting.result()
+    except EnvironmentFailure as error:
+        return session.result(f"unscorable: {error}")
+    if observation.done:
+        ended = "truncated" if observation.truncated else "wrong"
+        return session.result("" if observation.reward > 0 else ended)
+    if observation.error:
+        return session.result(f"refused: {observation.error}")
+    if len(session.taken) >= MAX_TURNS:
+        return session.result("too many turns")
+    page = parse_page(observation.text)
+    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken)))
+    if action is None:
+        return session.result("the solver gave up")
+    if not is_offered(action, page):
+        return session.result(f"not offered to the policy: {action}")
+    session.taken.append(action)
+    session.waiting = environments.step(session.number, action.to_browsergym())
+    return None
+
+
+def is_offered(action: Action, page: Page) -> bool:
+    """Whether the policy could choose `action` on `page`, and say it in its own words."""
+    blank = Action("fill", action.bid) if action.verb == "fill" and action.argument else action
+    offered = any(choice == blank for choice, _ in choices(page.elements, VERBS))
+    return offered and parse_label(action.spell(page.elements)) == action
