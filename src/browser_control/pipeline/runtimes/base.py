@@ -17,6 +17,7 @@ Reason = Literal["out_of_memory", "killed", "preempted", "configuration", "crash
 OnLine = Callable[[str], None]
 
 TAIL = 20  # lines of the log that an error carries
+_NO_SPACE = "No space left on device"
 _OUT_OF_MEMORY = re.compile(
     r"^MemoryError|OutOfMemoryError|CUDA out of memory|can't allocate memory|Cannot allocate memory"
     r"|std::bad_alloc",
@@ -97,9 +98,7 @@ class Runtime(ABC):
 class StageError(BrowserControlError):
     """A program ended otherwise than it should."""
 
-    def __init__(
-        self, name: str, command: Sequence[str], exit_code: int, reason: Reason, tail: Sequence[str]
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], exit_code: int, reason: Reason, tail: Sequence[str]) -> None:
         self.name = name
         self.command = tuple(command)
         self.exit_code = exit_code
@@ -117,7 +116,7 @@ class StageError(BrowserControlError):
 
     def _sentence(self) -> str:
         if self.reason == "configuration":
-            return self.tail[-1] if self.tail else f"{self.name} refused what it was asked for"
+            return _last_words(self.tail) or f"{self.name} refused what it was asked for"
         words = {
             "out_of_memory": "ran out of memory",
             "killed": f"was killed by signal {-self.exit_code}",
@@ -131,8 +130,16 @@ def reason_of(exit_code: int, tail: Sequence[str], killed_for_memory: bool) -> R
     """Why a program ended with `exit_code`, negative for a signal."""
     if killed_for_memory or (exit_code != 0 and _OUT_OF_MEMORY.search("\n".join(tail))):
         return "out_of_memory"
-    if exit_code == EXIT_USER_ERROR:
+    if exit_code == EXIT_USER_ERROR or (exit_code != 0 and any(_NO_SPACE in line for line in tail)):
         return "configuration"
     if exit_code == EXIT_PREEMPTED:
         return "preempted"
     return "killed" if exit_code < 0 else "crashed"
+
+
+def _last_words(tail: Sequence[str]) -> str:
+    """What a program said of what is wrong: the line of a full disk, else the last one."""
+    for line in reversed(tail):
+        if _NO_SPACE in line:
+            return f"{line.removeprefix('error: ')}: free some, and run the same command again"
+    return tail[-1].removeprefix("error: ") if tail else ""

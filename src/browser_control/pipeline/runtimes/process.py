@@ -29,6 +29,7 @@ from browser_control.pipeline.runtimes.base import (
 )
 
 _HOST = "127.0.0.1"
+_SERVICE_GRACE = 2.0  # a service has nothing to save
 
 
 class ProcessSettings(BaseModel):
@@ -37,7 +38,7 @@ class ProcessSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["process"] = "process"
-    grace: float = 8.0
+    grace: float = 6.0
 
 
 class ProcessRuntime(Runtime):
@@ -60,8 +61,8 @@ class ProcessRuntime(Runtime):
 
     @contextlib.contextmanager
     def serve(self, service: Service) -> Iterator[Served]:
-        refuse_taken_port(service)
-        with contextlib.closing(_ServedProcess(service, self.grace)) as served:
+        refuse_taken_port(service.port)
+        with contextlib.closing(_ServedProcess(service, min(self.grace, _SERVICE_GRACE))) as served:
             yield served
 
 
@@ -152,7 +153,7 @@ class _ServedProcess(Served):
 
     def restart(self) -> None:
         self._process.close()
-        refuse_taken_port(self._service)
+        refuse_taken_port(self._service.port)
         self._process = LeashedProcess(self._service, self._grace)
 
     def close(self) -> None:
@@ -167,15 +168,15 @@ def free_port() -> int:
         return port
 
 
-def refuse_taken_port(service: Service) -> None:
-    """Raises `ServiceFailed` where another program listens on the service's port."""
+def refuse_taken_port(port: int) -> None:
+    """Raises `ServiceFailed` where another program listens on `port` of this machine."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((_HOST, service.port))
+            listener.bind((_HOST, port))
         except OSError as error:
             raise ServiceFailed(
-                f"port {service.port} is taken ({error.strerror}): stop what listens there, or choose another port"
+                f"port {port} is taken ({error.strerror}): stop what listens there, or choose another port"
             ) from error
 
 

@@ -1,0 +1,140 @@
+"""The flow `train`: the whole job, from the base model to an archive of the trained one.
+
+Each task is a plain function of `browser_control.pipeline` with Prefect around it: remove the decorators and the code
+still works. Long tasks are called directly, not submitted, so that a cancellation reaches their `finally`.
+
+    python flows/train.py                      with no server: a temporary one
+    PREFECT_API_URL=... python flows/train.py  on a server
+    python flows/train.py --help               every parameter
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # parses before it imports this file again for the flow, so that --help needs no Prefect
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+    from browser_control.pipeline.command_line import main
+
+    main(__file__)
+
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from browser_control.errors import UserError
+from browser_control.pipeline import artifacts, stages
+from browser_control.pipeline.browsergym import BrowserGym
+from browser_control.pipeline.parameters import Parameters, Port, Seed, Sessions
+from browser_control.pipeline.run import Run, begin
+from browser_control.pipeline.runtimes.base import StageError
+from browser_control.pipeline.summary import Scores
+
+
+def may_succeed_next_time(task: object, task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed task is worth another attempt: not if memory ran out, or what was asked for is wrong."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, StageError):
+        return error.retriable
+    return not isinstance(error, UserError | OSError)
+
+
+# What the tasks are given stays in this process: nothing is cached, nothing is stored.
+once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+again: dict[str, Any] = once | {
+    "retries": 2,
+    "retry_delay_seconds": [1, 10],
+    "retry_condition_fn": may_succeed_next_time,
+}
+
+
+@task(name="fetch-model", **again)
+def fetch_model(run: Run) -> Path:
+    return stages.fetch_model(run)
+
+
+@task(name="start-browsergym", **once)
+def start_browsergym(run: Run, port: int, services: contextlib.ExitStack) -> BrowserGym:
+    return services.enter_context(stages.browsergym(run, port))
+
+
+@task(name="health-gate", **once)
+def health_gate(run: Run, environment: BrowserGym) -> None:
+    stages.pass_health_gate(run, environment)
+
+
+@task(name="evaluate-before", **again)
+def evaluate_before(run: Run, environment: BrowserGym) -> Scores:
+    return stages.evaluate(run, "base", environment)
+
+
+@task(name="warm-start", **again)
+def warm_start(run: Run, environment: BrowserGym) -> None:
+    stages.warm_start(run, environment)
+
+
+@task(name="evaluate-warm-start", **again)
+def evaluate_warm_start(run: Run, environment: BrowserGym) -> Scores:
+    return stages.evaluate(run, "warm-start", environment)
+
+
+@task(name="train", **again)
+def fine_tune(run: Run, environment: BrowserGym) -> None:
+    stages.train(run, environment)
+
+
+@task(name="evaluate-after", **again)
+def evaluate_after(run: Run, environment: BrowserGym) -> Scores:
+    return stages.evaluate(run, "after", environment)
+
+
+@task(name="archive", **again)
+def archive_run(run: Run) -> None:
+    stages.archive(run)
+
+
+@flow(name="train", validate_parameters=True)
+def train(
+    config: str = "smollm2_135m_local_lora.yaml",
+    runtime: Literal["process"] = "process",
+    run_id: str = "",
+    seed: Seed | None = None,
+    environment_sessions: Sessions | None = None,
+    environment_port: Port = 0,
+    runs: str = "runs",
+    archives: str = "archives",
+    overrides: list[str] | None = None,
+) -> str:
+    """Train a small language model to operate web pages, and say how much better it got.
+
+    Args:
+        config: A YAML file, or the name of one in configs/.
+        runtime: Where the programs run: as processes of this machine.
+        run_id: Names the run. Empty: from the configuration, so that the same command continues its run.
+        seed: Seed of the run. Empty: the configuration's.
+        environment_sessions: Episodes that run at a time. Empty: the configuration's.
+        environment_port: TCP port of the BrowserGym service. 0: a free one.
+        runs: Folder of the run directories.
+        archives: Folder, or any other fsspec URL, of the archives.
+        overrides: Values of the configuration to replace, as section.key=value.
+
+    Returns:
+        Where the archive is.
+    """
+    chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
+    with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+        fetch_model(run)
+        environment = start_browsergym(run, chosen.environment_port, services)
+        health_gate(run, environment)
+        scores = {"base": evaluate_before(run, environment)}
+        if stages.wants_warm_start(run):
+            warm_start(run, environment)
+            scores["warm-start"] = evaluate_warm_start(run, environment)
+        fine_tune(run, environment)
+        scores["after"] = evaluate_after(run, environment)
+        services.close()
+        archive_run(run)
+        artifacts.publish(run, scores)
+        return run.archive_url

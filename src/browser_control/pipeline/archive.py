@@ -1,0 +1,203 @@
+"""Archives: what mattered of a run, immutable, listed in a manifest that is written last.
+
+Where the manifest is, the archive is complete. An archive lives in a folder or at any other fsspec URL.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+from browser_control.configuration import DEMONSTRATION_SEEDS, EVALUATION_SEEDS, TRAINING_SEEDS, Configuration
+from browser_control.errors import ArchiveInvalid
+from browser_control.run_directory import RunDirectory, read_json
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_PACKAGES = (
+    "browser-control",
+    "browsergym-core",
+    "browsergym-miniwob",
+    "llguidance",
+    "miniwob",
+    "openenv",
+    "peft",
+    "playwright",
+    "prefect",
+    "torch",
+    "transformers",
+)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's code came from; None where it does not apply."""
+
+    git_commit: str | None
+    openenv_commit: str | None = None
+    images: tuple[str, ...] = ()
+
+
+def write(directory: RunDirectory, url: str, run_id: str, settings: Configuration, origin: Origin) -> dict[str, Any]:
+    """Copies what mattered of a run to `url`, and the manifest last; returns the manifest.
+
+    A copy that was cut short is taken up again: a file that is there with the right digest is not copied twice.
+    """
+    system, root = _open(url)
+    files: dict[str, dict[str, Any]] = {}
+    for name, path in sorted(_contents(directory)):
+        entry = {"sha256": _digest(_chunks(path)), "bytes": path.stat().st_size}
+        if not _holds(system, f"{root}/{name}", entry):
+            _copy(system, path, f"{root}/{name}")
+        files[name] = entry
+    for stray in set(_listing(system, root)) - set(files) - {MANIFEST}:
+        system.rm_file(f"{root}/{stray}")
+    manifest = _manifest(run_id, settings, origin, files)
+    _put(system, f"{root}/{MANIFEST}", json.dumps(manifest, indent=2).encode() + b"\n")
+    return manifest
+
+
+def verify(url: str) -> dict[str, Any]:
+    """Reads every file of an archive and compares it with the manifest, which is returned.
+
+    Raises:
+        ArchiveInvalid: there is no manifest, or a file is missing, altered or not listed; all are named.
+    """
+    system, root = _open(url)
+    try:
+        manifest: dict[str, Any] = json.loads(system.cat_file(f"{root}/{MANIFEST}"))
+        listed: dict[str, dict[str, Any]] = manifest["files"]
+    except FileNotFoundError:
+        raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
+    present = set(_listing(system, root)) - {MANIFEST}
+    wrong = [f"{name} is missing" for name in sorted(set(listed) - present)]
+    wrong += [f"{name} is not listed" for name in sorted(present - set(listed))]
+    for name in sorted(present & set(listed)):
+        if not _holds(system, f"{root}/{name}", listed[name]):
+            wrong.append(f"{name} was altered")
+    if wrong:
+        raise ArchiveInvalid(f"the archive at {url} is not as its manifest says: {'; '.join(wrong)}")
+    return manifest
+
+
+def exists(url: str) -> bool:
+    """Whether there is a complete archive at `url`."""
+    system, root = _open(url)
+    return bool(system.exists(f"{root}/{MANIFEST}"))
+
+
+def join(archives: str, name: str) -> str:
+    return f"{archives.rstrip('/')}/{name}"
+
+
+def git_commit(repository: Path) -> str | None:
+    """The commit that is checked out, with `+changes` where files differ from it; None outside a repository."""
+    try:
+        commit = _git(repository, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(repository, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(repository), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _contents(directory: RunDirectory) -> Iterator[tuple[str, Path]]:
+    """Names within the archive, and files; of the checkpoints of training the newest and, if named, the best."""
+    steps = {path.name for path in directory.steps()}
+    kept = {max(steps, default="")}
+    if directory.result.exists():
+        kept.add(PurePosixPath(str(read_json(directory.result).get("best_checkpoint", ""))).name)
+    for path in directory.root.rglob("*"):
+        name = path.relative_to(directory.root)
+        if not path.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
+        if name.parts[0] == "checkpoints" and name.parts[1] in steps - kept:
+            continue
+        yield name.as_posix(), path
+
+
+def _manifest(run_id: str, settings: Configuration, origin: Origin, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "run_id": run_id,
+        "config_digest": settings.digest,
+        "git_commit": origin.git_commit,
+        "openenv_commit": origin.openenv_commit,
+        "images": list(origin.images),
+        "packages": dict(_versions(_PACKAGES)),
+        "seeds": {
+            "seed": settings.seed,
+            "evaluation": [EVALUATION_SEEDS.start, EVALUATION_SEEDS.stop],
+            "demonstration": [DEMONSTRATION_SEEDS.start, DEMONSTRATION_SEEDS.stop],
+            "training": [TRAINING_SEEDS.start, TRAINING_SEEDS.stop],
+        },
+        "files": files,
+    }
+
+
+def _versions(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for package in packages:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _open(url: str) -> tuple[AbstractFileSystem, str]:
+    system, root = fsspec.core.url_to_fs(url)
+    return system, str(root).rstrip("/")
+
+
+def _listing(system: AbstractFileSystem, root: str) -> list[str]:
+    system.invalidate_cache()
+    return [path.removeprefix(f"{root}/") for path in system.find(root)] if system.exists(root) else []
+
+
+def _holds(system: AbstractFileSystem, path: str, entry: dict[str, Any]) -> bool:
+    try:
+        if system.size(path) != entry["bytes"]:
+            return False
+        with system.open(path, "rb") as file:
+            found = _digest(iter(lambda: file.read(_CHUNK), b""))
+        return found == str(entry["sha256"])
+    except FileNotFoundError:
+        return False
+
+
+def _copy(system: AbstractFileSystem, source: Path, target: str) -> None:
+    """Written beside and renamed; an object store writes an object whole or not at all, and renames by copying."""
+    system.makedirs(os.path.dirname(target), exist_ok=True)
+    system.put_file(str(source), f"{target}.part")
+    system.mv(f"{target}.part", target)
+
+
+def _put(system: AbstractFileSystem, target: str, content: bytes) -> None:
+    system.pipe_file(f"{target}.part", content)
+    system.mv(f"{target}.part", target)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _digest(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""What a run shows in Prefect's UI: log lines, progress, scores, a summary.
+
+A server that is away for a while costs an artifact, not the run.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import cast
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from browser_control.pipeline import summary
+from browser_control.pipeline.progress import Progress, describe
+from browser_control.pipeline.run import Run
+
+_LINES = 300  # of a stage that go to Prefect; the whole log is a file
+_SECONDS = 2.0  # between two updates of a progress artifact
+
+_logger = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Listens to a run and tells Prefect: a bounded number of log lines, and a progress artifact a stage."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._lines = 0
+        self._artifact: UUID | None = None
+        self._updated = 0.0
+
+    def began(self, stage: str) -> None:
+        self._lines = 0
+        self._artifact = None
+        self._updated = 0.0
+
+    def line(self, stage: str, line: str) -> None:
+        self._lines += 1
+        if self._lines <= _LINES:
+            get_run_logger().info(line)
+        elif self._lines == _LINES + 1:
+            get_run_logger().info("... more in logs/%s.log of the run directory", stage)
+
+    def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None:
+        now = time.monotonic()
+        if now - self._updated < _SECONDS and progress.done < progress.total:
+            return
+        self._updated = now
+        description = describe(stage, progress, seconds_left)
+        with _lenient():
+            if self._artifact is None:
+                key = _key(self._run_id, stage)
+                self._artifact = cast(UUID, create_progress_artifact(progress.percent, key, description))
+            else:
+                update_progress_artifact(self._artifact, progress.percent, description=description)
+
+    def ended(self, stage: str, summary: str) -> None:
+        get_run_logger().info("%s: %s", stage, summary)
+
+    def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None:
+        """`publish` makes artifacts of these."""
+
+    def failed(self, stage: str, error: str) -> None:
+        get_run_logger().error("%s: %s", stage, error)
+
+
+def publish(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
+    """The table of scores and the summary, in Prefect and on the terminal."""
+    rows = summary.table(evaluations)
+    places = summary.places(run.directory, run.archive_url, flow_run.get_flow_run_ui_url() or "")
+    run.listener.finished(rows, places)
+    with _lenient():
+        create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")
+        create_markdown_artifact(summary.markdown(run.id, rows, places), key=_key(run.id, "summary"))
+
+
+def _key(*parts: str) -> str:
+    """Prefect allows lower-case letters, digits and dashes."""
+    return "-".join(parts).replace(".", "-").replace("_", "-")
+
+
+@contextlib.contextmanager
+def _lenient() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        _logger.warning("no artifact: %s", error)

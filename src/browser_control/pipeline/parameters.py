@@ -1,0 +1,73 @@
+"""The flow's parameters: one validated model behind the function's arguments, the command line and the UI's form."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from browser_control.errors import ConfigurationError
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Sessions = Annotated[int, Field(ge=1, le=1024)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Parameters(BaseModel):
+    """What a person may choose of a run; the flow `train` has the same parameters with the same defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: str = Field("smollm2_135m_local_lora.yaml", description="A YAML file, or the name of one in configs/.")
+    runtime: Literal["process"] = Field("process", description="Where the programs run: as processes of this machine.")
+    run_id: str = Field(
+        "",
+        description="Names the run. Empty: from the configuration, so that the same command continues its run.",
+    )
+    seed: Seed | None = Field(None, description="Seed of the run. Empty: the configuration's.")
+    environment_sessions: Sessions | None = Field(
+        None, description="Episodes that run at a time. Empty: the configuration's."
+    )
+    environment_port: Port = Field(0, description="TCP port of the BrowserGym service. 0: a free one.")
+    runs: str = Field("runs", description="Folder of the run directories.")
+    archives: str = Field("archives", description="Folder, or any other fsspec URL, of the archives.")
+    overrides: list[str] = Field(
+        default_factory=list, description="Values of the configuration to replace, as section.key=value."
+    )
+
+    @property
+    def all_overrides(self) -> list[str]:
+        """`overrides` with the parameters that stand for a value of the configuration; those come last and win."""
+        chosen = {"seed": self.seed, "environment.sessions": self.environment_sessions}
+        return [*self.overrides, *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
+
+
+def validate(values: dict[str, Any]) -> Parameters:
+    """The parameters that `values` spell; raises ConfigurationError, one sentence."""
+    try:
+        return Parameters(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{where}: {first['msg'].lower()}, not {first['input']!r}") from error
+
+
+def parse(arguments: Sequence[str] | None = None) -> Parameters:
+    """The parameters that a command line spells; one option for each."""
+    parser = argparse.ArgumentParser(
+        prog="python flows/train.py",
+        description="Trains a small language model to operate web pages: the whole job, from model to archive.",
+        epilog="The same command continues a run that was stopped.",
+    )
+    for name, field in Parameters.model_fields.items():
+        option = "--" + name.replace("_", "-")
+        description = (field.description or "").replace("%", "%%")
+        if name == "overrides":
+            parser.add_argument("--set", dest=name, action="append", metavar="SECTION.KEY=VALUE", help=description)
+        elif get_origin(field.annotation) is Literal:
+            parser.add_argument(option, choices=get_args(field.annotation), help=description)
+        else:
+            shown = "" if field.default in ("", None) else f" (default: {field.default})"
+            parser.add_argument(option, metavar=name.upper(), help=description + shown)
+    chosen = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    return validate(chosen)

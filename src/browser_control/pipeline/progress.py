@@ -1,0 +1,224 @@
+"""What a run shows while it runs: the programs' progress lines, and the terminal that a person follows."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+_PREFIX = "progress "
+_PLAIN_SECONDS = 10.0  # between two lines of progress where output is no terminal
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One progress line of a program."""
+
+    stage: str
+    done: int
+    total: int
+    success: float | None = None
+    message: str = ""
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+
+def parse_progress(line: str) -> Progress | None:
+    """The progress that a line of output reports, if it reports any."""
+    if not line.startswith(_PREFIX):
+        return None
+    try:
+        values = json.loads(line.removeprefix(_PREFIX))
+        success = values.get("success")
+        return Progress(
+            stage=str(values["stage"]),
+            done=int(values["done"]),
+            total=int(values["total"]),
+            success=None if success is None else float(success),
+            message=str(values.get("message", "")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class Pace:
+    """Estimates what is left of a stage from what was done since its first report."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def seconds_left(self, progress: Progress, now: float) -> float | None:
+        """None until something was done under our eyes: a run that continues starts in the middle."""
+        if self._first is None:
+            self._first = (now, progress.done)
+        since, done_before = self._first
+        done = progress.done - done_before
+        if done <= 0 or progress.total <= 0:
+            return None
+        return (now - since) / done * max(0, progress.total - progress.done)
+
+
+class Listener(Protocol):
+    """Who is told how a run goes."""
+
+    def began(self, stage: str) -> None: ...
+
+    def line(self, stage: str, line: str) -> None: ...
+
+    def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None: ...
+
+    def ended(self, stage: str, summary: str) -> None: ...
+
+    def failed(self, stage: str, error: str) -> None: ...
+
+    def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None: ...
+
+
+class Listeners:
+    """Several as one."""
+
+    def __init__(self, listeners: Iterable[Listener]) -> None:
+        self._listeners = tuple(listeners)
+
+    def began(self, stage: str) -> None:
+        for listener in self._listeners:
+            listener.began(stage)
+
+    def line(self, stage: str, line: str) -> None:
+        for listener in self._listeners:
+            listener.line(stage, line)
+
+    def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None:
+        for listener in self._listeners:
+            listener.progressed(stage, progress, seconds_left)
+
+    def ended(self, stage: str, summary: str) -> None:
+        for listener in self._listeners:
+            listener.ended(stage, summary)
+
+    def failed(self, stage: str, error: str) -> None:
+        for listener in self._listeners:
+            listener.failed(stage, error)
+
+    def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None:
+        for listener in self._listeners:
+            listener.finished(rows, places)
+
+
+class Terminal:
+    """One line a stage; on a terminal the one of the running stage moves, elsewhere it is repeated now and then."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        self._began = 0.0
+        self._printed = 0.0
+
+    def began(self, stage: str) -> None:
+        self._began = self._printed = time.monotonic()
+        if self.console.is_terminal:
+            self._live = Live(
+                _Running(stage),
+                console=self.console,
+                transient=True,
+                refresh_per_second=4,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        else:
+            self.console.print(f"{stage} ...", soft_wrap=True)
+
+    def line(self, stage: str, line: str) -> None:
+        """A stage's own words are in its log."""
+
+    def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None:
+        if self._live is not None:
+            self._live.update(_Running(stage, progress, seconds_left, self._began))
+        elif time.monotonic() - self._printed >= _PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            self.console.print(describe(stage, progress, seconds_left), soft_wrap=True, markup=False)
+
+    def ended(self, stage: str, summary: str) -> None:
+        self._say("[green]✓[/green]", stage, summary)
+
+    def failed(self, stage: str, error: str) -> None:
+        self._say("[red]✗[/red]", stage, error)
+
+    def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None:
+        """What came out, and where to look."""
+        table = Table("", *list(rows[-1])[1:], title="success on held-out pages", title_justify="left", box=SIMPLE)
+        for row in rows:
+            table.add_row(*row.values(), end_section=row is rows[-2:][0])
+        self.console.print(table)
+        for name, place in places.items():
+            self.console.print(f"{name:<10} {place}", soft_wrap=True, markup=False)
+
+    def close(self) -> None:
+        """Gives the terminal back, also in the middle of a stage."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _say(self, mark: str, stage: str, words: str) -> None:
+        self.close()
+        took = duration(time.monotonic() - self._began)
+        self.console.print(f"{mark} {stage:<20} {took:>12}  {escape(words)}", soft_wrap=True)
+
+
+class _Running:
+    """The moving line; it is drawn anew four times a second, so that the clock goes on."""
+
+    def __init__(
+        self,
+        stage: str,
+        progress: Progress | None = None,
+        seconds_left: float | None = None,
+        began: float | None = None,
+    ) -> None:
+        self._stage = stage
+        self._progress = progress
+        self._seconds_left = seconds_left
+        self._drawn = time.monotonic()
+        self._began = self._drawn if began is None else began
+
+    def __rich__(self) -> Text:
+        now = time.monotonic()
+        took = duration(now - self._began)
+        if self._progress is None:
+            return Text(f"… {self._stage:<20} {took:>12}", no_wrap=True, overflow="ellipsis")
+        left = None if self._seconds_left is None else max(0.0, self._seconds_left - (now - self._drawn))
+        filled = round(self._progress.percent / 5)
+        bar = "━" * filled + "╌" * (20 - filled)
+        words = describe(self._stage, self._progress, left).removeprefix(self._stage).strip()
+        return Text(f"… {self._stage:<20} {took:>12}  {bar} {words}", no_wrap=True, overflow="ellipsis")
+
+
+def describe(stage: str, progress: Progress, seconds_left: float | None) -> str:
+    """One line: how far, how well, how long still."""
+    parts = [f"{stage} {progress.done}/{progress.total}"]
+    if progress.success is not None:
+        parts.append(f"success {progress.success:.2f}")
+    if seconds_left is not None:
+        parts.append(f"{duration(seconds_left)} left")
+    if progress.message:
+        parts.append(progress.message)
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """7 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

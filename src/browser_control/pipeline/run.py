@@ -1,0 +1,126 @@
+"""One run: its name, its folder, and what it is made of."""
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from browser_control import configuration
+from browser_control.configuration import Configuration
+from browser_control.errors import ConfigurationError
+from browser_control.pipeline import archive, browsergym
+from browser_control.pipeline.parameters import Parameters
+from browser_control.pipeline.progress import Listener, Listeners, Terminal
+from browser_control.pipeline.runtimes import make_runtime
+from browser_control.pipeline.runtimes.base import Runtime
+from browser_control.pipeline.runtimes.process import refuse_taken_port
+from browser_control.run_directory import RunDirectory
+
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of a run needs to know."""
+
+    id: str
+    configuration: Configuration
+    directory: RunDirectory
+    archive_url: str
+    runtime: Runtime
+    listener: Listener
+
+
+@contextlib.contextmanager
+def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -> Iterator[Run]:
+    """Opens a run, new or to be continued, and holds it so that no other process works on it.
+
+    Args:
+        listen: makes a listener beside the terminal, from the run's id.
+
+    Raises:
+        UserError: what `check` finds, or another process works on this run.
+    """
+    settings, name = check(chosen)
+    directory = RunDirectory(Path(chosen.runs).absolute() / name)
+    runtime = make_runtime(chosen.runtime)
+    with _held(directory.root), contextlib.closing(Terminal()) as terminal:
+        if not directory.config.exists():
+            configuration.write(settings, directory.config)
+        listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
+        yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener)
+
+
+def check(chosen: Parameters) -> tuple[Configuration, str]:
+    """The configuration and the run that `chosen` come to; starts and writes nothing.
+
+    Raises:
+        UserError: what can be known to be wrong beforehand; one sentence.
+    """
+    settings = configuration.load(chosen.config, chosen.all_overrides)
+    name = chosen.run_id or next_run_id(settings, chosen.archives)
+    if not _RUN_ID.fullmatch(name):
+        raise ConfigurationError(
+            f"run_id {name!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
+        )
+    if archive.exists(archive.join(chosen.archives, name)):
+        raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
+    _refuse_another_configuration(settings, Path(chosen.runs) / name)
+    if urls := browsergym.given_urls(settings):
+        browsergym.refuse_unreachable(urls)
+    elif chosen.environment_port:
+        refuse_taken_port(chosen.environment_port)
+    return settings, name
+
+
+def next_run_id(settings: Configuration, archives: str) -> str:
+    """The run that this configuration continues, or starts: the first that is not archived.
+
+    The name follows from the configuration, so that the same command continues what it began.
+    """
+    stem = f"{settings.name}-{settings.digest[:8]}"
+    number = 1
+    while archive.exists(archive.join(archives, name := stem if number == 1 else f"{stem}-{number}")):
+        number += 1
+    return name
+
+
+def _refuse_another_configuration(settings: Configuration, folder: Path) -> None:
+    path = RunDirectory(folder).config
+    if path.exists() and configuration.load(str(path)).digest != settings.digest:
+        raise ConfigurationError(
+            f"run {folder.name!r} was begun with another configuration ({path}); choose another run_id"
+        )
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds `folder` as long as this process lives; the kernel lets go of it, however the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"another process works on the run {folder.name!r}; wait for it, or give this one a run_id of its own"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def announced(run: Run, stage: str) -> Iterator[list[str]]:
+    """Tells the run's listener that a stage began and how it ended; the block appends words on what came out."""
+    words: list[str] = []
+    run.listener.began(stage)
+    try:
+        yield words
+    except BaseException as error:
+        run.listener.failed(stage, str(error) or type(error).__name__)
+        raise
+    run.listener.ended(stage, " · ".join(words))

@@ -1,0 +1,106 @@
+"""A temporary Prefect server for a run that was given none.
+
+Prefect starts one by itself, but imports the whole server into the flow's process first, waits, and leaves it behind
+on SIGTERM. Ours starts while Prefect is still being imported, and is on a leash. It keeps its records in Prefect's
+own database, so that `prefect server start` shows the run afterwards.
+"""
+
+import contextlib
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from browser_control.errors import ServiceFailed
+from browser_control.pipeline.runtimes.base import Service
+from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
+
+STARTUP_SECONDS = 60.0
+_PAUSE = 0.05
+
+# A server for one run: no page to look at, and none of the services that look after deployments.
+_ENVIRON = {
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT_SERVER_UI_ENABLED": "0",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+}
+
+# Our own lines are what the terminal shows; Prefect's are in its database.
+QUIET = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "DO_NOT_TRACK": "1",
+}
+
+
+class TemporaryServer:
+    """A Prefect server that lives as long as we do."""
+
+    def __init__(self, process: LeashedProcess, url: str) -> None:
+        self._process = process
+        self.api_url = f"{url}/api"
+
+    def wait(self, seconds: float = STARTUP_SECONDS) -> None:
+        """Waits until it answers; raises ServiceFailed if it does not."""
+        deadline = time.monotonic() + seconds
+        while not _answers(f"{self.api_url}/health"):
+            if not self._process.alive or time.monotonic() > deadline:
+                words = " | ".join(self._process.tail()[-3:]) or "it said nothing"
+                raise ServiceFailed(f"Prefect's temporary server did not start: {words}")
+            time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def temporary_server(log: Path) -> Iterator[TemporaryServer]:
+    """Starts the server and points Prefect at it, without waiting for it."""
+    port = free_port()
+    application = ("--factory", "prefect.server.api.server:create_app", "--lifespan", "on")
+    where = ("--host", "127.0.0.1", "--port", str(port), "--log-level", "error")
+    service = Service(
+        "prefect-server", (sys.executable, "-m", "uvicorn", *application, *where), log, _ENVIRON, port=port
+    )
+    with contextlib.closing(LeashedProcess(service, grace=3.0)) as process:
+        server = TemporaryServer(process, f"http://127.0.0.1:{port}")
+        os.environ["PREFECT_API_URL"] = server.api_url
+        try:
+            yield server
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
+
+
+def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The API that Prefect would use by itself: from the environment, or from its profile and settings files.
+
+    Those files are Prefect's to read, which takes two seconds, so it is asked only where there are any.
+    """
+    if url := environ.get("PREFECT_API_URL"):
+        return url
+    home = Path(environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    profiles = Path(environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+    if not any(path.exists() for path in (profiles, Path("prefect.toml"), Path(".env"))):
+        return None
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def flush() -> None:
+    """Sends what Prefect still holds back, so that a server that is about to stop has it all."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=5)
+    EventsWorker.drain_all(timeout=5)
