@@ -174,7 +174,7 @@ async function start(webTask, seed) {
 async function reset(webTask, seed, wait) {
   const goal = await start(webTask, seed);
   await advance(wait);
-  return { goal, ...observe() };
+  return { goal, ...await observe() };
 }
 
 // What follows an action: the page's time runs on, then the page is listed. If the action's events met something
@@ -188,7 +188,9 @@ async function settle(wait) {
   return observe();
 }
 
-function observe() {
+async function observe() {
+  for (let waits = 0; waits < 100 && loadsImages(); waits++)
+    await new Promise(resolve => realTimeout(resolve, 2));
   mark();
   if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, items: listPage() };
   return {
@@ -196,6 +198,14 @@ function observe() {
     done: WOB_DONE_GLOBAL, raw: WOB_RAW_REWARD_GLOBAL, reason: WOB_REWARD_REASON,
     items: listPage(),
   };
+}
+
+// Whether an image that takes room in the layout is on its way; it comes by the browser's time, not by ours.
+function loadsImages() {
+  for (const image of document.images) if (!image.complete) return true;
+  for (const element of document.querySelectorAll("#area span:empty"))
+    if (element.offsetWidth === 0 && getComputedStyle(element).content.startsWith("url(") && visible(element)) return true;
+  return false;
 }
 
 // ------------------------------------------------------------------ BrowserGym's marks
@@ -237,6 +247,8 @@ const NEVER_ITEMS = new Set(["HTML", "BODY", "LABEL"]);
 const CONTAINERS = new Set("dialog alertdialog tablist tabpanel menu menubar listbox tree grid presentation none".split(" "));
 const SKIPPED = new Set(["SCRIPT", "STYLE", "NOSCRIPT", "TEMPLATE", "HEAD"]);
 const NAME_LENGTH = 120;
+const VALUE_LENGTH = 240;
+const LABEL_LENGTH = 30;
 
 function roleOf(element) {
   const explicit = (element.getAttribute("role") || "").trim().split(/\s+/)[0].toLowerCase();
@@ -268,7 +280,9 @@ function isPresentational(element) {
 function isItem(element) {
   if (NEVER_ITEMS.has(element.tagName) || element.id === "wrap" || !element.hasAttribute("bid")) return false;
   if (CONTAINERS.has(element.getAttribute("role"))) return false;
+  if (element.classList.contains("ui-sortable") || element.classList.contains("ui-droppable")) return false;
   if (listens(element) || element.tagName === "SUMMARY") return true;
+  if (element.classList.contains("ui-sortable-handle") || element.classList.contains("ui-draggable")) return true;
   if (element.tabIndex >= 0 && element.hasAttribute("tabindex")) return true;
   return getComputedStyle(element).cursor === "pointer" && element.parentElement !== null &&
     getComputedStyle(element.parentElement).cursor !== "pointer";
@@ -280,8 +294,10 @@ function nameFromIds(ids) {
 
 // The name of an icon that has no text: what its author called it.
 function nameFromMarkup(element) {
-  const word = element.id || (element.getAttribute("class") || "").trim().split(/\s+/)[0] || "";
-  return word.replace(/[-_]+/g, " ").trim();
+  if (element.dataset && element.dataset.color) return element.dataset.color;
+  const words = (element.getAttribute("class") || "").trim().split(/\s+/);
+  const telling = words.find(word => /-(up|down|next|prev|close|handle|bold|italic|underline)$/.test(word));
+  return (telling || element.id || words[0] || "").replace(/^(ui|ql)-/, "").replace(/[-_]+/g, " ").trim();
 }
 
 function listPage() {
@@ -300,13 +316,13 @@ function listPage() {
 
   let run = [];
   const flush = () => {
-    const text = collapse(run.join(""));
+    const text = collapse(run.join("")).replace(/^(\| )+|( \|)+$/g, "");
     if (text) out.push(text);
     run = [];
   };
 
   function walk(node, silent) {
-    if (node.nodeType === 3) { if (!silent) run.push(node.data); return; }
+    if (node.nodeType === 3) { if (!silent && !spoken.has(node)) run.push(node.data); return; }
     if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
     if (node.tagName === "BR") { flush(); return; }
     const role = interactive.get(node);
@@ -319,8 +335,11 @@ function listPage() {
     }
     if (spoken.has(node)) silent = true;
     if (node.tagName === "IMG" && node.alt && !silent) run.push(` ${node.alt} `);
-    const inline = getComputedStyle(node).display.startsWith("inline");
-    if (!inline) flush(); else if (/^inline-/.test(getComputedStyle(node).display)) run.push(" ");
+    const display = getComputedStyle(node).display;
+    const inline = display.startsWith("inline") || display === "table-cell";
+    if (!inline) flush();
+    else if (display === "table-cell" && collapse(run.join(""))) run.push(" | ");
+    else if (display !== "inline") run.push(" ");
     for (const child of node.childNodes) walk(child, silent);
     if (!inline) flush();
   }
@@ -338,6 +357,8 @@ function listPage() {
     } else if (["textbox", "searchbox", "spinbutton", "combobox", "slider"].includes(role)) {
       entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
     }
+    if (entry[3] !== null && entry[3].length > VALUE_LENGTH)
+      entry[3] = entry[3].slice(0, VALUE_LENGTH / 2) + "…" + entry[3].slice(-VALUE_LENGTH / 2);
     out.push(entry);
     return leaf;
   }
@@ -354,12 +375,43 @@ function fieldName(element, spoken) {
     const text = collapse([...element.labels].map(label => labelText(label)).join(" "));
     if (text) { for (const label of element.labels) spoken.add(label); return text; }
   }
-  const before = element.previousElementSibling;
-  if (before && before.tagName === "LABEL" && !before.htmlFor && !before.control && textOf(before)) {
-    spoken.add(before);
-    return textOf(before);
+  const hint = collapse(element.getAttribute("placeholder") || element.getAttribute("title") || "");
+  return hint || (/^(checkbox|radio)$/.test(element.type) ? "" : textBefore(element, spoken));
+}
+
+const FIELD_TAGS = "input, select, textarea, button, a";
+const isBlank = node => node.nodeName === "BR" || node.nodeType === 8 || node.nodeType === 3 && !node.data.trim();
+
+// The short text beside a field that nothing else names, as in `Date: [    ]`: before it, in the cell or row
+// before it, or after it where it has a row to itself.
+function textBefore(element, spoken) {
+  let node = element;
+  for (let level = 0; level < 3; level++) {
+    let before = node.previousSibling;
+    while (before && isBlank(before)) before = before.previousSibling;
+    if (before) return labelLike(before, spoken);
+    if (level === 0) {
+      let after = element.nextSibling;
+      while (after && isBlank(after)) after = after.nextSibling;
+      const name = after && element.parentElement.querySelectorAll(FIELD_TAGS).length === 1 ? labelLike(after, spoken) : "";
+      if (name) return name;
+    }
+    node = node.parentElement;
+    if (!node || node.id === "area" || node.querySelectorAll(FIELD_TAGS).length > 1) return "";
   }
-  return collapse(element.getAttribute("placeholder") || element.getAttribute("title") || "");
+  return "";
+}
+
+function labelLike(node, spoken) {
+  if ((node.nodeType !== 3 && node.nodeType !== 1) || spoken.has(node)) return "";
+  if (node.nodeType === 1 && (!visible(node) || node.querySelector(FIELD_TAGS) || node.matches(`${FIELD_TAGS}, script, svg, canvas, img`))) return "";
+  const text = collapse(node.nodeType === 3 ? node.data : textOf(node));
+  if (!(/^[A-Z]/.test(text) || /[:=]$/.test(text)) || text.length > LABEL_LENGTH || /[.!?]$/.test(text)) return "";
+  const first = [...node.parentElement.childNodes].find(child => !isBlank(child));
+  if (first !== node && first.nodeType === 1 && first.matches("input, select, textarea") && node.nextElementSibling?.matches("input, select, textarea"))
+    return "";  // fields come first here: the text is the name of the field before it
+  spoken.add(node);
+  return text;
 }
 
 // The words of a label, without those of the field inside it.

@@ -37,6 +37,7 @@ class BrowserPool:
         self._starting = asyncio.Lock()
         self._idle: list[PageSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -44,8 +45,11 @@ class BrowserPool:
         await self._running_browser()
 
     def stop(self) -> None:
+        """Ends the browser; may be called twice."""
+        self._stopped = True
         if self._browser is not None:
             self._browser.kill()
+            self._browser = None
         self._pages.stop()
 
     async def page(self) -> PageSession:
@@ -71,6 +75,8 @@ class BrowserPool:
 
     async def _running_browser(self) -> Browser:
         async with self._starting:
+            if self._stopped:
+                raise BrowserGone("the service is stopping")
             if self._browser is None or not self._browser.alive:
                 if self._browser is not None:
                     self._browser.kill()
@@ -247,11 +253,16 @@ class _QuietDisconnects:
 
 
 class _Server(uvicorn.Server):
-    """Says when it can be reached."""
+    """Says when it can be reached, and ends the browser first when it is to stop."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, pool: BrowserPool, greeting: str) -> None:
         super().__init__(config)
+        self._pool = pool
         self._greeting = greeting
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._pool.stop()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -269,7 +280,8 @@ def run(program: Path, listener: socket.socket, sessions: int, max_turns: int) -
         lifespan="off",
     )
     host, port = listener.getsockname()[:2]
-    server = _Server(config, f"environment ready on http://{host}:{port}, {sessions} sessions, {program}")
+    greeting = f"environment ready on http://{host}:{port}, {sessions} sessions, {program}"
+    server = _Server(config, pool, greeting)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(pool, server, listener))
 
