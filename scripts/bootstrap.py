@@ -1,0 +1,301 @@
+"""Sets up all that `make train` and `make test` need, on a machine with Python, git and make; twice does nothing.
+
+A locked environment in `.venv` (by a uv that is there, or one of our own in `.cache`), PyTorch in the build that fits
+this machine, and a Chromium. Standard library only, and syntax that an older Python can read far enough to be told
+that it is too old. What a person has to do is said in one sentence, with exit code 2.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+CACHE = ROOT / ".cache" / "bootstrap"
+STAMP = VENV / ".bootstrapped"
+LOG = CACHE / "bootstrap.log"
+
+PYTHONS = ((3, 11), (3, 12))  # requires-python of pyproject.toml
+UV = "uv>=0.9,<1"
+APT_PACKAGES = (("chromium-headless-shell",), ("chromium",))
+FONTS = "fonts-dejavu-core"
+_NETWORK = re.compile(
+    r"dns error|failed to fetch|failed to lookup|error sending request|connection refused|network is unreachable"
+    r"|could not connect|name resolution|temporary failure|tcp connect|no route to host|timed out"
+    r"|NewConnectionError|ConnectionResetError|tunnel",
+    re.IGNORECASE,
+)
+
+
+class Problem(Exception):
+    """One sentence that says what to do."""
+
+
+def main() -> int:
+    started = time.monotonic()
+    try:
+        if STAMP.is_file() and STAMP.read_text() == stamp():
+            return 0
+        refuse_old_python(sys.version_info[:2])
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with only_one(CACHE / "lock"):
+            set_up()
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print("error: {}: {}".format(error.filename or "setting up", error.strerror or error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    say("ready in %d s" % (time.monotonic() - started))
+    return 0
+
+
+def set_up() -> None:
+    if STAMP.is_file() and STAMP.read_text() == stamp():  # another process was at it
+        return
+    LOG.write_text("")
+    uv = find_uv()
+    make_environment(uv)
+    install(uv)
+    chromium()
+    STAMP.write_text(stamp())
+
+
+def stamp() -> str:
+    """What the environment was made from: while this does not change, there is nothing to do."""
+    digest = hashlib.sha256()
+    for path in ("uv.lock", "pyproject.toml", "scripts/bootstrap.py"):
+        digest.update((ROOT / path).read_bytes())
+    return digest.hexdigest() + "\n"
+
+
+def refuse_old_python(version: tuple[int, ...]) -> None:
+    if version < (3, 8):
+        raise Problem("Python %d.%d is too old: install Python 3.11 or 3.12" % version)
+
+
+def find_uv() -> str:
+    """A uv that works: the one on PATH, or one that is installed here."""
+    here = CACHE / "uv"
+    for candidate in (shutil.which("uv"), str(here / "bin" / "uv")):
+        if candidate and works([candidate, "--version"]):
+            return candidate
+    say("getting uv, which installs the rest")
+    try:
+        run([sys.executable, "-m", "venv", "--clear", str(here)])
+    except Problem:
+        raise Problem(
+            "Python's venv module is missing or incomplete: `apt-get install python3-venv`, or put uv on PATH"
+        )
+    run([str(here / "bin" / "pip"), "install", "--quiet", UV], "uv cannot be installed")
+    return str(here / "bin" / "uv")
+
+
+def make_environment(uv: str) -> None:
+    """An empty `.venv` with a Python that fits, unless there is one."""
+    if works([str(VENV / "bin" / "python"), "-c", python_check()]):
+        return
+    python = choose_python(sys.version_info[:2], sys.executable, shutil.which)
+    if python is None:
+        wanted = "%d.%d" % PYTHONS[-1]
+        say(f"fetching Python {wanted}")
+        found = "%d.%d" % sys.version_info[:2]
+        try:
+            run([uv, "python", "install", wanted])
+        except Problem:
+            raise Problem(f"Python 3.11 or 3.12 is needed, found {found}: install one of them (python3.12)")
+        python = wanted
+    run([uv, "venv", "--quiet", "--clear", "--python", python, str(VENV)], "no virtual environment can be made")
+
+
+def python_check() -> str:
+    return f"import sys; sys.exit(sys.version_info[:2] not in {PYTHONS!r})"
+
+
+def choose_python(version: tuple[int, ...], executable: str, which: Callable[[str], str | None]) -> str | None:
+    """The interpreter for `.venv`: this one, another that is installed, or None."""
+    if version in PYTHONS:
+        return executable
+    for wanted in PYTHONS:
+        other = which("python%d.%d" % wanted)
+        if other:
+            return other
+    return None
+
+
+def install(uv: str) -> None:
+    """Everything as locked, PyTorch in the build that fits, and the project itself."""
+    environ = uv_environ(os.environ)
+    export = [uv, "export", "--quiet", "--frozen", "--all-extras", "--all-groups", "--no-emit-project"]
+    locked, constraints = CACHE / "requirements.txt", CACHE / "constraints.txt"
+    run([*export, "--prune", "torch", "--output-file", str(locked)], environ=environ)
+    run([*export, "--no-hashes", "--no-annotate", "--output-file", str(constraints)], environ=environ)
+    pip = [uv, "pip", "install", "--quiet", "--python", str(VENV / "bin" / "python")]
+    say("installing the locked packages")
+    run([*pip, "--requirement", str(locked)], "the locked packages cannot be installed", environ)
+    torch = torch_requirement((ROOT / "uv.lock").read_text())
+    if not works([str(VENV / "bin" / "python"), "-c", installed_check(torch)]):
+        say(f"installing {torch}")
+        attempts = torch_attempts(environ, has_nvidia_driver(), torch)
+        for number, arguments in enumerate(attempts, start=1):
+            try:
+                constrained = ["--constraint", str(without_torch(constraints)), *arguments]
+                run([*pip, *constrained], "PyTorch cannot be installed", environ)
+                break
+            except Problem:
+                if number == len(attempts):
+                    raise
+    run([*pip, "--no-deps", "--editable", str(ROOT)], "the project itself cannot be installed", environ)
+
+
+def uv_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """uv does not read pip's settings; a machine that is set up for pip shall work all the same."""
+    passed_on = dict(environ)
+    for pip, uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_FIND_LINKS", "UV_FIND_LINKS")):
+        if environ.get(pip) and not environ.get(uv) and not environ.get("UV_INDEX_URL"):
+            passed_on[uv] = ",".join(environ[pip].split()) if uv == "UV_FIND_LINKS" else environ[pip]
+    passed_on.pop("VIRTUAL_ENV", None)
+    return passed_on
+
+
+def torch_requirement(lock: str) -> str:
+    """`torch==2.13.0` of the lock file's text."""
+    found = re.search(r'^name = "torch"\nversion = "([^"+]+)', lock, re.MULTILINE)
+    if found is None:
+        raise Problem("uv.lock names no torch: run `uv lock`")
+    return "torch==" + found.group(1)
+
+
+def torch_attempts(environ: Mapping[str, str], nvidia: bool, torch: str) -> list[list[str]]:
+    """Arguments that install PyTorch, the best first: a CPU build is a tenth of the size of one with CUDA.
+
+    A wheel in a folder of `UV_FIND_LINKS` is somebody's choice for this machine. Where PyTorch's own index, which
+    has the CPU builds, does not answer, the package index's build works on a CPU as well.
+    """
+    folders = [Path(folder) for folder in environ.get("UV_FIND_LINKS", "").split(",") if folder]
+    if nvidia or any(any(folder.glob("torch-*.whl")) for folder in folders if folder.is_dir()):
+        return [[torch]]
+    return [["--torch-backend", "cpu", torch], [torch]]
+
+
+def installed_check(requirement: str) -> str:
+    name, _, version = requirement.partition("==")
+    return f"import sys, importlib.metadata as m; sys.exit(m.version({name!r}).split('+')[0] != {version!r})"
+
+
+def without_torch(constraints: Path) -> Path:
+    """The constraints but for torch and what only its CUDA builds need."""
+    kept = CACHE / "torch-constraints.txt"
+    lines = [line for line in constraints.read_text().splitlines() if not re.match(r"torch|triton|nvidia|cuda", line)]
+    kept.write_text("\n".join(lines) + "\n")
+    return kept
+
+
+def has_nvidia_driver() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def chromium() -> None:
+    """A Chromium that starts: one that is there, else Playwright's own, else the system's package."""
+    if chromium_starts():
+        return
+    say("getting a Chromium")
+    python = str(VENV / "bin" / "python")
+    if works([python, "-m", "playwright", "install", "chromium"], log=True, seconds=900) and chromium_starts():
+        return
+    privileged = root_prefix()
+    if privileged is not None and shutil.which("apt-get"):
+        environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        works([*privileged, "apt-get", "update"], environ, log=True, seconds=600)
+        for packages in APT_PACKAGES:
+            install = [*privileged, "apt-get", "install", "-y", "--no-install-recommends", *packages, FONTS]
+            if works(install, environ, log=True, seconds=1200) and chromium_starts():
+                return
+    raise Problem(
+        "no Chromium could be had: install one (as root `apt-get install chromium`), or name one in"
+        f" BROWSER_CONTROL_CHROMIUM; {LOG.relative_to(ROOT)} says what was tried"
+    )
+
+
+def chromium_starts() -> bool:
+    """Whether the environment service would find a Chromium whose libraries are all there."""
+    code = (
+        "import subprocess, sys\n"
+        "from browser_control.environment.chromium import find_chromium\n"
+        "from browser_control.errors import BrowserNotFound\n"
+        "try:\n"
+        "    sys.exit(subprocess.run([find_chromium(), '--version'], stdout=subprocess.DEVNULL).returncode)\n"
+        "except BrowserNotFound as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    return works([str(VENV / "bin" / "python"), "-c", code], log=True)
+
+
+def root_prefix() -> list[str] | None:
+    """What a command that needs root begins with; None where we have no right to it."""
+    if os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if works(["sudo", "-n", "true"]) else None
+
+
+def works(
+    command: Sequence[str], environ: Mapping[str, str] | None = None, log: bool = False, seconds: float = 120
+) -> bool:
+    """Whether a command ends well."""
+    if not shutil.which(command[0]):
+        return False
+    with LOG.open("ab") if log else open(os.devnull, "wb") as output:
+        try:
+            result = subprocess.run(command, stdout=output, stderr=output, env=environ, cwd=str(ROOT), timeout=seconds)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+    return result.returncode == 0
+
+
+def run(command: Sequence[str], trouble: str = "setting up failed", environ: Mapping[str, str] | None = None) -> None:
+    """Runs a command, its words in the log; raises Problem with the reason if it fails."""
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, cwd=str(ROOT), text=True
+    )
+    with LOG.open("a") as log:
+        log.write("$ {}\n{}".format(" ".join(command), result.stdout))
+    if result.returncode != 0:
+        raise Problem(f"{trouble}: {reason(result.stdout)}")
+
+
+def reason(output: str) -> str:
+    """What went wrong, in words, of a tool's output."""
+    if "No space left on device" in output:
+        return "no space left on the disk: free some, and run the same command again"
+    if _NETWORK.search(output):
+        return f"the package index does not answer: check the network ({LOG.relative_to(ROOT)} has the details)"
+    lines = [line.strip(" \t×╰─▶│├") for line in output.splitlines() if line.strip()]
+    return "{} ({} has the details)".format(lines[-1] if lines else "it gave no reason", LOG.relative_to(ROOT))
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """One process sets up, others wait for it."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def say(words: str) -> None:
+    print(f"setup: {words}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
