@@ -58,7 +58,7 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    say("ready in %d s" % (time.monotonic() - started))
+    say(f"ready in {time.monotonic() - started:.0f} s")
     return 0
 
 
@@ -83,7 +83,7 @@ def stamp() -> str:
 
 def refuse_old_python(version: tuple[int, ...]) -> None:
     if version < (3, 8):
-        raise Problem("Python %d.%d is too old: install Python 3.11 or 3.12" % version)
+        raise Problem(f"Python {spelled(version)} is too old: install Python 3.11 or 3.12")
 
 
 def find_uv() -> str:
@@ -98,7 +98,7 @@ def find_uv() -> str:
     except Problem:
         raise Problem(
             "Python's venv module is missing or incomplete: `apt-get install python3-venv`, or put uv on PATH"
-        )
+        ) from None
     run([str(here / "bin" / "pip"), "install", "--quiet", UV], "uv cannot be installed")
     return str(here / "bin" / "uv")
 
@@ -109,15 +109,19 @@ def make_environment(uv: str) -> None:
         return
     python = choose_python(sys.version_info[:2], sys.executable, shutil.which)
     if python is None:
-        wanted = "%d.%d" % PYTHONS[-1]
+        wanted = spelled(PYTHONS[-1])
         say(f"fetching Python {wanted}")
-        found = "%d.%d" % sys.version_info[:2]
+        found = spelled(sys.version_info[:2])
         try:
             run([uv, "python", "install", wanted])
         except Problem:
-            raise Problem(f"Python 3.11 or 3.12 is needed, found {found}: install one of them (python3.12)")
+            raise Problem(f"Python 3.11 or 3.12 is needed, found {found}: install one of them (python3.12)") from None
         python = wanted
     run([uv, "venv", "--quiet", "--clear", "--python", python, str(VENV)], "no virtual environment can be made")
+
+
+def spelled(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def python_check() -> str:
@@ -129,7 +133,7 @@ def choose_python(version: tuple[int, ...], executable: str, which: Callable[[st
     if version in PYTHONS:
         return executable
     for wanted in PYTHONS:
-        other = which("python%d.%d" % wanted)
+        other = which(f"python{spelled(wanted)}")
         if other:
             return other
     return None
@@ -281,7 +285,7 @@ def reason(output: str) -> str:
         return "no space left on the disk: free some, and run the same command again"
     if _NETWORK.search(output):
         return f"the package index does not answer: check the network ({LOG.relative_to(ROOT)} has the details)"
-    lines = [line.strip(" \t×╰─▶│├") for line in output.splitlines() if line.strip()]
+    lines = [line.strip(" \t╰─▶│├") for line in output.splitlines() if line.strip()]
     return "{} ({} has the details)".format(lines[-1] if lines else "it gave no reason", LOG.relative_to(ROOT))
 
 
