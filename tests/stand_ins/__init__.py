@@ -1,0 +1,59 @@
+"""Programs with the names, arguments, files and exit codes of ours, that take no time: `BROWSER_CONTROL_PROGRAMS`.
+
+`STAND_IN` says who misbehaves, as in `fine_tune_local=crash-once`; each leaves a line in `calls` of the run directory.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def arguments(name: str) -> argparse.Namespace:
+    """Parses the common arguments and misbehaves as it was told to."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config-file-name", required=True)
+    parser.add_argument("--run-directory", type=Path, required=True)
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--output", type=Path)
+    chosen = parser.parse_args()
+    with (chosen.run_directory / "calls").open("a") as calls:
+        calls.write(f"{name}\n")
+    first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
+    misbehave(dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name), first)
+    return chosen
+
+
+def misbehave(how: str | None, first: bool = True) -> None:
+    match how:
+        case "crash":
+            raise RuntimeError("it was to be expected")
+        case "crash-once" if first:
+            raise RuntimeError("only the first time")
+        case "oom":
+            raise MemoryError
+        case "refuse":
+            print("error: the moon is in the wrong house", file=sys.stderr)
+            sys.exit(2)
+        case "full-disk":
+            raise OSError(28, "No space left on device", "checkpoints/step-000001")
+        case "kill-environment-once" if first:
+            os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
+            time.sleep(0.5)
+            raise RuntimeError("where is the environment?")
+        case "hang":
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+            report("hang", 1, 2)
+            time.sleep(600)
+        case "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            report("hang", 1, 2)
+            time.sleep(600)
+
+
+def report(stage: str, done: int, total: int) -> None:
+    values = {"stage": stage, "done": done, "total": total, "success": 0.5}
+    print("progress " + json.dumps(values), flush=True)

@@ -1,0 +1,49 @@
+"""OpenEnv's protocol with one page that never changes."""
+
+import argparse
+import json
+import os
+import sys
+from http import HTTPStatus
+from pathlib import Path
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+import stand_ins
+
+OBSERVATION = {"goal": "Click.", "text": 'button "okay" [14]', "error": "", "metadata": {}}
+EMPTY = {**OBSERVATION, "text": "nothing to click"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--sessions", type=int, required=True)
+    parser.add_argument("--max-turns", type=int, required=True)
+    port = parser.parse_args().port
+    how = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get("environment")
+    if how == "die":
+        sys.exit("error: no Chromium was found")
+    stand_ins.misbehave(how)
+    if pids := os.environ.get("STAND_IN_PIDS"):
+        Path(pids).write_text(str(os.getpid()))
+    observation = EMPTY if how == "empty" else OBSERVATION
+    with serve(lambda connection: answer(connection, observation), "127.0.0.1", port, process_request=health) as server:
+        server.serve_forever()
+
+
+def answer(connection: ServerConnection, observation: dict[str, object]) -> None:
+    for _ in connection:
+        data = {"observation": observation, "reward": 0.0, "done": False}
+        connection.send(json.dumps({"type": "observation", "data": data}))
+
+
+def health(connection: ServerConnection, request: Request) -> Response | None:
+    if request.path != "/health":
+        return None
+    return Response(HTTPStatus.OK, "OK", Headers({"Content-Length": "2"}), b"{}")
+
+
+main()

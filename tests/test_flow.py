@@ -1,0 +1,294 @@
+"""The flow from beginning to end on stand-in programs: real processes, a real Prefect server, no browser, no model."""
+
+import importlib.util
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
+from browser_control.errors import ConfigurationError, ServiceFailed, UserError
+from browser_control.pipeline import archive
+from browser_control.pipeline.parameters import Parameters
+from browser_control.pipeline.runtimes.base import StageError
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOW = ROOT / "flows" / "train.py"
+CONFIG = """
+name: stand-in
+model: {name: /nowhere}
+training: {web_tasks: [click-button, enter-text], updates: 2}
+warm_start: {web_tasks: [enter-text], demonstrations: 4}
+environment: {sessions: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    with prefect_test_harness(server_startup_timeout=240):  # several servers may be starting on a busy machine
+        yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture
+def module(server: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train", FLOW)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.again["retry_delay_seconds"] = 0
+    return module
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Parameters of a run on stand-ins, in folders of its own."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    for name, value in stand_ins(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("BROWSERGYM_URL", raising=False)
+    return {
+        "config": str(tmp_path / "config.yaml"),
+        "runs": str(tmp_path / "runs"),
+        "archives": str(tmp_path / "archives"),
+    }
+
+
+def stand_ins(tmp_path: Path, **misbehaviour: str) -> dict[str, str]:
+    return {
+        "BROWSER_CONTROL_PROGRAMS": "stand_ins",
+        "PYTHONPATH": str(ROOT / "tests"),
+        "STAND_IN": ",".join(f"{name}={how}" for name, how in misbehaviour.items()),
+        "STAND_IN_PIDS": str(tmp_path / "environment.pid"),
+    }
+
+
+def calls(place: Mapping[str, str]) -> list[str]:
+    (file,) = Path(place["runs"]).glob("*/calls")
+    return file.read_text().split()
+
+
+def test_a_run_goes_from_the_model_to_a_verified_archive(module: ModuleType, place: dict[str, Any]) -> None:
+    url = module.train(**place)
+    manifest = archive.verify(url)
+    assert calls(place) == [
+        "fetch_model",
+        "evaluate",
+        "warm_start",
+        "evaluate",
+        "fine_tune_local",
+        "evaluate",
+    ]
+    assert {"config.yaml", "result.json", "metrics.jsonl", "logs/train.log"} <= set(manifest["files"])
+    assert "checkpoints/step-000002/adapter.bin" in manifest["files"]
+    assert "checkpoints/step-000001/adapter.bin" not in manifest["files"]
+    assert set(artifacts(Path(url).name)) == {"progress", "table", "markdown"}
+
+
+def test_the_same_command_after_a_finished_run_starts_a_new_one(module: ModuleType, place: dict[str, Any]) -> None:
+    first, second = module.train(**place), module.train(**place)
+    assert second == first + "-2"
+    with pytest.raises(ConfigurationError, match="finished and archived"):
+        module.train(run_id=Path(first).name, **place)
+
+
+def test_a_crashed_stage_is_tried_again(
+    module: ModuleType, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "fine_tune_local=crash-once")
+    module.train(**place)
+    assert calls(place).count("fine_tune_local") == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "sentence"),
+    [
+        ("oom", "out_of_memory", "train ran out of memory"),
+        ("refuse", "configuration", "the moon is in the wrong house"),
+        ("full-disk", "configuration", "No space left on device.*free some"),
+    ],
+)
+def test_what_cannot_go_better_is_not_tried_again(
+    module: ModuleType,
+    place: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    reason: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("STAND_IN", f"fine_tune_local={how}")
+    with pytest.raises(StageError, match=sentence) as caught:
+        module.train(**place)
+    assert caught.value.reason == reason
+    assert calls(place).count("fine_tune_local") == 1
+
+
+def test_a_failed_run_continues_with_what_is_missing(
+    module: ModuleType, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "fine_tune_local=oom")
+    with pytest.raises(StageError):
+        module.train(**place)
+    monkeypatch.setenv("STAND_IN", "")
+    module.train(**place)
+    assert calls(place)[-3:] == ["fetch_model", "fine_tune_local", "evaluate"]
+
+
+def test_a_service_that_dies_is_started_again_and_training_goes_on(
+    module: ModuleType, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "fine_tune_local=kill-environment-once")
+    archive.verify(module.train(**place))
+    assert calls(place).count("fine_tune_local") == 2
+
+
+def test_a_service_that_does_not_come_up_is_reported_with_its_words(
+    module: ModuleType, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN", "environment=die")
+    with pytest.raises(ServiceFailed, match="no Chromium was found"):
+        module.train(**place)
+
+
+def test_two_processes_do_not_work_on_one_run(module: ModuleType, place: dict[str, Any]) -> None:
+    from browser_control.pipeline.run import begin
+
+    with begin(Parameters(**place)) as run, pytest.raises(ConfigurationError, match="another process"):
+        module.train(run_id=run.id, **place)
+
+
+def test_a_run_is_not_continued_with_another_configuration(place: dict[str, Any]) -> None:
+    from browser_control.pipeline.run import begin, check
+
+    with begin(Parameters(run_id="mine", **place)):
+        pass
+    with pytest.raises(ConfigurationError, match="another configuration"):
+        check(Parameters(run_id="mine", seed=3, **place))
+
+
+def test_the_flow_has_the_parameters_of_the_command_line(module: ModuleType) -> None:
+    shown = module.train.parameters.properties
+    for (name, parameter), (field_name, field) in zip(
+        inspect.signature(module.train.fn).parameters.items(), Parameters.model_fields.items(), strict=True
+    ):
+        assert name == field_name
+        assert (parameter.default or field.get_default(call_default_factory=True)) == field.get_default(
+            call_default_factory=True
+        )
+        assert shown[name]["description"] == field.description
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", ["environment", "fine_tune_local"])
+def test_an_interrupted_run_leaves_nothing_and_continues(
+    place: dict[str, Any], tmp_path: Path, program: str, number: signal.Signals
+) -> None:
+    mark = str(uuid.uuid4())
+    environ = command_environ(tmp_path, mark, **{program: "hang"})
+    with subprocess.Popen(command(place), env=environ, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_text(Path(place["runs"]), f"{'environment' if program == 'environment' else 'train'}.log", "progress")
+        process.send_signal(number)
+        _, words = process.communicate(timeout=20)
+    assert process.returncode == 75, words
+    assert "the same command continues this run" in words
+    assert marked(mark) == []
+    again = subprocess.run(command(place), env=command_environ(tmp_path, mark), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert marked(mark) == []
+    if program == "fine_tune_local":
+        assert calls(place).count("evaluate") == 3  # those of before the interrupt were not done again
+
+
+def test_a_killed_run_leaves_nothing(place: dict[str, Any], tmp_path: Path) -> None:
+    mark = str(uuid.uuid4())
+    environ = command_environ(tmp_path, mark, fine_tune_local="stubborn")
+    with subprocess.Popen(command(place), env=environ, stderr=subprocess.DEVNULL) as process:
+        wait_for_text(Path(place["runs"]), "train.log", "progress")
+        process.kill()
+    deadline = time.monotonic() + 10
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert marked(mark) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "traning.updates=3"], "did you mean 'training'"),
+        (["--set", "training.updates=-1"], "greater than or equal to 0"),
+        (["--set", "training.web_tasks=[click-buton]"], "did you mean 'click-button'"),
+        (["--seed", "-5"], "seed"),
+        (["--environment-port", "99999"], "environment_port"),
+        (["--config", "absent.yaml"], "there is no configuration 'absent.yaml'"),
+        (["--run-id", "../up"], "run_id '../up' must be"),
+        (["--set", "environment.urls=['http://127.0.0.1:9']"], "no environment answers at http://127.0.0.1:9"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    place: dict[str, Any], tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    from browser_control.pipeline import parameters, run
+
+    with pytest.raises(UserError) as caught:
+        run.check(parameters.parse([*command(place)[2:], *arguments]))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Path(place["runs"]).exists()
+
+
+def test_bad_input_ends_the_command_with_exit_code_2(place: dict[str, Any], tmp_path: Path) -> None:
+    arguments = [*command(place), "--set", "traning.updates=3"]
+    result = subprocess.run(arguments, env=command_environ(tmp_path, ""), capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def command(place: Mapping[str, str]) -> list[str]:
+    options = [part for name, value in place.items() for part in (f"--{name}", value)]
+    return [sys.executable, str(FLOW), *options]
+
+
+def command_environ(tmp_path: Path, mark: str, **misbehaviour: str) -> dict[str, str]:
+    """No server is named, so the command starts one of its own; `mark` finds all that descends from it."""
+    named = {"PREFECT_HOME": str(tmp_path / "prefect"), "MARK": mark, "COVERAGE_PROCESS_START": ""}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**inherited, **named, **stand_ins(tmp_path, **misbehaviour)}
+
+
+def marked(mark: str) -> list[int]:
+    """Live processes with `MARK` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"MARK={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for_text(folder: Path, name: str, text: str) -> None:
+    deadline = time.monotonic() + 60
+    while not any(text in path.read_text() for path in folder.glob(f"*/logs/{name}")):
+        assert time.monotonic() < deadline, f"no {text!r} in {name}"
+        time.sleep(0.05)
+
+
+def artifacts(run_id: str) -> list[str]:
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(like_=f"{run_id}%")))
+    return [str(artifact.type) for artifact in found]
