@@ -7,11 +7,21 @@ demonstrations of the warm start. `python -m browser_control.solvers --help` pla
 from collections.abc import Callable, Mapping
 
 from browser_control.actions import Action
-from browser_control.solvers import forms, pointing, sections
+from browser_control.solvers import dates, dragging, forms, lists, mail, pointing, posts, reasoning, sections
 from browser_control.solvers.view import View
 
 Solver = Callable[[View], Action | None]
 
-SOLVERS: Mapping[str, Solver] = {**pointing.SOLVERS, **forms.SOLVERS, **sections.SOLVERS}
+SOLVERS: Mapping[str, Solver] = {
+    **pointing.SOLVERS,
+    **forms.SOLVERS,
+    **sections.SOLVERS,
+    **lists.SOLVERS,
+    **dates.SOLVERS,
+    **mail.SOLVERS,
+    **posts.SOLVERS,
+    **dragging.SOLVERS,
+    **reasoning.SOLVERS,
+}
 
 __all__ = ["SOLVERS", "Solver", "View"]

@@ -60,15 +60,6 @@ def click_checkboxes(view: View) -> Action | None:
     return submit(view, *(click(box) for box in boxes))
 
 
-def choose_list(view: View) -> Action | None:
-    """choose-list: `Select Guatemala from the list and click Submit.`"""
-    wanted = between(view.goal, "Select ", " from the list") or ""
-    box = _at(view.of_role("combobox"), 0)
-    if box is None:
-        return None
-    return submit(view) if box.value == wanted else Action("select", box.bid, wanted)
-
-
 def enter_date(view: View) -> Action | None:
     """enter-date: `Enter 01/18/2019 as the date and hit submit.` A date field takes 2019-01-18."""
     found = re.search(r"(\d\d)/(\d\d)/(\d{4})", view.goal)
@@ -95,6 +86,77 @@ def radio_and_number(view: View) -> Action | None:
     )
 
 
+def search_movie(view: View) -> Action | None:
+    """multi-layouts, multi-orderings: `Search for urban movies directed by Bennett from year 2002.`
+
+    The fields' order and names vary.
+    """
+    found = re.search(r"Search for (.*) movies directed by (.*) from year (\d+)", view.goal)
+    if not found:
+        return None
+    genre, director, year = found.groups()
+    labels = {
+        "Genre": genre,
+        "Movie Genre": genre,
+        "Director": director,
+        "Director Name": director,
+        "Year": year,
+        "Released Date": year,
+    }
+    buttons = (view.called(name, "button", "item") for name in ("Submit", "Search", "Go!"))
+    return first_missing(
+        view,
+        *(fill(field, labels.get(field.name.rstrip(":"))) for field in view.of_role("textbox")),
+        click(next((button for button in buttons if button is not None), None)),
+    )
+
+
+def login_despite_popup(view: View) -> Action | None:
+    """login-user-popup: the goal of login-user; a popup that interrupts is cancelled."""
+    username, password = quoted(view.goal)
+    popup = view.called("Cancel", "button")
+    if popup is not None:
+        return click(popup)
+    for label, text in (("Username", username), ("Password", password)):
+        field = view.called(label, "textbox")
+        if field is None or field.value != text:
+            return fill(field, text)
+    return click(view.called("OK", "button"))
+
+
+def spin(view: View) -> Action | None:
+    """use-spinner: `Select -6 with the spinner and hit Submit.` The number can be typed."""
+    return submit(view, fill(_at(view.of_role("spinbutton"), 0), between(view.goal, "Select ", " with")))
+
+
+def pick_colour(view: View) -> Action | None:
+    """use-colorwheel, -2: `Select gold with the color picker and hit Submit.`, or `the following color #e0a509`."""
+    wanted = between(view.goal, "Select ", " with the color picker") or ""
+    code = COLOURS.get(wanted, wanted.rpartition("#")[2].upper())
+    return submit(view, fill(_at(view.of_role("textbox"), 0), code))
+
+
+COLOURS = {  # CSS's names
+    "black": "000000",
+    "white": "FFFFFF",
+    "aqua": "00FFFF",
+    "blue": "0000FF",
+    "gray": "808080",
+    "green": "008000",
+    "lime": "00FF00",
+    "maroon": "800000",
+    "navy": "000080",
+    "olive": "808000",
+    "purple": "800080",
+    "red": "FF0000",
+    "silver": "C0C0C0",
+    "teal": "008080",
+    "yellow": "FFFF00",
+    "pink": "FFC0CB",
+    "magenta": "FF00FF",
+    "gold": "FFD700",
+    "orange": "FFA500",
+}
 SOLVERS = {
     "enter-text": enter_text,
     "enter-text-dynamic": enter_text,
@@ -105,8 +167,13 @@ SOLVERS = {
     "click-checkboxes": click_checkboxes,
     "click-checkboxes-large": click_checkboxes,
     "click-checkboxes-transfer": click_checkboxes,
-    "choose-list": choose_list,
     "enter-date": enter_date,
     "enter-time": enter_time,
     "form-sequence-2": radio_and_number,
+    "multi-layouts": search_movie,
+    "multi-orderings": search_movie,
+    "login-user-popup": login_despite_popup,
+    "use-spinner": spin,
+    "use-colorwheel": pick_colour,
+    "use-colorwheel-2": pick_colour,
 }

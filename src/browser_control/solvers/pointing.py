@@ -66,14 +66,14 @@ def click_cheapest_or_shortest(view: View) -> Action | None:
     if "cost" in view.goal:
         sizes = [int(re.sub(r"\D", "", ticket.name)) for ticket in tickets]
     else:
-        sizes = [_minutes(text) for text in view.page.texts if re.fullmatch(r"\d+h \d+m", text)]
+        sizes = [minutes(text) for text in view.page.texts if re.fullmatch(r"\d+h \d+m", text)]
     if not tickets or len(sizes) != len(tickets):
         return None
     best = max(sizes) if "most expensive" in view.goal or "longest" in view.goal else min(sizes)
     return click(tickets[sizes.index(best)])
 
 
-def _minutes(duration: str) -> int:
+def minutes(duration: str) -> int:
     """Of `6h 37m`."""
     hours, minutes = re.findall(r"\d+", duration)
     return int(hours) * 60 + int(minutes)

@@ -1,0 +1,82 @@
+"""Web tasks in a list of posts or dishes, each with its own buttons."""
+
+import re
+from itertools import cycle, islice
+
+from browser_control.actions import Action
+from browser_control.page import Element, Text
+from browser_control.solvers.forms import submit
+from browser_control.solvers.goals import between
+from browser_control.solvers.view import View, click
+
+
+def _buttons_of(view: View, user: str) -> list[list[Element]]:
+    """The elements of each of the user's posts; a post begins with the author's name, `Day @ada 3h ago`."""
+    posts: list[list[Element]] = []
+    mine = False
+    for item in view.page:
+        if isinstance(item, Element):
+            if mine:
+                posts[-1].append(item)
+        elif author := re.search(r" (@\w+)(?: |$)", item.text):
+            mine = author[1] == user
+            if mine:
+                posts.append([])
+    return posts
+
+
+def click_on_post(view: View) -> Action | None:
+    """social-media: `For the user @ada, click on the "Like" button.`, or an entry of the menu behind `more`."""
+    user = between(view.goal, "For the user ", ",") or ""
+    wanted = (between(view.goal, 'click on the "', '"') or "").casefold()
+    elements = [element for post in _buttons_of(view, user) for element in post]
+    for element in elements:
+        if element.name.casefold() in (wanted, f"{wanted} {user}".casefold()):
+            return click(element)
+    return click(next((element for element in elements if element.name == "more"), None))
+
+
+def click_on_posts(view: View) -> Action | None:
+    """social-media-all, -some: `Click the "Reply" button on all posts by @ada and then click Submit.`, or `3 posts`."""
+    found = re.search(r'the "(\w+)" button on (\w+) posts? by (@\w+)', view.goal)
+    if not found:
+        return None
+    posts = _buttons_of(view, found[3])
+    count = len(posts) if found[2] == "all" else int(found[2])
+    buttons = [element for post in posts[:count] for element in post if element.name == found[1].lower()]
+    return submit(view, *map(click, buttons))
+
+
+def order_food(view: View) -> Action | None:
+    """order-food: `Order 2 items that are vegan`, or `Order one of each item: Garlic bread, Chocolate cake`"""
+    dishes = _dishes(view)
+    if ":" in view.goal:
+        names = [name.strip() for name in view.goal.split(":")[1].split(",")]
+        chosen = [dishes[name][0] for name in names if name in dishes]
+    else:
+        count, kind = re.findall(r"Order (\d+) items that are (\S+)", view.goal)[0]
+        fitting = [button for button, kinds in dishes.values() if kind in kinds.split()]
+        chosen = list(islice(cycle(fitting), int(count)))
+    ordered = len(view.taken)
+    return click(chosen[ordered] if ordered < len(chosen) else view.called("Order!", "button"))
+
+
+def _dishes(view: View) -> dict[str, tuple[Element, str]]:
+    """The plus button and the kinds of each dish: its name and its kinds stand before the minus button."""
+    dishes: dict[str, tuple[Element, str]] = {}
+    items = view.page.items
+    for index, item in enumerate(items):
+        if isinstance(item, Element) and item.name == "-":
+            name, kinds = items[index - 2], items[index - 1]
+            button = next(it for it in items[index + 1 :] if isinstance(it, Element))
+            if isinstance(name, Text) and isinstance(kinds, Text):
+                dishes[name.text] = (button, kinds.text)
+    return dishes
+
+
+SOLVERS = {
+    "social-media": click_on_post,
+    "social-media-all": click_on_posts,
+    "social-media-some": click_on_posts,
+    "order-food": order_food,
+}
