@@ -49,16 +49,23 @@ async def compare(page: PageSession, view: View, error: str, seen: Seen) -> list
     if seen.done:
         return differences  # the page of a finished episode is nobody's observation
     answer = await page._send("Runtime.evaluate", {"expression": f"({SNAPSHOT})()", "returnByValue": True})
-    ours_elements, plain_elements = answer["result"]["value"], seen.elements
+    ours_elements, plain_elements = _comparable(answer["result"]["value"]), _comparable(seen.elements)
     if ours_elements != plain_elements:
         differences.append(("page", _first_difference(plain_elements, ours_elements)))
     listed = {item.bid for item in view.items if isinstance(item, Element)}
     boxes = {bid for bid, _, _, _, width, height, *_ in seen.elements if width and height}
-    missing = {bid for bid, role in seen.roles.items() if role != "option" and bid in boxes} - listed
+    # An option is listed with its list, and the link in a tab is the tab.
+    apart = {"option"} | ({"link"} if "tab" in seen.roles.values() else set())
+    missing = {bid for bid, role in seen.roles.items() if role not in apart and bid in boxes} - listed
     if missing:
         tags = {bid: (tag, text) for bid, tag, *_, text in seen.elements}
         differences.append(("unlisted", ", ".join(f"{bid} {seen.roles[bid]} {tags[bid]}" for bid in sorted(missing))))
     return differences
+
+
+def _comparable(elements: list[list[object]]) -> list[list[object]]:
+    """Without the size of the root, which in BrowserGym changes with its viewport while it takes a screenshot."""
+    return [row[:2] + [0] * 4 + row[6:] if row[1] in ("html", "body") else row for row in elements]
 
 
 def _first_difference(plain: list[list[object]], ours: list[list[object]]) -> str:

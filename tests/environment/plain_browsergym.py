@@ -6,6 +6,7 @@ is a list. `python tests/environment/plain_browsergym.py --help` records episode
 """
 
 import argparse
+import gzip
 import json
 import logging
 import random
@@ -198,7 +199,8 @@ def record(gym: PlainBrowserGym, web_task: str, seed: int, steps: int) -> Record
 
 
 def read_recordings(file: Path) -> Iterator[Recording]:
-    for line in file.read_text().splitlines():
+    text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
+    for line in text.splitlines():
         data = json.loads(line)
         data["first"] = Seen(**data["first"])
         data["steps"] = [(action, Seen(**seen)) for action, seen in data["steps"]]

@@ -1,0 +1,58 @@
+"""The fast environment is plain BrowserGym's environment: same goal, page, bids, reward, end and errors.
+
+`recordings.jsonl.gz` holds episodes of random actions that plain_browsergym.py recorded; the full run over all web
+tasks is reported in docs/environment.md.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from parity import replay_all
+from plain_browsergym import PlainBrowserGym, read_recordings, record
+
+from browser_control.environment.page_server import PageServer, bundle_folder
+from browser_control.web_tasks import WEB_TASKS
+
+RECORDINGS = Path(__file__).with_name("recordings.jsonl.gz")
+
+
+def test_recorded_episodes_of_browsergym_go_the_same_way(chromium: str) -> None:
+    recordings = list(read_recordings(RECORDINGS))
+    assert len({recording.web_task for recording in recordings}) >= 30
+    found = asyncio.run(replay_all(recordings))
+    assert {episode: differences for episode, differences in found.items() if differences} == {}
+
+
+def test_browsergym_of_today_goes_the_same_way(chromium: str, miniwob_url: str) -> None:
+    pytest.importorskip("playwright")
+    gym = PlainBrowserGym(Path(chromium), miniwob_url)
+    try:
+        recordings = [record(gym, web_task, 11, steps=1) for web_task in ("click-link", "login-user", "choose-list")]
+    finally:
+        gym.close()
+    assert not any(asyncio.run(replay_all(recordings)).values())
+
+
+def test_the_web_tasks_are_browsergyms() -> None:
+    pages = {page.stem for page in (bundle_folder() / "miniwob").glob("*.html")}
+    assert set(WEB_TASKS) <= pages
+    assert len(WEB_TASKS) == len(set(WEB_TASKS)) == 125
+
+
+@pytest.fixture(scope="module")
+def miniwob_url() -> Iterator[str]:
+    """MiniWoB's pages over HTTP, served from a thread."""
+    import threading
+
+    loop = asyncio.new_event_loop()
+    server = PageServer(bundle_folder())
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/miniwob/"
+    loop.call_soon_threadsafe(server.stop)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

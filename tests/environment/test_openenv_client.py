@@ -1,0 +1,57 @@
+"""OpenEnv's own clients work against the service, unchanged.
+
+BrowserGymEnv is loaded from a clone of OpenEnv where OPENENV_CLONE names one; the generic client is in its package.
+"""
+
+import asyncio
+import importlib
+import os
+import sys
+import warnings
+from typing import Any
+
+import pytest
+from service_process import Service
+
+
+def openenv_module(name: str) -> Any:
+    import browser_control.environment.openenv_core  # noqa: F401  # OpenEnv without gradio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
+def test_the_generic_client_plays_an_episode(service: Service) -> None:
+    client_class = openenv_module("openenv.core.generic_client").GenericEnvClient
+
+    async def play() -> None:
+        async with client_class(base_url=service.url) as client:
+            result = await client.reset(seed=1, task_name="browsergym/miniwob.click-test")
+            assert result.observation["goal"] == "Click the button."
+            result = await client.step({"action_str": "click('13')"})
+            assert (result.reward, result.done) == (1.0, True)
+
+    asyncio.run(play())
+
+
+def test_the_browsergym_client_plays_an_episode(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = os.environ.get("OPENENV_CLONE")
+    if not clone:
+        pytest.skip("OPENENV_CLONE names no clone of OpenEnv")
+    monkeypatch.setattr(sys, "path", [f"{clone}/envs", *sys.path])
+    module = openenv_module("browsergym_env")
+
+    async def play() -> None:
+        async with module.BrowserGymEnv(base_url=service.url) as client:
+            result = await client.reset(seed=1, task_name="click-test")
+            assert result.observation.text == 'button "Click Me!" [13]'
+            result = await client.step(module.BrowserGymAction(action_str="click('99')"))
+            assert result.observation.last_action_error
+            assert "no element has the bid" in result.observation.error
+            result = await client.step(module.BrowserGymAction(action_str="click('13')"))
+            assert (result.reward, result.done) == (1.0, True)
+            state = await client.state()
+            assert (state.task_name, state.step_count) == ("click-test", 2)
+
+    asyncio.run(play())
