@@ -9,16 +9,16 @@ from browser_control.solvers.goals import first_quoted
 from browser_control.solvers.view import View, click, fill, first_missing
 
 _OTHER_WORDS = (  # capitalized in goals without being a name
-    "Access|Add|And|Are|Can|Check|Click|Copy|Could|Create|Deliver|Delete|Email|Find|For|Forward|Foward|From|Get|Give|"
+    "Access|Add|And|Answer|Are|Ask|Automatically|Can|Check|Click|Copy|Could|Create|Deliver|Delete|Email|Find|For|Forward|Foward|From|Get|Give|"
     "Go|Have|Hey|Help|In|Inbox|It|Let|Like|Locate|Look|Mail|Make|Mark|Message|Move|My|Navigate|Need|Now|Open|Pass|"
-    "Please|Primary|Pull|Put|Read|Remove|Reply|Respond|Save|Say|Search|See|Select|Send|Set|Share|Show|Star|Submit|"
+    "Please|Primary|Pull|Put|Read|Remind|Remove|Reply|Resend|Respond|Save|Say|Search|See|Select|Send|Set|Share|Show|Star|Submit|"
     "Take|Tell|Text|That|The|Then|There|This|To|Transfer|Trash|Tuesday|Use|Using|Want|Will|With|Would|Write|You"
 )
 _NAME = re.compile(rf"\b(?!(?:{_OTHER_WORDS})\b)[A-Z][a-z]+(?:-[A-Z][a-z]+)?\b")
 _SENT_BY = (  # how goals say who wrote the email
     r"\b(?:from|by) {}\b",
-    r"\b{}'s? (?:\w+ )?(?:e-?mail|message)",
-    r"\b{} (?:has )?sent\b",
+    r"\b{}'s? (?:\w+ )?(?:[Ee]-?mail|message)",
+    r"\b{} (?:has )?(?:sent|wrote)\b",
     r"\bthe {} e-?mail",
     r"\b{} wants (?:his|her)",
 )
@@ -47,9 +47,9 @@ def read_goal(goal: str) -> Errand | None:
     sender = _sender(words, names)
     if answer is not None:
         return Errand("reply", sender, answer)
-    if re.search(r"delete|trash|don't want|remove|get rid", words, re.IGNORECASE):
+    if re.search(r"delete|trash|recycling|don't want|remove|get rid|out of my inbox", words, re.IGNORECASE):
         return Errand("delete", sender)
-    if re.search(r"important|imiportant|\bstar\b", words):
+    if re.search(r"\bstar\b|\bmark|import|imiport", words, re.IGNORECASE):
         return Errand("star", sender)
     others = [name for name in names if name != sender]
     return Errand("forward", sender, others[-1]) if others else None

@@ -3,7 +3,7 @@
 import re
 
 from browser_control.actions import Action
-from browser_control.solvers.goals import first_quoted, ordinals
+from browser_control.solvers.goals import between, first_quoted, ordinals
 from browser_control.solvers.view import View, click, first_missing
 
 
@@ -73,6 +73,18 @@ def click_cheapest_or_shortest(view: View) -> Action | None:
     return click(tickets[sizes.index(best)])
 
 
+def click_colour(view: View) -> Action | None:
+    """click-color: `Click on the purple colored box.`"""
+    return click(view.called(between(view.goal, "Click on the ", " colored box") or ""))
+
+
+def click_shades(view: View) -> Action | None:
+    """click-shades: `Select all the shades of blue and press Submit.`"""
+    colour = between(view.goal, "shades of ", " and press")
+    boxes = [box for box in view.of_role("item") if box.name == colour]
+    return first_missing(view, *map(click, boxes), click(view.called("Submit", "button")))
+
+
 def minutes(duration: str) -> int:
     """Of `6h 37m`."""
     hours, minutes = re.findall(r"\d+", duration)
@@ -91,6 +103,8 @@ SOLVERS = {
     "click-dialog-2": click_in_dialog,
     "focus-text": focus_text,
     "focus-text-2": focus_text,
+    "click-color": click_colour,
+    "click-shades": click_shades,
     "find-greatest": click_greatest,
     "buy-ticket": click_cheapest_or_shortest,
 }

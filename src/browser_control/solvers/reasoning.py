@@ -76,8 +76,8 @@ def similar_words(view: View) -> Action | None:
 
 
 def calculate(view: View) -> Action | None:
-    """simple-arithmetic: `Solve the math problem …`; the page says `9 x 0 =`."""
-    for text in view.page.texts:
+    """simple-arithmetic: `Solve the math problem …`; the field is called `9 x 0 =`."""
+    for text in (field.name for field in view.of_role("textbox")):
         if found := re.fullmatch(r"(\d+) ([-+x]) (\d+) =", text):
             return _type_and_submit(view, str(_apply(found[2], int(found[1]), int(found[3]))))
     return None

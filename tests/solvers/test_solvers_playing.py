@@ -1,0 +1,35 @@
+"""Every solver solves its web task in a real browser, on seeds that nobody looked at while writing it."""
+
+from conftest import SESSIONS
+
+from browser_control.actions import Action
+from browser_control.environment_client import Environments
+from browser_control.page import parse_page
+from browser_control.solvers import SOLVERS
+from browser_control.solvers.coverage import PARTLY, UNSOLVABLE, UNWRITTEN
+from browser_control.solvers.playing import is_offered, play
+from browser_control.web_tasks import WEB_TASKS
+
+UNSEEN = (71_001, 71_002)
+
+
+def test_every_reliable_solver_solves_unseen_seeds(url: str) -> None:
+    starts = [(web_task, seed) for web_task in SOLVERS if web_task not in PARTLY for seed in UNSEEN]
+    with Environments([url], sessions=SESSIONS) as environments:
+        results = list(play(environments, starts))
+    assert sorted((result.web_task, result.seed) for result in results) == sorted(starts)
+    assert [(each.web_task, each.seed, each.failure) for each in results if each.failure] == []
+
+
+def test_every_web_task_has_a_solver_or_a_reason() -> None:
+    assert sorted([*SOLVERS, *UNWRITTEN, *UNSOLVABLE]) == sorted(WEB_TASKS)
+    assert set(PARTLY) <= set(SOLVERS)
+
+
+def test_only_what_the_policy_can_choose_and_spell_is_offered() -> None:
+    page = parse_page('textbox "Name" [1]\nbutton "Go" [2] disabled\nbutton "Stop" [3]')
+    assert is_offered(Action("fill", "1", "Ada"), page)
+    assert is_offered(Action("click", "3"), page)
+    assert not is_offered(Action("click", "2"), page)
+    assert not is_offered(Action("fill", "3", "Ada"), page)
+    assert not is_offered(Action("fill", "1", "Ada "), page)
