@@ -60,9 +60,14 @@ def serve(options: argparse.Namespace) -> None:
 
     program = find_chromium(options.browser)
     with listening_socket(options.host, options.port) as listener:
-        from browser_control.environment.service import run
+        if options.engine == "stock":
+            from browser_control.environment import stock
 
-        run(program, listener, options.sessions, options.max_turns)
+            stock.run(program, listener, options.sessions)
+        else:
+            from browser_control.environment import service
+
+            service.run(program, listener, options.sessions, options.max_turns)
 
 
 def stop(*_: object) -> None:

@@ -83,6 +83,7 @@ class Connection(asyncio.Protocol):
         if session:
             message["sessionId"] = session
         self._waiting[number] = answer, session
+        answer.add_done_callback(_retrieve)
         self._writer.write(json.dumps(message).encode() + b"\0")
         return answer
 
@@ -106,6 +107,12 @@ class Connection(asyncio.Protocol):
         for answer, asked in self._waiting.values():
             if asked == session and not answer.done():
                 answer.set_exception(DevToolsError("the page crashed"))
+
+
+def _retrieve(answer: "asyncio.Future[Message]") -> None:
+    """Commands may be sent without waiting for the answer: a failure shows in the next one that is waited for."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class Browser:

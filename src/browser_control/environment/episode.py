@@ -20,6 +20,7 @@ from browser_control.environment.page_server import HOST, page_url
 from browser_control.page import Element, Item, Text
 
 VIEWPORT = {"width": 800, "height": 600}
+ORIGIN = (0.0, 0.0)  # where the mouse is before an episode
 SCALE = 1.5  # by which BrowserGym's coordinates are larger than the page's
 # The page's time that passes in BrowserGym before it looks at a page, in ms: after a reset and an action
 # (slow_mo of 100, pre_observation_delay of 500, and what its own round trips take).
@@ -63,7 +64,8 @@ class PageSession:
         self._context = context
         self._target = target
         self._session = session
-        self._mouse = (0.0, 0.0)
+        self._mouse = ORIGIN
+        self._held: set[str] = set()  # mouse buttons
         self._url = ""
         self._goal = ""
 
@@ -108,11 +110,10 @@ class PageSession:
         self._url = page_url(web_task)
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                if self._mouse != (
-                    0.0,
-                    0.0,
-                ):  # nothing of the new page may lie under the mouse of the old one
-                    self._move(0.0, 0.0)
+                for button in tuple(self._held):
+                    self._mouse_event("mouseReleased", button, 1)
+                if self._mouse != ORIGIN:  # nothing of the new page may lie under the mouse of the old one
+                    self._move(*ORIGIN)
                 loaded = await self._send("Page.navigate", {"url": self._url})
                 if loaded.get("errorText"):
                     raise PageLost(f"{self._url} could not be loaded: {loaded['errorText']}")
@@ -215,6 +216,9 @@ class PageSession:
         }
         if kind == "mousePressed":
             params["force"] = 0.5
+            self._held.add(button)
+        elif kind == "mouseReleased":
+            self._held.discard(button)
         return self._send("Input.dispatchMouseEvent", params)
 
     def _move(
