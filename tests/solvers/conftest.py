@@ -8,14 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from browser_control.environment.chromium import find_chromium
+from browser_control.environment_client import Environments
 from browser_control.errors import BrowserNotFound
 
 SESSIONS = 4
 
 
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    """Of a service of the solvers' own, with turns enough for the longest web task."""
+def environments() -> Iterator[Environments]:
+    """Sessions of a service of the solvers' own, with turns enough for the longest web task."""
     try:
         find_chromium()
     except BrowserNotFound as error:
@@ -32,6 +33,7 @@ def url() -> Iterator[str]:
         greeting = process.stdout.readline()
         try:
             assert greeting.startswith("environment ready on "), greeting
-            yield greeting.split()[3].rstrip(",")
+            with Environments([greeting.split()[3].rstrip(",")], sessions=SESSIONS) as environments:
+                yield environments
         finally:
             process.terminate()

@@ -1,7 +1,5 @@
 """Every solver solves its web task in a real browser, on seeds that nobody looked at while writing it."""
 
-from conftest import SESSIONS
-
 from browser_control.actions import Action
 from browser_control.environment_client import Environments
 from browser_control.page import parse_page
@@ -13,10 +11,9 @@ from browser_control.web_tasks import WEB_TASKS
 UNSEEN = (71_001, 71_002)
 
 
-def test_every_reliable_solver_solves_unseen_seeds(url: str) -> None:
+def test_every_reliable_solver_solves_unseen_seeds(environments: Environments) -> None:
     starts = [(web_task, seed) for web_task in SOLVERS if web_task not in PARTLY for seed in UNSEEN]
-    with Environments([url], sessions=SESSIONS) as environments:
-        results = list(play(environments, starts))
+    results = list(play(environments, starts))
     assert sorted((result.web_task, result.seed) for result in results) == sorted(starts)
     assert [(each.web_task, each.seed, each.failure) for each in results if each.failure] == []
 

@@ -7,7 +7,7 @@ demonstrations of the warm start. `python -m browser_control.solvers --help` pla
 from collections.abc import Callable, Mapping
 
 from browser_control.actions import Action
-from browser_control.solvers import dates, dragging, forms, lists, mail, pointing, posts, reasoning, sections
+from browser_control.solvers import dates, forms, lists, mail, mouse, pointing, posts, reasoning, sections
 from browser_control.solvers.view import View
 
 Solver = Callable[[View], Action | None]
@@ -20,7 +20,7 @@ SOLVERS: Mapping[str, Solver] = {
     **dates.SOLVERS,
     **mail.SOLVERS,
     **posts.SOLVERS,
-    **dragging.SOLVERS,
+    **mouse.SOLVERS,
     **reasoning.SOLVERS,
 }
 

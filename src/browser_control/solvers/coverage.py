@@ -13,7 +13,7 @@ _SHAPES = "the shapes are drawings, which the text does not show"
 _SVG = "what is to be clicked is part of a drawing and has no bid"
 _SLIDER = "`press` is offered in text fields only: arrow keys on the slider would do"
 _ONE_MOVE = "where a dropped item lands: a drop is one move of the mouse, which some lists do not follow"
-_SELECTION = "selecting text: `Control+a` is not among the keys, nor is there a double click"
+_SELECTION = "a part of the text must be selected, by dragging to coordinates"
 _OVERLAP = "on some seeds a button covers the middle of the other: `press` is offered in text fields only"
 
 # Solvers that stay below RELIABLE, and why.
@@ -26,15 +26,14 @@ PARTLY: Mapping[str, str] = {
         "BrowserGym ends an episode as failed when the page's address changes, which a click on a result does "
         "(`href='#'`): no policy is rewarded"
     ),
-    "stock-market": "on some seeds the price is low only between two actions: time runs on while one is carried out",
 }
 
 # Solvable with what the policy has, but nobody wrote it down yet.
 UNWRITTEN: Mapping[str, str] = {
     "daily-calendar": "drag over the half hours; where earlier events lie is not in the text, a drop may be refused",
     "click-scroll-list": "one option, half of the seeds; two need a `select` of several options",
-    "click-widget": "but for `text` and `textarea`, which look alike",
-    "sign-agreement": "`Click the cancel button`, a third of the seeds; else the disabled text cannot be hovered over",
+    "click-widget": "all but `text` and `textarea`, which look alike",
+    "sign-agreement": "`Click the cancel button`, a third of the seeds; else a disabled text must be scrolled",
 }
 
 # Not solvable from the text with the actions there are.

@@ -127,15 +127,11 @@ def guess_number(view: View) -> Action | None:
     for guess, following in pairwise(guesses):
         low, high = (guess + 1, high) if following > guess else (low, guess - 1)
     if guesses and view.taken[-1].verb == "fill":
-        return submit_again(view)
+        return click(view.called("Submit", "button"))
     if guesses:
         higher = any("higher" in text for text in view.page.texts)
         low, high = (guesses[-1] + 1, high) if higher else (low, guesses[-1] - 1)
     return fill(fields[0], str((low + high) // 2))
-
-
-def submit_again(view: View) -> Action | None:
-    return click(view.called("Submit", "button"))
 
 
 def generate_number(view: View) -> Action | None:
@@ -177,28 +173,6 @@ def draw_digit(view: View) -> Action | None:
     return submit(view, *map(click, wanted))
 
 
-def scroll_text(view: View) -> Action | None:
-    """scroll-text-2: `Scroll the textarea to the top of the text hit submit.`, or the bottom. It begins half way."""
-    area = view.of_role("textbox")[0]
-    direction = "up" if "to the top" in view.goal else "down"
-    scrolls = 1 + len(area.value or "") // 500
-    if not view.taken:
-        return Action("hover", area.bid)
-    if len(view.taken) <= scrolls:
-        return Action("scroll", "", direction)
-    return submit_again(view)
-
-
-def buy_stock(view: View) -> Action | None:
-    """stock-market: `Buy XBR stock when the price is less than $55.60.` Until then the mouse waits on the button."""
-    button = view.called("Buy", "button")
-    prices = re.findall(r"Stock price: \$([\d.]+)", " ".join(view.page.texts))
-    limit = re.findall(r"\$([\d.]+\d)", view.goal)
-    if button is None or not prices or not limit:
-        return None
-    return click(button) if float(prices[0]) <= float(limit[0]) else Action("hover", button.bid)
-
-
 SOLVERS = {
     "click-checkboxes-soft": similar_words,
     "simple-arithmetic": calculate,
@@ -208,8 +182,6 @@ SOLVERS = {
     "generate-number": generate_number,
     "find-word": find_word,
     "scroll-text": last_word,
-    "scroll-text-2": scroll_text,
     "text-transform": transcribe,
     "number-checkboxes": draw_digit,
-    "stock-market": buy_stock,
 }
