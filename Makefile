@@ -3,6 +3,7 @@
 .PHONY: help train test lint format setup clean
 PYTHON := .venv/bin/python
 ARGS ?=
+unexport PYTHONDONTWRITEBYTECODE  # compiling Prefect anew at every start costs five seconds
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done

@@ -21,7 +21,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from browser_control.pipeline import summary
+from browser_control.pipeline import server, summary
 from browser_control.pipeline.progress import Progress, describe
 from browser_control.pipeline.run import Run
 
@@ -78,7 +78,7 @@ class RunLog:
 def publish(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
     """The table of scores and the summary, in Prefect and on the terminal."""
     rows = summary.table(evaluations)
-    places = summary.places(run.directory, run.archive_url, flow_run.get_flow_run_ui_url() or "")
+    places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
     run.listener.finished(rows, places)
     with _lenient():
         create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")

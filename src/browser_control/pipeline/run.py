@@ -14,7 +14,7 @@ from browser_control.errors import ConfigurationError
 from browser_control.pipeline import archive, browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
-from browser_control.pipeline.runtimes import make_runtime
+from browser_control.pipeline.runtimes import make_runtime, runtime_settings
 from browser_control.pipeline.runtimes.base import Runtime
 from browser_control.pipeline.runtimes.process import refuse_taken_port
 from browser_control.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -
     """
     settings, name = check(chosen)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
-    runtime = make_runtime(chosen.runtime)
+    runtime = make_runtime(runtime_settings(chosen.runtime))
     with _held(directory.root), contextlib.closing(Terminal()) as terminal:
         if not directory.config.exists():
             configuration.write(settings, directory.config)

@@ -21,6 +21,8 @@ from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 STARTUP_SECONDS = 60.0
 _PAUSE = 0.05
 
+_LATER_UI = "http://127.0.0.1:4200"  # where `prefect server start` will show the run
+
 # A server for one run: no page to look at, and none of the services that look after deployments.
 _ENVIRON = {
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -66,11 +68,20 @@ def temporary_server(log: Path) -> Iterator[TemporaryServer]:
     )
     with contextlib.closing(LeashedProcess(service, grace=3.0)) as process:
         server = TemporaryServer(process, f"http://127.0.0.1:{port}")
-        os.environ["PREFECT_API_URL"] = server.api_url
+        pointers = {"PREFECT_API_URL": server.api_url, "PREFECT_UI_URL": _LATER_UI}
+        os.environ.update(pointers)
         try:
             yield server
         finally:
-            os.environ.pop("PREFECT_API_URL", None)
+            for name in pointers:
+                os.environ.pop(name, None)
+
+
+def ui_hint(url: str | None) -> str:
+    """Where a person sees the run, and what to do first where its server is gone by then."""
+    if url is None:
+        return "no page"
+    return f"{url} (start `prefect server start` first)" if url.startswith(_LATER_UI) else url
 
 
 def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:

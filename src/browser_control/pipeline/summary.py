@@ -23,7 +23,7 @@ class Score:
 
     def __str__(self) -> str:
         low, high = wilson(self.successes, self.episodes)
-        return f"{self.rate:.2f} ({low:.2f} to {high:.2f})"
+        return f"{self.rate:.2f} [{low:.2f}, {high:.2f}]"
 
 
 Scores = dict[str, Score]  # by web task

@@ -12,6 +12,11 @@ RuntimeSettings = Annotated[ProcessSettings, Field(description="discriminated by
 _SETTINGS: TypeAdapter[ProcessSettings] = TypeAdapter(RuntimeSettings)
 
 
-def make_runtime(type: str, **settings: Any) -> Runtime:
-    """The runtime called `type`; the only place that knows them all."""
-    return ProcessRuntime(_SETTINGS.validate_python({"type": type, **settings}))
+def runtime_settings(type: str, **values: Any) -> RuntimeSettings:
+    """The settings of the runtime called `type`."""
+    return _SETTINGS.validate_python({"type": type, **values})
+
+
+def make_runtime(settings: RuntimeSettings) -> Runtime:
+    """The runtime that `settings` describe; the only place that knows them all."""
+    return ProcessRuntime(settings)

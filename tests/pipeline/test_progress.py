@@ -1,0 +1,65 @@
+"""What a person sees of a run."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from browser_control import progress as programs
+from browser_control.pipeline.progress import Pace, Progress, Terminal, describe, duration, parse_progress
+from browser_control.pipeline.summary import Score, markdown, read_scores, table
+
+
+def test_what_programs_report_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    programs.report("train", 12, 40, 0.81, "4 of 8 groups differ")
+    line = capsys.readouterr().out.rstrip("\n")
+    assert parse_progress(line) == Progress("train", 12, 40, 0.81, "4 of 8 groups differ")
+
+
+@pytest.mark.parametrize(
+    "line", ["", "progress", "progress {", 'progress {"stage": "x"}', "progress [1]", "in progress"]
+)
+def test_other_lines_are_no_progress(line: str) -> None:
+    assert parse_progress(line) is None
+
+
+def test_what_is_left_follows_from_what_was_done_under_our_eyes() -> None:
+    pace = Pace()
+    assert pace.seconds_left(Progress("train", 20, 40), now=100.0) is None  # continued from 20
+    assert pace.seconds_left(Progress("train", 25, 40), now=150.0) == 150.0
+    assert pace.seconds_left(Progress("train", 40, 40), now=300.0) == 0.0
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(7.2, "7 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
+def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_line_says_how_far_how_well_and_how_long_still() -> None:
+    assert describe("train", Progress("train", 12, 40, 0.81), 95.0) == "train 12/40 · success 0.81 · 1 min 35 s left"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_terminal_tells_of_each_stage(is_terminal: bool) -> None:
+    output = io.StringIO()
+    terminal = Terminal(Console(file=output, force_terminal=is_terminal, highlight=False, width=100))
+    terminal.began("train")
+    terminal.progressed("train", Progress("train", 1, 2, 0.5), 3.0)
+    terminal.ended("train", "2 updates [fast]")
+    terminal.began("archive")
+    terminal.failed("archive", "no space")
+    shown = output.getvalue()
+    assert "2 updates [fast]" in shown
+    assert "no space" in shown
+
+
+def test_scores_are_shown_by_web_task_and_over_all() -> None:
+    evaluation = {"web_tasks": {"a": {"successes": 3, "episodes": 11, "unscorable": 1}}}
+    scores = read_scores(evaluation)
+    assert scores == {"a": Score(3, 10)}
+    rows = table({"base": scores, "after": {"a": Score(9, 10)}})
+    assert rows == [
+        {"web task": "a", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
+        {"web task": "all", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
+    ]
+    assert "| all | 0.30 [0.11, 0.60] | 0.90 [0.60, 0.98] |" in markdown("run", rows, {"archive": "a/b"})
