@@ -208,7 +208,7 @@ def test_an_interrupted_run_leaves_nothing_and_continues(
     with subprocess.Popen(command(place), env=environ, stderr=subprocess.PIPE, text=True) as process:
         wait_for_text(Path(place["runs"]), f"{'environment' if program == 'environment' else 'train'}.log", "progress")
         process.send_signal(number)
-        _, words = process.communicate(timeout=20)
+        _, words = process.communicate(timeout=60)
     assert process.returncode == 75, words
     assert "the same command continues this run" in words
     assert marked(mark) == []
@@ -288,7 +288,7 @@ def marked(mark: str) -> list[int]:
 
 
 def wait_for_text(folder: Path, name: str, text: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not any(text in path.read_text() for path in folder.glob(f"*/logs/{name}")):
         assert time.monotonic() < deadline, f"no {text!r} in {name}"
         time.sleep(0.05)
