@@ -26,7 +26,7 @@ from browser_control.run_directory import RunDirectory, read_json, write_json
 _DIGESTS = "digests.json"
 _WEIGHTS = "adapter_model.safetensors"
 _ALL_WEIGHTS = "model.safetensors"
-# what may differ between the run that wrote a checkpoint and the one that continues from it
+# settings that may differ between the run that wrote a checkpoint and the one that continues from it
 _MAY_DIFFER = (
     "environment",
     "evaluation",
@@ -69,6 +69,7 @@ def load(
     policy: Policy,
     configuration: Configuration | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    may_differ: tuple[str, ...] = _MAY_DIFFER,
 ) -> dict[str, Any]:
     """Reads a checkpoint into `policy` (and `optimizer`) and returns the state it was saved with.
 
@@ -79,7 +80,7 @@ def load(
     verify(folder)
     state: dict[str, Any] = read_json(folder / "state.json")
     if configuration is not None:
-        _compare(folder, state["configuration"], configuration)
+        _compare(folder, state["configuration"], configuration, may_differ)
     _load_weights(policy, folder)
     if optimizer is not None and (folder / "optimizer.pt").exists():
         optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
@@ -141,10 +142,12 @@ def _load_weights(policy: Policy, folder: Path) -> None:
         model.load_state_dict(load_file(folder / _ALL_WEIGHTS), strict=False)
 
 
-def _compare(folder: Path, written: dict[str, Any], configuration: Configuration) -> None:
+def _compare(
+    folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]
+) -> None:
     then, now = _flat(written), _flat(configuration.model_dump(mode="json"))
     for key in sorted(then.keys() | now.keys()):
-        if key.startswith(_MAY_DIFFER) or then.get(key) == now.get(key):
+        if key.startswith(may_differ) or then.get(key) == now.get(key):
             continue
         raise CheckpointMismatch(
             f"{folder} was written with {key}={then.get(key)!r}, and this run has {now.get(key)!r}; "

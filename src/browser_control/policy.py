@@ -5,6 +5,7 @@ decision of such completions under the very masks that were applied. A *decision
 that the grammar forces has probability 1 and is neither sampled nor trained.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +97,7 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return self._head.weight.device
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
@@ -125,7 +126,7 @@ class Policy:
                 return [self._close(row) for row in rows]
             if len(unfinished) <= _COMPACT_BELOW * len(active):
                 selected = torch.tensor(unfinished, device=self.device)
-                cache.batch_select_indices(selected)
+                cache.reorder_cache(selected)
                 attention = attention[selected]
                 active = [active[index] for index in unfinished]
             logits, attention = self._read(active, cache, attention)
@@ -232,7 +233,7 @@ class Policy:
         number = {sequence: index for index, sequence in enumerate(unique)}
         spread = torch.tensor([number[sequence] for sequence in sequences], device=self.device)
         cache = output.past_key_values
-        cache.batch_select_indices(spread)
+        cache.reorder_cache(spread)
         return self._head(output.last_hidden_state[:, -1])[spread], cache, attention[spread]
 
     def _decide(self, rows: Sequence[_Row], logits: Tensor) -> None:
@@ -340,11 +341,12 @@ def _adapt(model: Any, lora: Lora) -> Any:
             f"lora.targets: no linear layer of this model is called {unmatched[0]!r}; there are "
             + ", ".join(sorted(linear - {"lm_head"}))
         )
-    adapted = get_peft_model(
-        model,
-        LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM"),
-        autocast_adapter_dtype=True,
+    wanted = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM"
     )
+    with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        adapted = get_peft_model(model, wanted, autocast_adapter_dtype=True)
     return adapted.eval()
 
 

@@ -196,7 +196,12 @@ class Trainer:
             if not self.run.warm_start.exists():
                 state = warm_start(self.policy, self.environments, self.configuration, self.preemption)
                 checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
-            checkpoint.load(self.run.warm_start, self.policy, self.configuration)
+            checkpoint.load(
+                self.run.warm_start,
+                self.policy,
+                self.configuration,
+                may_differ=("environment", "evaluation", "training"),
+            )
             print(f"starting from {self.run.warm_start}", flush=True)
 
     def _save(self) -> None:

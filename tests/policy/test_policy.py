@@ -1,0 +1,118 @@
+"""The policy that is trained is the policy that acted."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from tiny import PAGE, make_configuration
+
+from browser_control import prompts
+from browser_control.actions import Action
+from browser_control.errors import ConfigurationError
+from browser_control.policy import Completion, Policy, Request, load
+from browser_control.rollout import read_action
+
+MakePolicy = Callable[..., Policy]
+BOTH = pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+PAGES = (PAGE, 'button "a much longer label than others have" [7]\nbutton "b" [8]', 'radio "x" [1]\nradio "y" [2]')
+
+
+def sampled(policy: Policy, count: int = 12) -> list[Completion]:
+    """Completions on pages of different lengths."""
+    return policy.act(
+        [Request(prompts.build(PAGES[index % 3], "Choose yes"), np.random.default_rng(index)) for index in range(count)]
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("decoding", ["constrained", "free"])
+def test_the_trainer_finds_the_log_probabilities_of_the_sampler(
+    make_policy: MakePolicy, architecture: str, decoding: str
+) -> None:
+    policy = make_policy(architecture, policy={"decoding": decoding})
+    completions = sampled(policy)
+    recomputed = policy.log_probs(completions)
+    expected = torch.tensor([value for each in completions for value in each.log_probs])
+    assert expected.min() < -0.01
+    torch.testing.assert_close(recomputed, expected, atol=2e-5, rtol=0)
+
+
+@BOTH
+def test_log_probabilities_do_not_depend_on_the_batch(make_policy: MakePolicy, architecture: str) -> None:
+    policy = make_policy(architecture)
+    completions = sampled(policy)
+    together = policy.log_probs(completions)
+    alone = torch.cat([policy.log_probs([completion]) for completion in completions])
+    reversed_pairs = torch.cat([policy.log_probs(completions[i : i + 2][::-1]) for i in range(0, 12, 2)])
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
+    assert torch.allclose(reversed_pairs.sort().values, alone.sort().values, atol=2e-5)
+
+
+@BOTH
+def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, architecture: str) -> None:
+    policy = make_policy(architecture)
+    together = sampled(policy, 6)
+    alone = [
+        policy.act([Request(prompts.build(PAGES[index % 3], "Choose yes"), np.random.default_rng(index))])[0]
+        for index in range(6)
+    ]
+    assert [each.token_ids for each in together] == [each.token_ids for each in alone]
+
+
+@BOTH
+def test_greedy_takes_the_most_probable_tokens(make_policy: MakePolicy, architecture: str) -> None:
+    policy = make_policy(architecture)
+    prompt = prompts.build(PAGE, "Choose yes")
+    [greedy] = policy.act([Request(prompt)])
+    drawn = policy.act([Request(prompt, np.random.default_rng(index)) for index in range(40)])
+    first = [each.log_probs[0] for each in drawn]
+    assert greedy.log_probs[0] == pytest.approx(max(first), abs=1e-5)
+
+
+@pytest.mark.parametrize("action_format", ["label", "bid"])
+def test_every_constrained_completion_is_an_action_of_the_page(make_policy: MakePolicy, action_format: str) -> None:
+    policy = make_policy(policy={"action_format": action_format, "actions": ["click", "fill", "press", "scroll"]})
+    prompt = prompts.build(PAGE, "Choose yes", action_format=action_format)
+    completions = policy.act([Request(prompt, np.random.default_rng(seed)) for seed in range(60)])
+    verbs = {read_action(each.text, prompt, action_format).verb for each in completions}
+    assert {"click", "fill"} <= verbs
+
+
+def test_sampling_follows_the_probabilities(make_policy: MakePolicy) -> None:
+    policy = make_policy(policy={"actions": ["click"]})
+    prompt = prompts.build(PAGE, "Choose yes")
+    completions = policy.act([Request(prompt, np.random.default_rng(seed)) for seed in range(2000)])
+    texts = [each.text for each in completions]
+    for completion in {each.text: each for each in completions}.values():
+        expected = float(np.exp(sum(completion.log_probs)))
+        assert texts.count(completion.text) / 2000 == pytest.approx(expected, abs=0.04)
+
+
+def test_forced_tokens_are_no_decisions(make_policy: MakePolicy) -> None:
+    policy = make_policy(policy={"actions": ["click"]})
+    [only] = policy.act([Request(prompts.build('button "ok" [3]', "go"))])
+    assert only.text == 'click button "ok" [3]'
+    assert only.decisions == ()
+
+
+@pytest.mark.parametrize("action", [Action("click", "11"), Action("fill", "13", "no yes")])
+def test_an_imitated_action_has_the_form_of_a_sampled_one(make_policy: MakePolicy, action: Action) -> None:
+    policy = make_policy()
+    prompt = prompts.build(PAGE, "Choose yes")
+    imitated = policy.imitate(prompt, action)
+    assert read_action(imitated.text, prompt, "label") == action
+    assert imitated.decisions
+    assert policy.log_probs([imitated]).shape == (len(imitated.decisions),)
+
+
+def test_an_action_the_page_does_not_offer_cannot_be_imitated(make_policy: MakePolicy) -> None:
+    policy = make_policy(policy={"actions": ["click"]})
+    with pytest.raises(ValueError, match="not an action of this page"):
+        policy.imitate(prompts.build(PAGE, "Choose yes"), Action("fill", "13", "yes"))
+
+
+def test_a_target_that_matches_nothing_is_an_error(model_folder: Callable[..., object]) -> None:
+    configuration = make_configuration("llama", lora={"targets": ["w1"]})
+    with pytest.raises(ConfigurationError, match=r"no linear layer of this model is called 'w1'; there are down_proj"):
+        load(configuration, model_folder("llama"))  # type: ignore[arg-type]
