@@ -9,6 +9,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 
 from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
 
@@ -175,7 +176,8 @@ class _Session:
         assert self._connection is not None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._connection.send(json.dumps(message))
+                with contextlib.suppress(ConnectionClosed):  # a server that refuses us has said why before it closed
+                    await self._connection.send(json.dumps(message))
                 answer = json.loads(await self._connection.recv())
         except (OSError, WebSocketException, TimeoutError, ValueError) as error:
             await self._drop()

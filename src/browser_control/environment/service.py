@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 import uuid
@@ -24,6 +25,8 @@ from browser_control.page import format_page
 from browser_control.web_tasks import WEB_TASKS
 
 DEFAULT_TASK = "click-test"
+
+logger = logging.getLogger(__name__)
 
 
 class BrowserPool:
@@ -128,7 +131,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         if self._page is not None and self._page.alive:
             try:
                 return await self._page.reset(web_task, seed)
-            except PageLost:
+            except PageLost as lost:
+                logger.warning("a page was lost at a reset, another one takes its place: %s", lost)
                 self._page.close()
         self._page = None
         self._page = await self._pool.page()
