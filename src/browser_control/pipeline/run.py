@@ -121,6 +121,7 @@ def announced(run: Run, stage: str) -> Iterator[list[str]]:
     try:
         yield words
     except BaseException as error:
-        run.listener.failed(stage, str(error) or type(error).__name__)
+        words_of_error = str(error) or type(error).__name__
+        run.listener.failed(stage, words_of_error if isinstance(error, Exception) else "stopped")
         raise
     run.listener.ended(stage, " · ".join(words))

@@ -18,7 +18,7 @@ from browser_control.errors import ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 
-STARTUP_SECONDS = 60.0
+STARTUP_SECONDS = 180.0  # six, but on a machine that is busy with something else
 _PAUSE = 0.05
 
 _LATER_UI = "http://127.0.0.1:4200"  # where `prefect server start` will show the run
