@@ -34,7 +34,7 @@ def test_a_service_passes_that_plays_an_episode(tmp_path: Path) -> None:
 
 def test_a_page_without_elements_does_not_pass(tmp_path: Path) -> None:
     with environment(tmp_path, "empty") as served, pytest.raises(ServiceFailed, match="has no elements"):
-        pass_gate(served.urls, "click-test", seconds=20, served=served)
+        pass_gate(served.urls, "click-test", seconds=3, served=served)
 
 
 def test_a_service_that_died_fails_at_once_with_its_last_words(tmp_path: Path) -> None:
