@@ -142,9 +142,7 @@ def _load_weights(policy: Policy, folder: Path) -> None:
         model.load_state_dict(load_file(folder / _ALL_WEIGHTS), strict=False)
 
 
-def _compare(
-    folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]
-) -> None:
+def _compare(folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]) -> None:
     then, now = _flat(written), _flat(configuration.model_dump(mode="json"))
     for key in sorted(then.keys() | now.keys()):
         if key.startswith(may_differ) or then.get(key) == now.get(key):

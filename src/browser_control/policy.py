@@ -341,9 +341,7 @@ def _adapt(model: Any, lora: Lora) -> Any:
             f"lora.targets: no linear layer of this model is called {unmatched[0]!r}; there are "
             + ", ".join(sorted(linear - {"lm_head"}))
         )
-    wanted = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM"
-    )
+    wanted = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
     with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         adapted = get_peft_model(model, wanted, autocast_adapter_dtype=True)
