@@ -35,6 +35,7 @@ class PageServer:
         self._folder = folder.resolve()
         self._answers: dict[str, bytes] = {}
         self._server: asyncio.Server | None = None
+        self.connections: set[asyncio.WriteTransport] = set()
         self.port = 0
 
     async def start(self) -> None:
@@ -45,6 +46,8 @@ class PageServer:
     def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        for connection in self.connections:
+            connection.abort()
 
     def answer(self, target: str) -> bytes:
         """The whole HTTP answer to a GET of `target`."""
@@ -75,6 +78,10 @@ class _Request(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
+        self._server.connections.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
