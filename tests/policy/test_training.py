@@ -1,0 +1,91 @@
+"""A run that was stopped, killed or damaged ends as the undisturbed one does."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import PaperEnvironments, make_configuration
+
+from browser_control import checkpoint, policy
+from browser_control.errors import CheckpointMismatch, Preempted
+from browser_control.preemption import Preemption
+from browser_control.run_directory import RunDirectory
+from browser_control.training import Trainer
+
+ModelFolder = Callable[[str], Path]
+
+
+class StopAfter(Preemption):
+    """Asks to end after so many questions."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__()
+        self.left = questions
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Preempted("stopped by a test")
+
+
+def trainer(folder: Path, root: Path, preemption: Preemption | None = None, **training: int) -> Trainer:
+    configuration = make_configuration("llama", training=training)
+    environments = PaperEnvironments(8, lambda taken: float(taken[-1] == "click('11')"))
+    return Trainer(
+        policy.load(configuration, folder), environments, configuration, RunDirectory(root), preemption or Preemption()
+    )
+
+
+def adapter(made: Trainer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in policy.trainable(made.policy.model)])
+
+
+@pytest.fixture
+def undisturbed(model_folder: ModelFolder, tmp_path: Path) -> torch.Tensor:
+    whole = trainer(model_folder("llama"), tmp_path / "whole")
+    before = adapter(whole).clone()
+    whole.train()
+    assert not torch.equal(before, adapter(whole))
+    return adapter(whole)
+
+
+@pytest.mark.parametrize("questions", [0, 5, 18, 30])
+def test_a_stopped_run_continues_to_the_same_adapter(
+    model_folder: ModelFolder, tmp_path: Path, undisturbed: torch.Tensor, questions: int
+) -> None:
+    with pytest.raises(Preempted):
+        trainer(model_folder("llama"), tmp_path / "run", StopAfter(questions)).train()
+    continued = trainer(model_folder("llama"), tmp_path / "run")
+    continued.train()
+    assert torch.equal(adapter(continued), undisturbed)
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(metrics) == 4
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    model_folder: ModelFolder, tmp_path: Path, undisturbed: torch.Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer(model_folder("llama"), tmp_path / "run", updates=3).train()
+    weights = tmp_path / "run/checkpoints/step-000003/adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    continued = trainer(model_folder("llama"), tmp_path / "run")
+    continued.train()
+    assert f"{weights} is damaged; using the one before" in capsys.readouterr().err
+    assert torch.equal(adapter(continued), undisturbed)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(
+    model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    trainer(model_folder("llama"), tmp_path / "run", updates=1).train()
+    with pytest.raises(CheckpointMismatch, match=r"training\.group_size=4, and this run has 8"):
+        trainer(model_folder("llama"), tmp_path / "run", group_size=8).train()
+
+
+def test_only_the_newest_checkpoints_are_kept(model_folder: ModelFolder, tmp_path: Path) -> None:
+    made = trainer(model_folder("llama"), tmp_path / "run")
+    made.train()
+    assert [path.name for path in made.run.steps()] == ["step-000003", "step-000004"]
+    for path in made.run.steps():
+        checkpoint.verify(path)

@@ -1,0 +1,55 @@
+"""A configuration that is wrong is refused in one sentence."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from browser_control import configuration
+from browser_control.errors import ConfigurationError
+
+DEFAULT = "smollm2_135m_local_lora.yaml"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.updats=3", "there is no key 'training.updats' (did you mean 'updates'?)"),
+        ("trainin.updates=3", "there is no key 'trainin' (did you mean 'training'?)"),
+        ("training.updates=-1", "training.updates: input should be greater than or equal to 0, not -1"),
+        ("training.web_tasks=[clik-button]", "there is no web task 'clik-button' (did you mean 'click-button'?)"),
+        ("model.dtype=int8", "model.dtype: input should be 'float32' or 'bfloat16', not 'int8'"),
+        ("seed", "'seed' is not of the form section.key=value"),
+    ],
+)
+def test_what_is_wrong_is_named(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        configuration.load(DEFAULT, [override])
+    assert str(raised.value).endswith(sentence)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"did you mean 'smollm2_135m_local_lora.yaml'"):
+        configuration.load("smollm_135m_local_lora.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(configuration.CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_is_valid_and_reads_back_as_written(path: Path, tmp_path: Path) -> None:
+    loaded = configuration.load(path.name)
+    configuration.write(loaded, tmp_path / "config.yaml")
+    assert configuration.load(str(tmp_path / "config.yaml")) == loaded
+
+
+def test_the_environment_variable_overrides_the_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = configuration.load(DEFAULT)
+    monkeypatch.setenv("BROWSERGYM_URL", "http://a:1, http://b:2")
+    loaded = configuration.load(DEFAULT)
+    assert loaded.environment.urls == ("http://a:1", "http://b:2")
+    assert loaded.digest == before.digest
+
+
+def test_seeds_of_evaluation_demonstrations_and_training_never_meet() -> None:
+    ranges = [configuration.EVALUATION_SEEDS, configuration.DEMONSTRATION_SEEDS, configuration.TRAINING_SEEDS]
+    for one, next_one in itertools.pairwise(ranges):
+        assert one.stop <= next_one.start
