@@ -28,7 +28,7 @@ LOG = CACHE / "bootstrap.log"
 PYTHONS = ((3, 11), (3, 12))  # requires-python of pyproject.toml
 UV = "uv>=0.9,<1"
 APT_PACKAGES = (("chromium-headless-shell",), ("chromium",))
-FONTS = "fonts-dejavu-core"
+FONTS = "fonts-liberation"  # as wide as Arial, which the pages ask for: the layout depends on it
 _NETWORK = re.compile(
     r"dns error|failed to fetch|failed to lookup|error sending request|connection refused|network is unreachable"
     r"|could not connect|name resolution|temporary failure|tcp connect|no route to host|timed out"
