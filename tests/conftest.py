@@ -1,10 +1,14 @@
 """What holds for all tests."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every program they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -38,10 +38,7 @@ class Matcher:
 
     def mask(self) -> Mask:
         """The tokens that may come next, one bit each."""
-        bits = np.zeros((1, self._words), dtype=np.int32)
-        llguidance.numpy.fill_next_token_bitmask(self._matcher, bits, 0)
-        first: Mask = bits[0]
-        return first
+        return masks([self])[0]
 
     def consume(self, token: int) -> None:
         if not self._matcher.consume_token(token):
@@ -50,6 +47,19 @@ class Matcher:
     @property
     def done(self) -> bool:
         return bool(self._matcher.is_stopped())
+
+
+def masks(matchers: Sequence[Matcher]) -> list[Mask]:
+    """`Matcher.mask` of many, on several cores."""
+    bits = np.zeros((len(matchers), matchers[0]._words), dtype=np.int32)
+    numbered = [(matcher._matcher, row) for row, matcher in enumerate(matchers)]
+    llguidance.numpy.fill_next_token_bitmask_par(_executor(), numbered, bits)
+    return list(bits)
+
+
+@lru_cache(maxsize=1)
+def _executor() -> llguidance.LLExecutor:
+    return llguidance.LLExecutor()
 
 
 class Grammar:

@@ -5,21 +5,23 @@ decision of such completions under the very masks that were applied. A *decision
 that the grammar forces has probability 1 and is neither sampled nor trained.
 """
 
-import warnings
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from browser_control import prompts
+from browser_control import grammar, prompts
 from browser_control.actions import Action
-from browser_control.configuration import Configuration, Lora
+from browser_control.adapter import adapt
+from browser_control.configuration import Configuration
+from browser_control.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.errors import ConfigurationError
 from browser_control.grammar import Grammar, Mask, Matcher, encode_action
 
@@ -88,16 +90,17 @@ class Policy:
         )
         self.generated_tokens = 0
         self.prefilled_tokens = 0
+        self.seconds = {"grammar": 0.0, "prefill": 0.0, "decode": 0.0}  # of `act`, all in all
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder: Any = causal.base_model
-        self._head: torch.nn.Linear = causal.get_output_embeddings()
+        self._causal = Model(causal.base_model, causal.get_output_embeddings(), model.config)
+        on_gpu = self.device.type == "cuda"
+        self._reader: Reader = StaticReader(self._causal, graphs=True) if on_gpu else DynamicReader(self._causal)
         self._chat = _chat_pieces(tokenizer)
-        self._reads_chunks = not any("conv" in kind for kind in getattr(model.config, "layer_types", None) or ())
         self._stops = _stop_tokens(model, tokenizer)
 
     @property
     def device(self) -> torch.device:
-        return self._head.weight.device
+        return self._causal.device
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
@@ -112,11 +115,13 @@ class Policy:
         """Generates one completion for each request; equal prompts are read once."""
         if not requests:
             return []
-        rows = [self._open(request) for request in requests]
+        with self._timed("grammar"):
+            rows = [self._open(request) for request in requests]
         active = [row for row in rows if not row.done]
         if not active:  # each page offered a single action
             return [self._close(row) for row in rows]
-        logits, cache, attention = self._prefill(active)
+        with self._timed("prefill"):
+            logits = self._prefill(active)
         while True:
             ready = [index for index, row in enumerate(active) if not row.pending and not row.done]
             if ready:
@@ -125,11 +130,18 @@ class Policy:
             if not unfinished:
                 return [self._close(row) for row in rows]
             if len(unfinished) <= _COMPACT_BELOW * len(active):
-                selected = torch.tensor(unfinished, device=self.device)
-                cache.reorder_cache(selected)
-                attention = attention[selected]
+                self._reader.keep(unfinished)
                 active = [active[index] for index in unfinished]
-            logits, attention = self._read(active, cache, attention)
+            with self._timed("decode"):
+                logits = self._read(active)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds[part] += time.perf_counter() - began
 
     def imitate(self, prompt: prompts.Prompt, action: Action) -> Completion:
         """The completion that says `action`, as `act` would have generated it; log-probabilities are left at 0.
@@ -177,8 +189,10 @@ class Policy:
             attention[row, : len(tokens)] = 1
             where += [(row, len(completion.prompt_ids) + position - 1) for position in completion.decisions]
         rows, columns = torch.tensor(where, device=self.device).unbind(1)
-        output = self._decoder(input_ids=ids.to(self.device), attention_mask=attention.to(self.device), use_cache=False)
-        logits = self._head(output.last_hidden_state[rows, columns])
+        output = self._causal.decoder(
+            input_ids=ids.to(self.device), attention_mask=attention.to(self.device), use_cache=False
+        )
+        logits = self._causal.head(output.last_hidden_state[rows, columns])
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],
             device=self.device,
@@ -206,39 +220,19 @@ class Policy:
         if len(row.token_ids) >= self.settings.max_action_tokens:
             row.done = True
 
-    def _prefill(self, rows: Sequence[_Row]) -> tuple[Tensor, Any, Tensor]:
-        """Reads the prompts (left-padded, each once), with what is forced behind them, and spreads them over the rows.
-
-        Returns the logits behind each row, the cache and the attention mask.
-        """
+    def _prefill(self, rows: Sequence[_Row]) -> Tensor:
+        """Reads the prompts with what is forced behind them; returns the logits behind each row."""
         sequences = [row.prompt_ids + tuple(row.pending) for row in rows]
         for row in rows:
             row.pending.clear()
-        unique = list(dict.fromkeys(sequences))
-        width = max(len(sequence) for sequence in unique)
-        ids = torch.zeros((len(unique), width), dtype=torch.long)
-        attention = torch.zeros_like(ids)
-        for index, sequence in enumerate(unique):
-            ids[index, width - len(sequence) :] = torch.tensor(sequence)
-            attention[index, width - len(sequence) :] = 1
-        self.prefilled_tokens += sum(len(sequence) for sequence in unique)
-        attention = attention.to(self.device)
-        output = self._decoder(
-            input_ids=ids.to(self.device),
-            attention_mask=attention,
-            position_ids=(attention.cumsum(1) - 1).clamp(min=0),
-            past_key_values=DynamicCache(config=self.model.config),
-            use_cache=True,
-        )
-        number = {sequence: index for index, sequence in enumerate(unique)}
-        spread = torch.tensor([number[sequence] for sequence in sequences], device=self.device)
-        cache = output.past_key_values
-        cache.reorder_cache(spread)
-        return self._head(output.last_hidden_state[:, -1])[spread], cache, attention[spread]
+        self.prefilled_tokens += sum(len(sequence) for sequence in set(sequences))
+        return self._reader.start(sequences, self.settings.max_action_tokens)
 
     def _decide(self, rows: Sequence[_Row], logits: Tensor) -> None:
         """Picks the next token of each row, and appends what it forces."""
-        masks = [row.matcher.mask() if row.matcher else None for row in rows]
+        matchers = [row.matcher for row in rows if row.matcher is not None]
+        with self._timed("grammar"):
+            masks: Sequence[Mask | None] = grammar.masks(matchers) if matchers else [None] * len(rows)
         log_probs = self._distribution(logits, masks)
         best = log_probs.argmax(1)
         draws = torch.tensor([row.request.random.random() if row.request.random else -1.0 for row in rows])
@@ -261,38 +255,22 @@ class Policy:
                 row.done = True
             self._force(row)
 
-    def _read(self, rows: Sequence[_Row], cache: Any, attention: Tensor) -> tuple[Tensor, Tensor]:
-        """Feeds pending tokens: all at once, or one by one to models whose convolutions see padding between tokens.
-
-        Returns the logits behind each row's last token and the attention mask, longer by what was fed.
-        """
-        width = max(len(row.pending) for row in rows) if self._reads_chunks else 1
-        ids = torch.zeros((len(rows), width), dtype=torch.long)
-        fed = torch.zeros((len(rows), width), dtype=attention.dtype)
-        for index, row in enumerate(rows):
-            tokens, row.pending = row.pending[:width], row.pending[width:]
-            if tokens:
-                ids[index, width - len(tokens) :] = torch.tensor(tokens)
-                fed[index, width - len(tokens) :] = 1
-        self.generated_tokens += int(fed.sum())
-        fed = fed.to(self.device)
-        positions = (attention.sum(1, keepdim=True) + fed.cumsum(1) - 1).clamp(min=0)
-        attention = torch.cat([attention, fed], dim=1)
-        output = self._decoder(
-            input_ids=ids.to(self.device),
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return self._head(output.last_hidden_state[:, -1]), attention
+    def _read(self, rows: Sequence[_Row]) -> Tensor:
+        """Reads pending tokens; a row that is done reads a token that nobody looks at."""
+        width = self._reader.width
+        tokens = [row.pending[:width] or [self.tokenizer.eos_token_id] for row in rows]
+        for row in rows:
+            row.pending = row.pending[width:]
+        self.generated_tokens += sum(map(len, tokens))
+        return self._reader.read(tokens)
 
     def _distribution(self, logits: Tensor, masks: Sequence[Mask | None]) -> Tensor:
         """Log-probabilities over the vocabulary, float32, with temperature and masks applied."""
         logits = logits.float() / self.temperature
         if any(mask is not None for mask in masks):
-            admitted = _unpack([_everything(self.vocabulary) if mask is None else mask for mask in masks])
-            logits = logits.masked_fill(~admitted[:, : self.vocabulary].to(logits.device), float("-inf"))
+            packed = [_everything(self.vocabulary) if mask is None else mask for mask in masks]
+            admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device))
+            logits = logits.masked_fill(~admitted[:, : self.vocabulary], float("-inf"))
         return logits.log_softmax(1)
 
     def _close(self, row: _Row) -> Completion:
@@ -324,28 +302,12 @@ def load(configuration: Configuration, folder: Path) -> Policy:
     model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
     _check_head(model)
     if configuration.lora is not None:
-        model = _adapt(model, configuration.lora)
+        model = adapt(model, configuration.lora)
     return Policy(model, tokenizer, configuration)
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _adapt(model: Any, lora: Lora) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    if unmatched := [target for target in lora.targets if target not in linear]:
-        raise ConfigurationError(
-            f"lora.targets: no linear layer of this model is called {unmatched[0]!r}; there are "
-            + ", ".join(sorted(linear - {"lm_head"}))
-        )
-    wanted = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
-    with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        adapted = get_peft_model(model, wanted, autocast_adapter_dtype=True)
-    return adapted.eval()
 
 
 def _device(wanted: str) -> torch.device:
@@ -366,10 +328,12 @@ def _check_head(model: Any) -> None:
         )
 
 
-def _unpack(masks: Sequence[Mask]) -> Tensor:
-    """Bits as booleans, shape (masks, 32 * words)."""
-    packed: NDArray[np.uint8] = np.stack(masks).view(np.uint8)
-    return torch.from_numpy(np.unpackbits(packed, axis=1, bitorder="little")).bool()
+def _unpack(masks: Tensor) -> Tensor:
+    """Bits as booleans, shape (masks, 32 * words); the lowest bit comes first."""
+    if masks.device.type == "cpu":
+        return torch.from_numpy(np.unpackbits(masks.numpy().view(np.uint8), axis=1, bitorder="little")).bool()
+    bits = torch.arange(32, device=masks.device, dtype=torch.int32)
+    return (masks[:, :, None] >> bits & 1).bool().flatten(1)
 
 
 def _everything(vocabulary: int) -> Mask:

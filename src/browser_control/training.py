@@ -90,6 +90,7 @@ class Trainer:
     def _one_update(self, metrics: Metrics) -> None:
         began = time.perf_counter()
         generated, prefilled = self.policy.generated_tokens, self.policy.prefilled_tokens
+        acting = dict(self.policy.seconds)
         sampler_before = self.sampler.state()
         try:
             played = self._play_groups()
@@ -106,6 +107,7 @@ class Trainer:
             "time/seconds": seconds,
             "time/environment": played.timing.environment,
             "time/generation": played.timing.generation,
+            **{f"time/{part}": spent - acting[part] for part, spent in self.policy.seconds.items()},
             "time/training": time.perf_counter() - trained,
             "speed/episodes_per_second": len(played.episodes) / seconds,
             "speed/generated_tokens_per_second": (self.policy.generated_tokens - generated) / seconds,

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from peft.tuners.lora import Linear
 from tiny import PAGE, make_configuration
 
 from browser_control import prompts
 from browser_control.actions import Action
+from browser_control.adapter import FusedLinear
+from browser_control.decoding import StaticReader
 from browser_control.errors import ConfigurationError
 from browser_control.policy import Completion, Policy, Request, load
 from browser_control.rollout import read_action
@@ -58,6 +61,31 @@ def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, a
         for index in range(6)
     ]
     assert [each.token_ids for each in together] == [each.token_ids for each in alone]
+
+
+@BOTH
+def test_a_cache_of_fixed_size_samples_the_same(make_policy: MakePolicy, architecture: str) -> None:
+    policy = make_policy(architecture)
+    expected = sampled(policy)
+    policy._reader = StaticReader(policy._causal, graphs=False)  # what a GPU uses, there with graphs
+    for _ in range(2):  # what one batch left in the cache must not matter to the next
+        found = sampled(policy)
+        assert [each.token_ids for each in found] == [each.token_ids for each in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.log_probs == pytest.approx(other.log_probs, abs=2e-5)
+        sampled(policy, 5)
+
+
+def test_the_adapter_computes_what_peft_computes(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama")
+    [layer, *_] = [module for module in policy.model.modules() if isinstance(module, FusedLinear)]
+    x = torch.randn(2, 3, layer.in_features, requires_grad=True)
+    torch.testing.assert_close(layer(x), Linear.forward(layer, x))
+    found, expected = (
+        torch.autograd.grad(forward(x).sin().sum(), [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight])
+        for forward in (layer, lambda x: Linear.forward(layer, x))
+    )
+    torch.testing.assert_close(found, expected)
 
 
 @BOTH
