@@ -21,14 +21,36 @@ class FusedLinear(Linear):
     the input to float32 instead and adds in two more passes over the output: with bfloat16, most of a training step.
     """
 
+    rounded: tuple[Tensor, Tensor] | None = None  # A and B in the base model's type, for inference
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters or self.merged:
             return super().forward(x, *args, **kwargs)
         base: Tensor = self.base_layer(x)
-        down: Tensor = self.lora_A[_ADAPTER].get_parameter("weight").to(x.dtype)
-        up: Tensor = self.lora_B[_ADAPTER].get_parameter("weight").to(x.dtype)
+        if self.rounded is not None and torch.is_inference_mode_enabled():
+            down, up = self.rounded
+        else:
+            down, up = (weight.to(x.dtype) for weight in self.weights())
         low = x.flatten(end_dim=-2) @ down.T
         return torch.addmm(base.flatten(end_dim=-2), low, up.T, alpha=self.scaling[_ADAPTER]).view_as(base)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """A, shape (rank, inputs), and B, shape (outputs, rank)."""
+        return self.lora_A[_ADAPTER].get_parameter("weight"), self.lora_B[_ADAPTER].get_parameter("weight")
+
+
+def round_for_inference(model: torch.nn.Module) -> None:
+    """Has inference read rounded copies of the adapter as it is now, which stay where they are in memory."""
+    layers = [module for module in model.modules() if isinstance(module, FusedLinear)]
+    for layer in layers:
+        if layer.rounded is None:
+            dtype = layer.get_base_layer().get_parameter("weight").dtype
+            down, up = (torch.empty_like(weight, dtype=dtype) for weight in layer.weights())
+            layer.rounded = (down, up)
+    if layers:
+        exact = [weight for layer in layers for weight in layer.weights()]
+        rounded = [weight for layer in layers for weight in layer.rounded or ()]
+        torch._foreach_copy_(rounded, exact)
 
 
 def adapt(model: Any, lora: Lora) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
-_WIDTH = 256  # static caches are a multiple of it long
+_WIDTH = 128  # static caches are a multiple of it long
 
 
 class Reader(Protocol):
