@@ -7,13 +7,14 @@ import pytest
 import torch
 from peft.tuners.lora import Linear
 from tiny import PAGE, make_configuration
+from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from browser_control import prompts
+from browser_control import configuration, prompts
 from browser_control.actions import Action
-from browser_control.adapter import FusedLinear
+from browser_control.adapter import FusedLinear, adapt
 from browser_control.decoding import StaticReader
 from browser_control.errors import ConfigurationError
-from browser_control.policy import Completion, Policy, Request, load
+from browser_control.policy import Completion, Policy, Request, load, trainable
 from browser_control.rollout import read_action
 
 MakePolicy = Callable[..., Policy]
@@ -144,3 +145,20 @@ def test_a_target_that_matches_nothing_is_an_error(model_folder: Callable[..., o
     configuration = make_configuration("llama", lora={"targets": ["w1"]})
     with pytest.raises(ConfigurationError, match=r"no linear layer of this model is called 'w1'; there are down_proj"):
         load(configuration, model_folder("llama"))  # type: ignore[arg-type]
+
+
+def test_all_linear_layers_of_lfm2_350m_are_adapted() -> None:
+    shape = {"hidden_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 8}
+    attention = [2, 5, 8, 10, 12, 14]
+    published = Lfm2Config(
+        vocab_size=65536, intermediate_size=6656, block_multiple_of=256, full_attn_idxs=attention, **shape
+    )
+    with torch.device("meta"):  # the architecture without its weights
+        model = Lfm2ForCausalLM(published)
+        assert sum(parameter.numel() for parameter in model.parameters()) == 354_483_968
+        settings = configuration.load("lfm2_350m_local_lora.yaml")
+        assert settings.lora is not None
+        adapted = adapt(model, settings.lora)
+    linear = [name for name, module in adapted.named_modules() if isinstance(module, torch.nn.Linear)]
+    assert [name for name in linear if "lora_" not in name and "base_layer" not in name] == ["base_model.model.lm_head"]
+    assert sum(parameter.numel() for parameter in trainable(adapted)) == 5_996_544
