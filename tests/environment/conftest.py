@@ -29,7 +29,7 @@ def service(chromium: str) -> Iterator[Service]:
 @pytest.fixture
 def own_service(chromium: str) -> Iterator[Service]:
     """A service of one test's own."""
-    running = start_service("--sessions", "2")
+    running = start_service("--sessions", "2", "--browsers", "1")
     yield running
     if running.process.poll() is None:
         stop_service(running)

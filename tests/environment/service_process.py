@@ -13,10 +13,14 @@ class Service:
     url: str
 
     def chromium(self) -> int:
-        """The process id of its browser."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 1
-        return int(children[0])
+        """The process id of its only browser."""
+        [browser] = self.chromiums()
+        return browser
+
+    def chromiums(self) -> list[int]:
+        """The process ids of its browsers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(child) for child in children.read_text().split()]
 
 
 def start_service(*options: str) -> Service:

@@ -224,6 +224,26 @@ def test_an_episode_whose_chromium_was_killed_is_unscorable_and_the_next_reset_w
             assert environments.step(session, "click('13')").result().reward == 1.0
 
 
+def test_several_browsers_share_the_sessions_and_die_alone(chromium: str) -> None:
+    service = start_service("--sessions", "2", "--browsers", "2")
+    try:
+        with Environments([service.url], sessions=2) as environments:
+            for session in range(2):
+                environments.reset(session, "click-test", seed=1).result()
+            first, second = service.chromiums()
+            os.kill(second, signal.SIGKILL)
+            assert act(environments, "click('13')", session=0).reward == 1.0
+            with pytest.raises(EnvironmentFailure, match="unscorable"):
+                act(environments, "click('13')", session=1)
+            for session in range(2):
+                assert not environments.reset(session, "click-test", seed=2).result().done
+            browsers = service.chromiums()
+            assert len(browsers) == 2 and first in browsers
+    finally:
+        assert stop_service(service) == 0
+    assert [process for browser in browsers for process in processes_of_group(browser)] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_when_the_service_ends(chromium: str, number: signal.Signals) -> None:
     service = start_service("--sessions", "1")

@@ -1,6 +1,7 @@
 """`python -m browser_control.environment`: serves MiniWoB++ web tasks until SIGTERM or SIGINT."""
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--sessions", type=_positive, default=8, help="sessions at a time (default: %(default)s)")
     parser.add_argument("--max-turns", type=_positive, default=15, help="steps of an episode (default: %(default)s)")
     parser.add_argument("--browser", metavar="PATH", help="Chromium to use (default: the one that is found)")
+    parser.add_argument(
+        "--browsers",
+        type=_positive,
+        default=max(1, (os.cpu_count() or 1) // 4),
+        help="Chromiums that share the sessions (default: one for four cores)",
+    )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
 
@@ -67,7 +74,7 @@ def serve(options: argparse.Namespace) -> None:
         else:
             from browser_control.environment import service
 
-            service.run(program, listener, options.sessions, options.max_turns)
+            service.run(program, listener, options.sessions, options.max_turns, options.browsers)
 
 
 def stop(*_: object) -> None:

@@ -1,7 +1,8 @@
-"""The service: sessions over OpenEnv's protocol, pages in one Chromium, MiniWoB's files from memory."""
+"""The service: sessions over OpenEnv's protocol, pages in a few Chromiums, MiniWoB's files from memory."""
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import socket
@@ -29,30 +30,58 @@ DEFAULT_TASK = "click-test"
 logger = logging.getLogger(__name__)
 
 
-class BrowserPool:
-    """The one browser of the service, started when it is needed and again after it died, and its pages."""
+class _Berth:
+    """A place for one browser, started when it is needed and again after it died."""
 
     def __init__(self, program: Path) -> None:
         self._program = program
-        self._script = resources.files("browser_control.environment").joinpath("page_script.js").read_text()
-        self._pages = PageServer(bundle_folder())
         self._browser: Browser | None = None
         self._starting = asyncio.Lock()
-        self._idle: list[PageSession] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
-    async def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._pages.start()
-        await self._running_browser()
+    async def browser(self, port: int) -> Browser:
+        """The browser, which finds MiniWoB's files at `port`; raises BrowserGone."""
+        async with self._starting:
+            if self._stopped:
+                raise BrowserGone("the service is stopping")
+            if self._browser is None or not self._browser.alive:
+                if self._browser is not None:
+                    self._browser.kill()
+                rules = f"MAP {HOST} 127.0.0.1:{port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+                self._browser = await Browser.launch(self._program, rules)
+            return self._browser
 
     def stop(self) -> None:
-        """Ends the browser; may be called twice."""
         self._stopped = True
         if self._browser is not None:
             self._browser.kill()
             self._browser = None
+
+
+class BrowserPool:
+    """The browsers of the service and their pages.
+
+    All pages of a browser share its main process, which is full at about four busy cores; with more, several browsers
+    take turns in opening pages.
+    """
+
+    def __init__(self, program: Path, browsers: int = 1) -> None:
+        self._script = resources.files("browser_control.environment").joinpath("page_script.js").read_text()
+        self._pages = PageServer(bundle_folder())
+        self._berths = [_Berth(program) for _ in range(browsers)]
+        self._turns = itertools.cycle(self._berths)
+        self._idle: list[PageSession] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._pages.start()
+        await self._berths[0].browser(self._pages.port)  # the others start when they are needed
+
+    def stop(self) -> None:
+        """Ends the browsers; may be called twice."""
+        for berth in self._berths:
+            berth.stop()
         self._pages.stop()
 
     async def page(self) -> PageSession:
@@ -62,7 +91,7 @@ class BrowserPool:
             if page.alive:
                 return page
         try:
-            browser = await self._running_browser()
+            browser = await next(self._turns).browser(self._pages.port)
         except BrowserGone as error:
             raise PageLost(str(error)) from error
         return await PageSession.open(browser, self._script)
@@ -75,17 +104,6 @@ class BrowserPool:
     def _keep(self, page: PageSession) -> None:
         if page.alive:
             self._idle.append(page)
-
-    async def _running_browser(self) -> Browser:
-        async with self._starting:
-            if self._stopped:
-                raise BrowserGone("the service is stopping")
-            if self._browser is None or not self._browser.alive:
-                if self._browser is not None:
-                    self._browser.kill()
-                rules = f"MAP {HOST} 127.0.0.1:{self._pages.port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-                self._browser = await Browser.launch(self._program, rules)
-            return self._browser
 
 
 class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, BrowserGymState]):  # type: ignore[misc]
@@ -273,9 +291,9 @@ class _Server(uvicorn.Server):
         print(self._greeting, flush=True)
 
 
-def run(program: Path, listener: socket.socket, sessions: int, max_turns: int) -> None:
+def run(program: Path, listener: socket.socket, sessions: int, max_turns: int, browsers: int = 1) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
-    pool = BrowserPool(program)
+    pool = BrowserPool(program, browsers)
     config = uvicorn.Config(
         application(pool, sessions, max_turns),
         log_level="warning",
