@@ -15,7 +15,7 @@ from plain_browsergym import PlainBrowserGym, read_recordings, record
 from browser_control.environment.page_server import PageServer, bundle_folder
 from browser_control.web_tasks import WEB_TASKS
 
-# Where the outcome depends on when an image arrives, here and in the reference (docs/environment.md).
+# What differs now and then on a busy machine (docs/environment.md).
 RACES = {"social-media"}
 RECORDINGS = Path(__file__).with_name("recordings.jsonl.gz")
 
