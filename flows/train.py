@@ -24,21 +24,21 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from browser_control.errors import UserError
-from browser_control.pipeline import artifacts, stages
+from browser_control.errors import BrowserControlError
+from browser_control.pipeline import artifacts, openenv, stages
 from browser_control.pipeline.browsergym import BrowserGym
-from browser_control.pipeline.parameters import Parameters, Port, Seed, Sessions
+from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
 from browser_control.pipeline.run import Run, begin
-from browser_control.pipeline.runtimes.base import StageError
+from browser_control.pipeline.runtimes.base import Images
 from browser_control.pipeline.summary import Scores
 
 
 def may_succeed_next_time(task: object, task_run: TaskRun, state: State[Any]) -> bool:
     """Whether a failed task is worth another attempt: not if memory ran out, or what was asked for is wrong."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, StageError):
+    if isinstance(error, BrowserControlError):
         return error.retriable
-    return not isinstance(error, UserError | OSError)
+    return not isinstance(error, OSError)
 
 
 # What the tasks are given stays in this process: nothing is cached, nothing is stored.
@@ -48,6 +48,17 @@ again: dict[str, Any] = once | {
     "retry_delay_seconds": [1, 10],
     "retry_condition_fn": may_succeed_next_time,
 }
+patiently = again | {"retries": 4, "retry_delay_seconds": [2, 8, 30, 60]}  # for a network that comes back
+
+
+@task(name="clone-openenv", **patiently)
+def clone_openenv(run: Run, url: str, ref: str) -> str:
+    return stages.clone_openenv(run, url, ref)
+
+
+@task(name="build-images", **again)
+def build_images(run: Run, images: Images, openenv_commit: str) -> None:
+    stages.build_images(run, images, openenv_commit)
 
 
 @task(name="fetch-model", **again)
@@ -56,8 +67,8 @@ def fetch_model(run: Run) -> Path:
 
 
 @task(name="start-browsergym", **once)
-def start_browsergym(run: Run, port: int, services: contextlib.ExitStack) -> BrowserGym:
-    return services.enter_context(stages.browsergym(run, port))
+def start_browsergym(run: Run, port: int, replicas: int, services: contextlib.ExitStack) -> BrowserGym:
+    return services.enter_context(stages.browsergym(run, port, replicas))
 
 
 @task(name="health-gate", **once)
@@ -91,42 +102,64 @@ def evaluate_after(run: Run, environment: BrowserGym) -> Scores:
 
 
 @task(name="archive", **again)
-def archive_run(run: Run) -> None:
-    stages.archive(run)
+def archive_run(run: Run, openenv_commit: str | None) -> None:
+    stages.archive(run, openenv_commit)
 
 
 @flow(name="train", validate_parameters=True)
 def train(
     config: str = "smollm2_135m_local_lora.yaml",
-    runtime: Literal["process"] = "process",
+    runtime: Literal["process", "docker"] = "process",
     run_id: str = "",
     seed: Seed | None = None,
     environment_sessions: Sessions | None = None,
     environment_port: Port = 0,
+    environment_replicas: Replicas = 1,
     runs: str = "runs",
     archives: str = "archives",
     overrides: list[str] | None = None,
+    gpus: Literal["auto", "all", "none"] = "auto",
+    memory: str = "",
+    openenv_url: str = openenv.URL,
+    openenv_ref: str = openenv.COMMIT,
+    training_base: str = "",
+    browsergym_base: str = "",
+    docker_host: str = "",
+    docker_registry: str = "",
 ) -> str:
     """Train a small language model to operate web pages, and say how much better it got.
 
     Args:
         config: A YAML file, or the name of one in configs/.
-        runtime: Where the programs run: as processes of this machine.
+        runtime: Where the programs run: as processes of this machine, or in containers.
         run_id: Names the run. Empty: from the configuration, so that the same command continues its run.
         seed: Seed of the run. Empty: the configuration's.
         environment_sessions: Episodes that run at a time. Empty: the configuration's.
-        environment_port: TCP port of the BrowserGym service. 0: a free one.
+        environment_port: TCP port of this machine for the BrowserGym service. 0: a free one; in Docker none.
+        environment_replicas: BrowserGym services that share the sessions.
         runs: Folder of the run directories.
         archives: Folder, or any other fsspec URL, of the archives.
         overrides: Values of the configuration to replace, as section.key=value.
+        gpus: Docker: the GPUs that training gets; auto: all, where there are any.
+        memory: Docker: memory limit of a training container, as 8g. Empty: nearly all.
+        openenv_url: Docker: any git URL or folder to clone OpenEnv from.
+        openenv_ref: Docker: commit, branch or tag of OpenEnv.
+        training_base: Docker: base image for training. Empty: the Dockerfile's.
+        browsergym_base: Docker: base image for BrowserGym. Empty: the Dockerfile's.
+        docker_host: Docker: name of a DockerHost block. Empty: DOCKER_HOST, or this machine.
+        docker_registry: Docker: name of a DockerRegistryCredentials block to pull with.
 
     Returns:
         Where the archive is.
     """
     chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
     with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+        commit = None
+        if run.runtime.images is not None:
+            commit = clone_openenv(run, chosen.openenv_url, chosen.openenv_ref)
+            build_images(run, run.runtime.images, commit)
         fetch_model(run)
-        environment = start_browsergym(run, chosen.environment_port, services)
+        environment = start_browsergym(run, chosen.environment_port, chosen.environment_replicas, services)
         health_gate(run, environment)
         scores = {"base": evaluate_before(run, environment)}
         if stages.wants_warm_start(run):
@@ -135,6 +168,6 @@ def train(
         fine_tune(run, environment)
         scores["after"] = evaluate_after(run, environment)
         services.close()
-        archive_run(run)
+        archive_run(run, commit)
         artifacts.publish(run, scores)
         return run.archive_url

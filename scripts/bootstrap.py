@@ -1,8 +1,9 @@
 """Sets up all that `make train` and `make test` need, on a machine with Python, git and make; twice does nothing.
 
 A locked environment in `.venv` (by a uv that is there, or one of our own in `.cache`), PyTorch in the build that fits
-this machine, and a Chromium. Standard library only, and syntax that an older Python can read far enough to be told
-that it is too old. What a person has to do is said in one sentence, with exit code 2.
+this machine, and a Chromium. Images are made by the same code: `bootstrap.py --image EXTRA` puts the locked packages of
+one extra, without ourselves, into `/opt/venv`. Standard library only, and syntax that an older Python can read far
+enough to be told that it is too old. What a person has to do is said in one sentence, with exit code 2.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 CACHE = ROOT / ".cache" / "bootstrap"
 STAMP = VENV / ".bootstrapped"
+IMAGE_VENV = Path("/opt/venv")
 LOG = CACHE / "bootstrap.log"
 
 PYTHONS = ((3, 11), (3, 12))  # requires-python of pyproject.toml
@@ -41,9 +43,14 @@ class Problem(Exception):
     """One sentence that says what to do."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     try:
+        if arguments[:1] == ["--image"]:
+            refuse_old_python(sys.version_info[:2])
+            CACHE.mkdir(parents=True, exist_ok=True)
+            set_up_image(*arguments[1:])
+            return 0
         if STAMP.is_file() and STAMP.read_text() == stamp():
             return 0
         refuse_old_python(sys.version_info[:2])
@@ -67,10 +74,20 @@ def set_up() -> None:
         return
     LOG.write_text("")
     uv = find_uv()
-    make_environment(uv)
-    install(uv)
+    make_environment(uv, VENV)
+    install(uv, VENV, ["--all-extras", "--all-groups"], has_nvidia_driver())
+    run([*pip_install(uv, VENV), "--no-deps", "--editable", str(ROOT)], "the project itself cannot be installed")
     chromium()
     STAMP.write_text(stamp())
+
+
+def set_up_image(extra: str, torch: str, *pruned: str) -> None:
+    """The locked packages of one extra in `IMAGE_VENV`, without those `pruned`; `torch` is `cpu`, `cuda` or `none`."""
+    LOG.write_text("")
+    uv = find_uv()
+    make_environment(uv, IMAGE_VENV)
+    chosen = ["--no-dev", "--extra", extra, *(f"--prune={name}" for name in pruned)]
+    install(uv, IMAGE_VENV, chosen, None if torch == "none" else torch == "cuda")
 
 
 def stamp() -> str:
@@ -103,9 +120,9 @@ def find_uv() -> str:
     return str(here / "bin" / "uv")
 
 
-def make_environment(uv: str) -> None:
-    """An empty `.venv` with a Python that fits, unless there is one."""
-    if works([str(VENV / "bin" / "python"), "-c", python_check()]):
+def make_environment(uv: str, venv: Path) -> None:
+    """An empty virtual environment with a Python that fits, unless there is one."""
+    if works([str(venv / "bin" / "python"), "-c", python_check()]):
         return
     python = choose_python(sys.version_info[:2], sys.executable, shutil.which)
     if python is None:
@@ -117,7 +134,7 @@ def make_environment(uv: str) -> None:
         except Problem:
             raise Problem(f"Python 3.11 or 3.12 is needed, found {found}: install one of them (python3.12)") from None
         python = wanted
-    run([uv, "venv", "--quiet", "--clear", "--python", python, str(VENV)], "no virtual environment can be made")
+    run([uv, "venv", "--quiet", "--clear", "--python", python, str(venv)], "no virtual environment can be made")
 
 
 def spelled(version: tuple[int, ...]) -> str:
@@ -139,29 +156,40 @@ def choose_python(version: tuple[int, ...], executable: str, which: Callable[[st
     return None
 
 
-def install(uv: str) -> None:
-    """Everything as locked, PyTorch in the build that fits, and the project itself."""
+def install(uv: str, venv: Path, chosen: Sequence[str], nvidia: bool | None) -> None:
+    """The packages that uv's options `chosen` name, as locked, and PyTorch in a build that fits (None: no PyTorch)."""
     environ = uv_environ(os.environ)
-    export = [uv, "export", "--quiet", "--frozen", "--all-extras", "--all-groups", "--no-emit-project"]
-    locked, constraints = CACHE / "requirements.txt", CACHE / "constraints.txt"
+    export = [uv, "export", "--quiet", "--frozen", *chosen, "--no-emit-project"]
+    locked = CACHE / "requirements.txt"
     run([*export, "--prune", "torch", "--output-file", str(locked)], environ=environ)
-    run([*export, "--no-hashes", "--no-annotate", "--output-file", str(constraints)], environ=environ)
-    pip = [uv, "pip", "install", "--quiet", "--python", str(VENV / "bin" / "python")]
     say("installing the locked packages")
-    run([*pip, "--requirement", str(locked)], "the locked packages cannot be installed", environ)
+    # The lock is complete. To resolve it anew would let peft fetch a PyTorch with all of CUDA, only to be replaced.
+    command = [*pip_install(uv, venv), "--no-deps", "--requirement", str(locked)]
+    run(command, "the locked packages cannot be installed", environ)
+    if nvidia is not None:
+        constraints = CACHE / "constraints.txt"
+        run([*export, "--no-hashes", "--no-annotate", "--output-file", str(constraints)], environ=environ)
+        install_torch(uv, venv, without_torch(constraints), nvidia, environ)
+
+
+def install_torch(uv: str, venv: Path, constraints: Path, nvidia: bool, environ: Mapping[str, str]) -> None:
     torch = torch_requirement((ROOT / "uv.lock").read_text())
-    if not works([str(VENV / "bin" / "python"), "-c", installed_check(torch)]):
-        say(f"installing {torch}")
-        attempts = torch_attempts(environ, has_nvidia_driver(), torch)
-        for number, arguments in enumerate(attempts, start=1):
-            try:
-                constrained = ["--constraint", str(without_torch(constraints)), *arguments]
-                run([*pip, *constrained], "PyTorch cannot be installed", environ)
-                break
-            except Problem:
-                if number == len(attempts):
-                    raise
-    run([*pip, "--no-deps", "--editable", str(ROOT)], "the project itself cannot be installed", environ)
+    if works([str(venv / "bin" / "python"), "-c", installed_check(torch)]):
+        return
+    say(f"installing {torch}")
+    attempts = torch_attempts(environ, nvidia, torch)
+    for number, arguments in enumerate(attempts, start=1):
+        try:
+            command = [*pip_install(uv, venv), "--constraint", str(constraints), *arguments]
+            run(command, "PyTorch cannot be installed", environ)
+            break
+        except Problem:
+            if number == len(attempts):
+                raise
+
+
+def pip_install(uv: str, venv: Path) -> list[str]:
+    return [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python")]
 
 
 def uv_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -302,4 +330,4 @@ def say(words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

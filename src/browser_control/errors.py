@@ -8,9 +8,12 @@ BrowserControlError
 │   ├── BrowserNotFound           no Chromium on this machine
 │   ├── EnvironmentUnreachable    nothing answers at the environment's URL
 │   ├── ServiceFailed             a service that did not come up: port taken, died, never healthy
+│   ├── EngineUnavailable         no Docker Engine, no right to it, or not what it takes
+│   ├── RepositoryUnavailable     no such repository or commit of OpenEnv, and no clone of it here
 │   ├── CheckpointMismatch        a checkpoint of another configuration
 │   └── ArchiveInvalid            an archive that is incomplete or altered
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
+├── BuildFailed                   an image that cannot be built; says at which step
 ├── CheckpointDamaged             a checkpoint that does not match its own digests
 ├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
 └── StageError                    a program that failed (see pipeline.runtimes.base)
@@ -24,9 +27,18 @@ EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 class BrowserControlError(Exception):
     """Base of all errors this package raises on purpose."""
 
+    @property
+    def retriable(self) -> bool:
+        """Whether the same attempt may fare better another time."""
+        return True
+
 
 class UserError(BrowserControlError):
     """What the user asked for cannot be done; the message is one sentence that says what to do."""
+
+    @property
+    def retriable(self) -> bool:
+        return False
 
 
 class ConfigurationError(UserError):
@@ -49,6 +61,22 @@ class ServiceFailed(UserError):
     """A service did not come up, or is not healthy."""
 
 
+class EngineUnavailable(UserError):
+    """There is no Docker Engine, we may not use it, or it lacks what was asked for."""
+
+
+class RepositoryUnavailable(UserError):
+    """A git repository cannot be reached, or has no such commit."""
+
+    def __init__(self, words: str, network: bool = False) -> None:
+        super().__init__(words)
+        self.network = network
+
+    @property
+    def retriable(self) -> bool:
+        return self.network
+
+
 class CheckpointMismatch(UserError):
     """A checkpoint was written under another configuration."""
 
@@ -59,6 +87,18 @@ class ArchiveInvalid(UserError):
 
 class EnvironmentFailure(BrowserControlError):
     """The environment failed in the middle of an episode, which is therefore unscorable."""
+
+
+class BuildFailed(BrowserControlError):
+    """An image cannot be built; `network` says whether that may have been a bad connection."""
+
+    def __init__(self, words: str, network: bool = False) -> None:
+        super().__init__(words)
+        self.network = network
+
+    @property
+    def retriable(self) -> bool:
+        return self.network
 
 
 class CheckpointDamaged(BrowserControlError):

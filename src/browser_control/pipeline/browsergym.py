@@ -1,43 +1,37 @@
-"""The BrowserGym service as a run uses it: one that we start, or one that is already there."""
+"""The BrowserGym service as a run uses it: one that we start, in one or more copies, or one that is already there."""
 
 import os
 from dataclasses import dataclass
 
-from browser_control import configuration
+from browser_control import configuration, health
 from browser_control.configuration import Configuration
 from browser_control.errors import EnvironmentUnreachable
-from browser_control.pipeline import health
 from browser_control.pipeline.runtimes.base import Served
 
 
 @dataclass
 class BrowserGym:
-    """Where the environment answers; `served` is None where somebody else runs it.
-
-    `web_task` is the one that the health gate plays.
-    """
+    """Where the environment answers; `served` is empty where somebody else runs it."""
 
     urls: tuple[str, ...]
-    web_task: str
-    served: Served | None = None
+    served: tuple[Served, ...] = ()
 
     @property
     def died(self) -> bool:
-        """Whether it was ours and is no more."""
-        return self.served is not None and not self.served.alive
+        """Whether one of ours is no more."""
+        return any(not served.alive for served in self.served)
 
     def last_words(self) -> str:
-        return " | ".join(self.served.tail()[-5:]) if self.served is not None else ""
+        """Of those that died; of all, where none did."""
+        dead = [served for served in self.served if not served.alive] or self.served
+        return " | ".join(line for served in dead for line in served.tail()[-5:]) or "it said nothing"
 
-    def pass_gate(self) -> list[health.Health]:
-        """Waits until a real browser answers; raises what `health.pass_gate` raises."""
-        return health.pass_gate(self.urls, self.web_task, served=self.served)
-
-    def revive(self) -> None:
-        """Starts the service again if it died, and waits until it is healthy."""
-        if self.served is not None and self.died:
-            self.served.restart()
-            self.pass_gate()
+    def revive(self) -> bool:
+        """Starts again what died, and returns whether there was any; it is not healthy yet."""
+        dead = [served for served in self.served if not served.alive]
+        for served in dead:
+            served.restart()
+        return bool(dead)
 
 
 def given_urls(settings: Configuration) -> tuple[str, ...]:

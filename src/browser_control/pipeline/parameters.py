@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from browser_control.errors import ConfigurationError
+from browser_control.pipeline import openenv
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Sessions = Annotated[int, Field(ge=1, le=1024)]
+Replicas = Annotated[int, Field(ge=1, le=64)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -19,7 +21,9 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: str = Field("smollm2_135m_local_lora.yaml", description="A YAML file, or the name of one in configs/.")
-    runtime: Literal["process"] = Field("process", description="Where the programs run: as processes of this machine.")
+    runtime: Literal["process", "docker"] = Field(
+        "process", description="Where the programs run: as processes of this machine, or in containers."
+    )
     run_id: str = Field(
         "",
         description="Names the run. Empty: from the configuration, so that the same command continues its run.",
@@ -28,12 +32,25 @@ class Parameters(BaseModel):
     environment_sessions: Sessions | None = Field(
         None, description="Episodes that run at a time. Empty: the configuration's."
     )
-    environment_port: Port = Field(0, description="TCP port of the BrowserGym service. 0: a free one.")
+    environment_port: Port = Field(
+        0, description="TCP port of this machine for the BrowserGym service. 0: a free one; in Docker none."
+    )
+    environment_replicas: Replicas = Field(1, description="BrowserGym services that share the sessions.")
     runs: str = Field("runs", description="Folder of the run directories.")
     archives: str = Field("archives", description="Folder, or any other fsspec URL, of the archives.")
     overrides: list[str] = Field(
         default_factory=list, description="Values of the configuration to replace, as section.key=value."
     )
+    gpus: Literal["auto", "all", "none"] = Field(
+        "auto", description="Docker: the GPUs that training gets; auto: all, where there are any."
+    )
+    memory: str = Field("", description="Docker: memory limit of a training container, as 8g. Empty: nearly all.")
+    openenv_url: str = Field(openenv.URL, description="Docker: any git URL or folder to clone OpenEnv from.")
+    openenv_ref: str = Field(openenv.COMMIT, description="Docker: commit, branch or tag of OpenEnv.")
+    training_base: str = Field("", description="Docker: base image for training. Empty: the Dockerfile's.")
+    browsergym_base: str = Field("", description="Docker: base image for BrowserGym. Empty: the Dockerfile's.")
+    docker_host: str = Field("", description="Docker: name of a DockerHost block. Empty: DOCKER_HOST, or this machine.")
+    docker_registry: str = Field("", description="Docker: name of a DockerRegistryCredentials block to pull with.")
 
     @property
     def all_overrides(self) -> list[str]:

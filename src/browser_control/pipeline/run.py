@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from browser_control.errors import ConfigurationError
 from browser_control.pipeline import archive, browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
-from browser_control.pipeline.runtimes import make_runtime, runtime_settings
+from browser_control.pipeline.runtimes import RuntimeSettings, make_runtime, runtime_settings
 from browser_control.pipeline.runtimes.base import Runtime
 from browser_control.pipeline.runtimes.process import refuse_taken_port
 from browser_control.run_directory import RunDirectory
@@ -46,8 +47,9 @@ def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -
     """
     settings, name = check(chosen)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
-    runtime = make_runtime(runtime_settings(chosen.runtime))
-    with _held(directory.root), contextlib.closing(Terminal()) as terminal:
+    runtime = make_runtime(_runtime_settings(chosen, settings, directory))
+    with _held(directory.root), contextlib.closing(Terminal()) as terminal, contextlib.closing(runtime):
+        runtime.reap()
         if not directory.config.exists():
             configuration.write(settings, directory.config)
         listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
@@ -69,11 +71,28 @@ def check(chosen: Parameters) -> tuple[Configuration, str]:
     if archive.exists(archive.join(chosen.archives, name)):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
+    make_runtime(_runtime_settings(chosen, settings, RunDirectory(Path(chosen.runs).absolute() / name))).check()
     if urls := browsergym.given_urls(settings):
         browsergym.refuse_unreachable(urls)
     elif chosen.environment_port:
         refuse_taken_port(chosen.environment_port)
     return settings, name
+
+
+def _runtime_settings(chosen: Parameters, settings: Configuration, directory: RunDirectory) -> RuntimeSettings:
+    device = {"auto": "auto", "cuda": "all", "cpu": "none"}[settings.model.device]
+    return runtime_settings(
+        chosen.runtime,
+        run_id=directory.root.name,
+        run_directory=directory.root,
+        source=configuration.CONFIGS.parent,
+        gpus=device if chosen.gpus == "auto" else chosen.gpus,
+        memory=chosen.memory,
+        training_base=chosen.training_base,
+        browsergym_base=chosen.browsergym_base,
+        host_block=chosen.docker_host,
+        registry_block=chosen.docker_registry,
+    )
 
 
 def next_run_id(settings: Configuration, archives: str) -> str:
@@ -102,15 +121,26 @@ def _held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor):
             raise ConfigurationError(
                 f"another process works on the run {folder.name!r}; wait for it, or give this one a run_id of its own"
-            ) from None
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Tries for a moment, for another run may be looking whether this one lives."""
+    deadline = time.monotonic() + 0.5
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -1,22 +1,22 @@
 """The programs of a run as stages: what each is called with, what it leaves, and when it need not run again."""
 
 import contextlib
+import json
+import math
 import os
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from browser_control import configuration
-from browser_control.errors import BrowserControlError
+from browser_control.errors import BrowserControlError, EnvironmentUnreachable, ServiceFailed
 from browser_control.pipeline import archive as archives
-from browser_control.pipeline import summary
+from browser_control.pipeline import openenv, summary
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
 from browser_control.pipeline.progress import Pace, parse_progress
 from browser_control.pipeline.run import Run, announced
-from browser_control.pipeline.runtimes.base import Service, Stage, StageError
-from browser_control.pipeline.runtimes.process import free_port
+from browser_control.pipeline.runtimes.base import Images, Service, Stage, StageError
 from browser_control.run_directory import read_json
 
 Evaluation = Literal["base", "warm-start", "after"]
@@ -33,11 +33,47 @@ def package() -> str:
     return os.environ.get("BROWSER_CONTROL_PROGRAMS", "browser_control")
 
 
-def program(run: Run, name: str, *arguments: str, log: str, environ: Mapping[str, str] | None = None) -> Stage:
-    """A program with the arguments that all of them take."""
-    command = (sys.executable, "-m", f"{package()}.{name}")
+def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Stage:
+    """A program with the arguments that all of them take; `needs` are those of a Stage."""
+    command = (run.runtime.python, "-m", f"{package()}.{name}")
     where = ("--config-file-name", str(run.directory.config), "--run-directory", str(run.directory.root))
-    return Stage(log, command + where + arguments, run.directory.logs / f"{log}.log", environ or {})
+    needs.setdefault("environ", {"HF_HUB_OFFLINE": "1"})  # the model is here by then; no GPU waits for a hub
+    return Stage(
+        log,
+        command + where + arguments,
+        run.directory.logs / f"{log}.log",
+        writes=(run.directory.root,),
+        reads=_model_files(run),
+        **needs,
+    )
+
+
+def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:
+    """What a program needs that talks to the environment; to somebody else's it needs a way out."""
+    environ = {"HF_HUB_OFFLINE": "1", "BROWSERGYM_URL": ",".join(environment.urls)}
+    return {"internet": not environment.served, **needs, "environ": environ}
+
+
+def _model_files(run: Run) -> tuple[Path, ...]:
+    """The base model, where it is a folder or a file of this machine."""
+    path = Path(run.configuration.model.name)
+    return (path,) if path.exists() else ()
+
+
+def clone_openenv(run: Run, url: str, ref: str) -> str:
+    """Puts OpenEnv where the builds of the images expect it; returns its commit."""
+    with announced(run, "clone-openenv") as words:
+        docker = configuration.CONFIGS.parent / "docker"
+        commit = openenv.clone(url, ref, [docker / name / "OpenEnv" for name in ("browsergym", "training")])
+        words.append(commit)
+        return commit
+
+
+def build_images(run: Run, images: Images, openenv_commit: str) -> None:
+    """Builds what the engine has not got as it is needed."""
+    with announced(run, "build-images") as words:
+        run.directory.logs.mkdir(parents=True, exist_ok=True)
+        words += images.build(openenv_commit, run.directory.logs, lambda line: run.listener.line("build-images", line))
 
 
 class ServiceDied(BrowserControlError):
@@ -48,31 +84,62 @@ def fetch_model(run: Run) -> Path:
     """Puts the base model where training finds it; returns its folder."""
     with announced(run, "fetch-model") as words:
         lines: list[str] = []
-        _run(run, program(run, "fetch_model", log="fetch-model"), lines)
+        _run(
+            run, program(run, "fetch_model", log="fetch-model", environ={}, internet=True, secrets=("HF_TOKEN",)), lines
+        )
         words.append(run.configuration.model.name)
         return Path(lines[-1])
 
 
 @contextlib.contextmanager
-def browsergym(run: Run, port: int) -> Iterator[BrowserGym]:
-    """The service that the run is told to use, or one of its own for the length of the block; 0 takes a free port."""
-    web_task = run.configuration.judged_web_tasks[0]
+def browsergym(run: Run, port: int, replicas: int = 1) -> Iterator[BrowserGym]:
+    """The service that the run is told to use, or its own for the length of the block.
+
+    Args:
+        port: of this machine, for the first replica; the others follow it. 0: whatever is free.
+        replicas: services that share the sessions.
+    """
     with contextlib.ExitStack() as stack:
         with announced(run, "start-browsergym") as words:
             if urls := given_urls(run.configuration):
-                environment = BrowserGym(urls, web_task)
+                environment = BrowserGym(urls)
             else:
-                served = stack.enter_context(run.runtime.serve(_environment_service(run, port or free_port())))
-                environment = BrowserGym(served.urls, web_task, served)
+                services = _environment_services(run, port, replicas)
+                served = tuple(stack.enter_context(run.runtime.serve(service)) for service in services)
+                environment = BrowserGym(tuple(url for each in served for url in each.urls), served)
             words += environment.urls
         yield environment
 
 
 def pass_health_gate(run: Run, environment: BrowserGym) -> None:
-    """Waits until a real browser answers; raises what `health.pass_gate` raises."""
+    """Waits until a real browser answers, asked from where the programs run.
+
+    Raises:
+        ServiceFailed: a service of ours died, or was not healthy in time.
+        EnvironmentUnreachable: the same of a service that somebody else runs.
+    """
     with announced(run, "health-gate") as words:
-        for health in environment.pass_gate():
-            words.append(f"{health.web_task}, {health.elements} elements")
+        for health in _ask_for_health(run, environment):
+            words.append(f"{health['web_task']}, {health['elements']} elements")
+
+
+def _ask_for_health(run: Run, environment: BrowserGym) -> list[dict[str, Any]]:
+    def on_line(line: str) -> None:
+        if line.startswith("{"):
+            seen.append(json.loads(line))
+        elif environment.died:
+            raise ServiceFailed(f"the environment service ended before it was healthy: {environment.last_words()}")
+
+    seen: list[dict[str, Any]] = []
+    try:
+        run.runtime.run(program(run, "health_gate", log="health-gate", **on(environment)), on_line)
+    except StageError as error:
+        if error.reason != "configuration":
+            raise
+        if not environment.served:
+            raise EnvironmentUnreachable(str(error)) from error
+        raise ServiceFailed(f"{error}; the service said: {environment.last_words()}") from error
+    return seen
 
 
 def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Scores:
@@ -82,7 +149,7 @@ def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Sco
     with announced(run, stage) as words:
         if not output.exists():
             arguments = ("--checkpoint", checkpoint, "--output", str(output))
-            _run_on(environment, run, program(run, "evaluate", *arguments, log=stage, environ=_at(environment)))
+            _run_on(environment, run, program(run, "evaluate", *arguments, log=stage, **on(environment, gpu=True)))
         scores = summary.read_scores(read_json(output))
         words.append(f"success {summary.total(scores)}")
         return scores
@@ -96,7 +163,7 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
     """Behaviour cloning, unless its checkpoint is there."""
     with announced(run, "warm-start") as words:
         if not run.directory.warm_start.exists():
-            _run_on(environment, run, program(run, "warm_start", log="warm-start", environ=_at(environment)))
+            _run_on(environment, run, program(run, "warm_start", log="warm-start", **on(environment, gpu=True)))
         words.append(f"{run.configuration.warm_start.demonstrations} demonstrations")
 
 
@@ -104,34 +171,51 @@ def train(run: Run, environment: BrowserGym) -> None:
     """GRPO, from the newest checkpoint where there is one, unless its result is there."""
     with announced(run, "train") as words:
         if not run.directory.result.exists():
-            _run_on(environment, run, program(run, "fine_tune_local", log="train", environ=_at(environment)))
+            needs = on(environment, gpu=True, secrets=("WANDB_API_KEY",))
+            needs["internet"] |= bool(os.environ.get("WANDB_API_KEY"))
+            _run_on(environment, run, program(run, "fine_tune_local", log="train", **needs))
         words.append(f"{run.configuration.training.updates} updates")
 
 
-def archive(run: Run) -> None:
+def archive(run: Run, openenv_commit: str | None = None) -> None:
     """Copies what mattered to the archive and reads it back; the run directory stays."""
     with announced(run, "archive") as words:
-        origin = archives.Origin(git_commit=archives.git_commit(configuration.CONFIGS.parent))
+        origin = archives.Origin(
+            git_commit=archives.git_commit(configuration.CONFIGS.parent),
+            openenv_commit=openenv_commit,
+            images=run.runtime.images.ids if run.runtime.images is not None else (),
+        )
         archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
 
 
-def _environment_service(run: Run, port: int) -> Service:
-    """The BrowserGym service with the sessions that the run asks for, and one to look at its health."""
+def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Service]:
+    """BrowserGym services with the sessions that the run asks for between them, and one each to look at its health."""
     settings = run.configuration.environment
-    arguments = ("--port", port, "--sessions", settings.sessions + 1, "--max-turns", settings.max_turns)
-    command = (sys.executable, "-m", f"{package()}.environment", *map(str, arguments))
-    return Service("environment", command, run.directory.logs / "environment.log", port=port)
-
-
-def _at(environment: BrowserGym) -> dict[str, str]:
-    return {"BROWSERGYM_URL": ",".join(environment.urls)}
+    sessions = math.ceil(settings.sessions / replicas) + 1
+    for number in range(replicas):
+        name = "environment" if number == 0 else f"environment-{number + 1}"
+        published = port + number if port else 0
+        where = run.runtime.listening(published)
+        arguments = (
+            "--host",
+            where.host,
+            "--port",
+            where.port,
+            "--sessions",
+            sessions,
+            "--max-turns",
+            settings.max_turns,
+        )
+        command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
+        yield Service(name, command, run.directory.logs / f"{name}.log", port=where.port, published=published)
 
 
 def _run_on(environment: BrowserGym, run: Run, stage: Stage) -> None:
     """Runs a stage that needs the environment; where that died, the stage's failure is the environment's."""
-    environment.revive()
+    if environment.revive():
+        _ask_for_health(run, environment)
     try:
         _run(run, stage)
     except StageError as error:

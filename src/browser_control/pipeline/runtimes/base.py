@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, BrowserControlError
+
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 
 Reason = Literal["out_of_memory", "killed", "preempted", "configuration", "crashed"]
 OnLine = Callable[[str], None]
@@ -34,23 +36,43 @@ class Stage:
         command: argv; nothing goes through a shell.
         log: the file that gets all of its output, stderr included; appended to.
         environ: variables on top of those of the runtime.
+        writes: folders that it writes to; they are at the same place wherever it runs.
+        reads: files and folders beside them that it reads, at the same place.
+        secrets: names of the caller's variables among SECRETS that it gets; it gets no others of them.
+        gpu: whether it computes.
+        internet: whether it talks to others than the services of its run. Only such a stage fills the caches of models.
     """
 
     name: str
     command: tuple[str, ...]
     log: Path
     environ: Mapping[str, str] = field(default_factory=dict)
+    writes: tuple[Path, ...] = ()
+    reads: tuple[Path, ...] = ()
+    secrets: tuple[str, ...] = ()
+    gpu: bool = False
+    internet: bool = False
 
 
 @dataclass(frozen=True)
 class Service(Stage):
-    """A program that serves until it is stopped, on a TCP port of this machine.
+    """A program that serves until it is stopped.
 
     Attributes:
-        port: that it listens on; the command already says so.
+        port: TCP port that it listens on, as `Runtime.listening` gave it; the command already says so.
+        published: port of this machine's loopback under which it shall be seen, where it would not be; 0: it need not.
     """
 
     port: int = 0
+    published: int = 0
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a service has to listen to be found."""
+
+    host: str
+    port: int
 
 
 class Served(ABC):
@@ -72,13 +94,45 @@ class Served(ABC):
         """Starts it again under the same URLs, where it died."""
 
 
+class Images(Protocol):
+    """What a runtime starts programs from, where it does not take them as they lie here."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the images that are in use; none before `build`."""
+
+    def build(self, openenv_commit: str | None, logs: Path, on_line: OnLine) -> list[str]:
+        """Builds what is not there as it is needed; returns a word on each image."""
+
+
 class Runtime(ABC):
     """Runs stages and services.
 
-    `grace` is how long a program that is asked to stop may take, before it is killed.
+    Attributes:
+        grace: how long a program that is asked to stop may take, before it is killed; seconds.
+        python: the interpreter that has our programs, where they run.
+        images: None where programs are taken as they lie here.
     """
 
     grace: float = 8.0
+    python: str
+    images: Images | None = None
+
+    def check(self) -> None:
+        """Raises UserError for what can be seen to be missing, before anything is started."""
+        return
+
+    def reap(self) -> None:
+        """Removes what dead runs left behind."""
+        return
+
+    def close(self) -> None:
+        """Removes what belongs to the run as a whole."""
+        return
+
+    @abstractmethod
+    def listening(self, port: int) -> Listening:
+        """Where a service shall listen that is wanted at `port` of this machine; 0 for anywhere."""
 
     @abstractmethod
     def run(self, stage: Stage, on_line: OnLine | None = None) -> None:
@@ -111,7 +165,6 @@ class StageError(BrowserControlError):
 
     @property
     def retriable(self) -> bool:
-        """Whether the same command may fare better another time."""
         return self.reason not in ("out_of_memory", "configuration")
 
     def _sentence(self) -> str:

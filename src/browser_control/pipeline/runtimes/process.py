@@ -2,13 +2,10 @@
 
 import contextlib
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from browser_control.errors import ServiceFailed
 from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
-    TAIL,
+    SECRETS,
+    Listening,
     OnLine,
     Runtime,
     Served,
@@ -27,6 +25,7 @@ from browser_control.pipeline.runtimes.base import (
     StageError,
     reason_of,
 )
+from browser_control.pipeline.runtimes.output import Output
 
 _HOST = "127.0.0.1"
 _SERVICE_GRACE = 2.0  # a service has nothing to save
@@ -44,8 +43,13 @@ class ProcessSettings(BaseModel):
 class ProcessRuntime(Runtime):
     """Programs as process trees of this machine, with the environment variables of the caller."""
 
+    python = sys.executable
+
     def __init__(self, settings: ProcessSettings | None = None) -> None:
         self.grace = (settings or ProcessSettings()).grace
+
+    def listening(self, port: int) -> Listening:
+        return Listening(_HOST, port or free_port())
 
     def run(self, stage: Stage, on_line: OnLine | None = None) -> None:
         kills = _kills_for_memory()
@@ -67,13 +71,10 @@ class ProcessRuntime(Runtime):
 
 
 class LeashedProcess:
-    """A program with all that descends from it; its output goes to a file and, where `lines` is read, to a queue."""
+    """A program with all that descends from it."""
 
     def __init__(self, stage: Stage, grace: float) -> None:
         self._grace = grace
-        self._tail: deque[str] = deque(maxlen=TAIL)
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        stage.log.parent.mkdir(parents=True, exist_ok=True)
         theirs, self._ours = os.pipe()
         try:
             self._process = _spawn(stage, theirs, grace)
@@ -82,20 +83,19 @@ class LeashedProcess:
             raise
         finally:
             os.close(theirs)
-        self._reader = threading.Thread(target=self._read, args=(stage.log,), daemon=True)
-        self._reader.start()
+        assert self._process.stdout is not None
+        self._output = Output(self._process.stdout, stage.log)
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
     def tail(self) -> Sequence[str]:
-        return tuple(self._tail)
+        return self._output.tail()
 
     def lines(self) -> Iterator[str]:
         """Lines as they come, until the program has ended."""
-        while (line := self._lines.get()) is not None:
-            yield line
+        return self._output.lines()
 
     def exit_code(self) -> int:
         """Waits for the end; negative for a signal."""
@@ -110,7 +110,7 @@ class LeashedProcess:
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
                 self._kill_tree()
         os.close(self._ours)
-        self._reader.join(5.0)
+        self._output.close()
 
     def _kill_tree(self) -> None:
         for pid in leash.descendants(self._process.pid):
@@ -118,23 +118,6 @@ class LeashedProcess:
                 os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
-
-    def _read(self, log: Path) -> None:
-        """Copies output to the log; where the disk is full the program must not block, so reading goes on."""
-        assert self._process.stdout is not None
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._process.stdout)
-            file = None
-            with contextlib.suppress(OSError):
-                file = stack.enter_context(log.open("a", encoding="utf-8"))
-            for line in self._process.stdout:
-                self._tail.append(line.rstrip("\n"))
-                self._lines.put(line.rstrip("\n"))
-                with contextlib.suppress(OSError):
-                    if file is not None:
-                        file.write(line)
-                        file.flush()
-            self._lines.put(None)
 
 
 class _ServedProcess(Served):
@@ -181,7 +164,9 @@ def refuse_taken_port(port: int) -> None:
 
 
 def _spawn(stage: Stage, pipe: int, grace: float) -> subprocess.Popen[str]:
-    environ: Mapping[str, str] = {**os.environ, "PYTHONUNBUFFERED": "1", **stage.environ}
+    withheld = set(SECRETS) - set(stage.secrets)
+    inherited = {name: value for name, value in os.environ.items() if name not in withheld}
+    environ: Mapping[str, str] = {**inherited, "PYTHONUNBUFFERED": "1", **stage.environ}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", leash.__file__, str(pipe), str(grace), *stage.command],
         stdin=subprocess.DEVNULL,

@@ -2,17 +2,19 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from browser_control.environment_client import Environments
-from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable, ServiceFailed
-from browser_control.pipeline.runtimes.base import Served
+from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
+
+SECONDS = 120.0  # a first start reads the browser from a cold disk
 
 _ELEMENT = re.compile(r"\[(\w+)\]")
 _PAUSE = 0.1  # between two questions to a service that is not yet up
+_WORDS_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,19 @@ class Health:
     elements: int
 
 
-def pass_gate(urls: Sequence[str], web_task: str, seconds: float = 60.0, served: Served | None = None) -> list[Health]:
+def pass_gate(
+    urls: Sequence[str], web_task: str, seconds: float = SECONDS, waiting: Callable[[str], None] = lambda words: None
+) -> list[Health]:
     """Waits until every service at `urls` is healthy and plays an episode.
 
     Args:
-        served: the service, where we started it ourselves; one that died is reported at once, with its log.
+        waiting: is told about twice a second what is still amiss; what it raises ends the wait.
 
     Raises:
-        ServiceFailed: a service of ours died, or was not healthy in time.
-        EnvironmentUnreachable: the same of a service that somebody else runs.
+        EnvironmentUnreachable: one was not healthy in time.
     """
     deadline = time.monotonic() + seconds
-    return [_wait_for(url, web_task, deadline, served) for url in urls]
+    return [_wait_for(url, web_task, deadline, waiting) for url in urls]
 
 
 def play_one_episode(url: str, web_task: str) -> int:
@@ -62,12 +65,10 @@ def answers(url: str, seconds: float = 5.0) -> bool:
         return False
 
 
-def _wait_for(url: str, web_task: str, deadline: float, served: Served | None) -> Health:
-    begin = time.monotonic()
+def _wait_for(url: str, web_task: str, deadline: float, waiting: Callable[[str], None]) -> Health:
+    begin = said = time.monotonic()
     trouble = "/health does not answer"
     while True:
-        if served is not None and not served.alive:
-            raise ServiceFailed(f"the environment service ended before it was healthy: {_last_words(served)}")
         if answers(url):
             try:
                 elements = play_one_episode(url, web_task)
@@ -76,11 +77,8 @@ def _wait_for(url: str, web_task: str, deadline: float, served: Served | None) -
             else:
                 return Health(url, time.monotonic() - begin, web_task, elements)
         if time.monotonic() >= deadline:
-            if served is None:
-                raise EnvironmentUnreachable(f"no healthy environment at {url} ({trouble}): is it running?")
-            raise ServiceFailed(f"the environment service is not healthy ({trouble}): {_last_words(served)}")
+            raise EnvironmentUnreachable(f"no healthy environment at {url} ({trouble}): is it running?")
+        if time.monotonic() - said >= _WORDS_EVERY:
+            said = time.monotonic()
+            waiting(f"{url}: {trouble}")
         time.sleep(_PAUSE)
-
-
-def _last_words(served: Served) -> str:
-    return " | ".join(served.tail()[-5:]) or "it said nothing"

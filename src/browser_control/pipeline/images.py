@@ -1,0 +1,259 @@
+"""The images: what they are made of, and how they are built by a Docker Engine.
+
+An image is named by a digest of all that goes into it, so that one that is there need not be built, and two runs of
+different code do not take each other's.
+"""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from docker.errors import APIError, ImageNotFound
+from docker.utils.build import exclude_paths
+
+from browser_control.errors import BuildFailed
+from browser_control.pipeline.archive import git_commit
+from browser_control.pipeline.engine import Client, answering
+
+REPOSITORY = "browser-control"
+IMAGE_LABEL = "browser-control.image"
+_KEPT = 3  # of each image, the newest; others that no container uses are removed after a build
+
+_NETWORK = re.compile(
+    r"temporary failure|could not resolve|name resolution|timed? ?out|connection (refused|reset)|network is unreachable"
+    r"|failed to fetch|dns error|tls handshake|i/o timeout|no such host|does not answer|EOF$|unexpected EOF",
+    re.IGNORECASE,
+)
+_PULL = re.compile(
+    r"pull access denied|manifest (for .* not found|unknown)|not found: manifest|repository does not exist"
+)
+_STEP = re.compile(r"Step \d+/\d+ : ")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of `docker/*/Dockerfile`.
+
+    Attributes:
+        name: of its folder.
+        arguments: build arguments that change what is in it; an empty one is the Dockerfile's default.
+    """
+
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dockerfile(self) -> str:
+        return f"docker/{self.name}/Dockerfile"
+
+    @property
+    def given_arguments(self) -> dict[str, str]:
+        return {name: value for name, value in self.arguments.items() if value}
+
+
+def context(root: Path, image: Image) -> list[str]:
+    """Paths below `root` that go to the engine: what `.dockerignore` admits, but for what is another image's."""
+    lines = (root / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+    paths = exclude_paths(str(root), patterns, dockerfile=image.dockerfile)
+    ours = (f"docker/{image.name}/", "docker/scripts/")
+    files = (path for path in paths if not (root / path).is_dir() or (root / path).is_symlink())
+    return sorted(path for path in files if not path.startswith("docker/") or path.startswith(ours))
+
+
+def context_digest(root: Path, image: Image, paths: Iterable[str]) -> str:
+    """Twelve hex digits over the contents and the execute bits of files, and the build arguments."""
+    digest = hashlib.sha256(repr(sorted(image.given_arguments.items())).encode())
+    for path in paths:
+        file = root / path
+        content = str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
+        executable = not file.is_symlink() and bool(file.stat().st_mode & 0o100)
+        digest.update(f"{path}\0{executable}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def tag(image: Image, digest: str) -> str:
+    return f"{REPOSITORY}/{image.name}:{digest}"
+
+
+def ensure(
+    client: Client, root: Path, image: Image, commits: Mapping[str, str], on_line: Callable[[str], None]
+) -> tuple[str, bool]:
+    """Builds an image unless the engine has it; returns its tag, and whether it was built.
+
+    Args:
+        commits: `SOURCE_COMMIT` and `OPENENV_COMMIT` for the labels; they do not make it another image.
+        on_line: gets the output of the build.
+
+    Raises:
+        BuildFailed: with the failing step's own words.
+        EngineUnavailable: the engine went away.
+    """
+    paths = context(root, image)
+    digest = context_digest(root, image, paths)
+    name = tag(image, digest)
+    with answering():
+        try:
+            client.images.get(name)
+        except ImageNotFound:
+            arguments = {**image.given_arguments, **commits, "CONTEXT_DIGEST": digest}
+            build(client, root, image, paths, name, arguments, on_line)
+            _prune(client, image)
+            return name, True
+    return name, False
+
+
+def build(
+    client: Client,
+    root: Path,
+    image: Image,
+    paths: Sequence[str],
+    name: str,
+    arguments: Mapping[str, str],
+    on_line: Callable[[str], None],
+) -> None:
+    """Builds `name`, line by line; raises BuildFailed."""
+    stream = client.api.build(
+        fileobj=_packed(root, paths),
+        custom_context=True,
+        dockerfile=image.dockerfile,
+        tag=name,
+        buildargs=dict(arguments),
+        labels={IMAGE_LABEL: image.name},
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    step: deque[str] = deque(maxlen=40)
+    try:
+        for line in _lines(stream):
+            if _STEP.match(line):
+                step.clear()
+            step.append(line)
+            on_line(line)
+    except _Failure as failure:
+        raise _failed(image, str(failure), list(step)) from None
+
+
+def _failed(image: Image, error: str, step: list[str]) -> BuildFailed:
+    """What went wrong, from the engine's word for it and the failing step's output."""
+    said = "\n".join([*step, error])
+    if "No space left on device" in said or "no space left on device" in said:
+        return BuildFailed(f"the image {image.name} cannot be built: no space left on the disk; free some")
+    first = next((line for line in step if _STEP.match(line)), "")
+    base = first.partition(" : FROM ")[2] or image.arguments.get("BASE_IMAGE", "")
+    if " : FROM " in first or _PULL.search(error):
+        return BuildFailed(
+            f"the base image {base} of {image.name} cannot be pulled ({error.strip()}): check its name and the network,"
+            f" or choose another with --{image.name}-base",
+            network=bool(_NETWORK.search(error)) and not _PULL.search(error),
+        )
+    words = " | ".join(line for line in step[1:] if line.strip())[-600:] or error
+    command = _STEP.sub("", first)[:100]
+    return BuildFailed(f"the image {image.name} cannot be built, at {command!r}: {words}", bool(_NETWORK.search(said)))
+
+
+class BuiltImages:
+    """The images of a run, each built from its folder, or one that is there already.
+
+    Args:
+        client: of the engine, when it is needed.
+        source: the repository.
+        wanted: by name, what to build, or the tag of an image that is there.
+    """
+
+    def __init__(
+        self, client: Callable[[], Client], source: Path, wanted: Mapping[str, str | Image | Callable[[], Image]]
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._wanted = wanted
+        self._tags = {name: image for name, image in wanted.items() if isinstance(image, str)}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        with answering():
+            return tuple(f"{name}@{self._client().images.get(name).id}" for name in self._tags.values())
+
+    def name(self, image: str) -> str:
+        """The tag of an image that was built."""
+        return self._tags[image]
+
+    def build(self, openenv_commit: str | None, logs: Path, on_line: Callable[[str], None]) -> list[str]:
+        commits = {
+            "SOURCE_COMMIT": git_commit(self._source) or "unknown",
+            "OPENENV_COMMIT": openenv_commit or "none",
+        }
+        words = []
+        for name, wanted in self._wanted.items():
+            if isinstance(wanted, str):
+                continue
+            image = wanted if isinstance(wanted, Image) else wanted()
+            with (logs / f"build-{name}.log").open("a", encoding="utf-8") as log:
+
+                def keep(line: str, log: TextIO = log) -> None:
+                    log.write(line + "\n")
+                    on_line(line)
+
+                self._tags[name], built = ensure(self._client(), self._source, image, commits, keep)
+            words.append(f"{self._tags[name]} {'built' if built else 'is there'}")
+        return words
+
+
+class _Failure(Exception):
+    """The stream of a build ended with an error; nothing else tells."""
+
+
+def _lines(stream: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Whole lines of a build's output; what moves, as the progress of a pull, is left out."""
+    rest = ""
+    for event in stream:
+        if "error" in event:
+            if rest:
+                yield rest
+            raise _Failure(str(event["error"]))
+        if "stream" in event:
+            *whole, rest = (rest + event["stream"]).split("\n")
+            yield from (line.rstrip("\r") for line in whole if line.strip())
+        elif "status" in event and "progress" not in event:
+            yield " ".join(filter(None, (event.get("id"), event["status"])))
+    if rest:
+        yield rest
+
+
+def _packed(root: Path, paths: Iterable[str]) -> io.BytesIO:
+    """A tar archive of `paths` that depends on nothing but their contents."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path in paths:
+            member = archive.gettarinfo(str(root / path), arcname=path)
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = 0
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            if member.isreg():
+                with (root / path).open("rb") as file:
+                    archive.addfile(member, file)
+            else:
+                archive.addfile(member)
+    packed.seek(0)
+    return packed
+
+
+def _prune(client: Client, image: Image) -> None:
+    """Removes images of the same name that are old and that no container uses."""
+    found = client.images.list(filters={"label": f"{IMAGE_LABEL}={image.name}"})
+    found.sort(key=lambda each: each.attrs["Created"], reverse=True)
+    for old in found[_KEPT:]:
+        for name in old.tags:
+            if name.startswith(f"{REPOSITORY}/{image.name}:"):
+                try:
+                    client.images.remove(name, noprune=False)
+                except APIError:  # in use
+                    break

@@ -1,0 +1,187 @@
+"""One container: what it may, how its output is read, and how it ended."""
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import LogConfig, Mount
+
+from browser_control import model_cache
+from browser_control.errors import EngineUnavailable, ServiceFailed
+from browser_control.pipeline.engine import NO_GPU, answering
+from browser_control.pipeline.runtimes.base import Service, Stage
+from browser_control.pipeline.runtimes.output import Output
+from browser_control.pipeline.runtimes.ownership import caller
+
+PORT = 8080  # of a service, within its container
+
+_WORKSPACE = PurePosixPath("/workspace")  # WORKDIR of the images
+_HUB_CACHE, _MODEL_CACHE = "/hf_cache", "/model_cache"  # HF_HOME and BROWSER_CONTROL_CACHE of the training image
+_PIDS = 4096
+_PATIENCE = 20.0  # seconds, with an engine that does not answer
+_PAUSE = 0.2
+
+
+def arguments(stage: Stage) -> dict[str, Any]:
+    """What the SDK's `containers.create` is told for a stage, but for names, labels, network and limits."""
+    user, group = caller()
+    published = stage.published if isinstance(stage, Service) else 0
+    return {
+        "command": list(stage.command),
+        "user": f"{user}:{group}",
+        "init": True,  # reaps, and hands on SIGTERM to a program that as process 1 would not see it
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "read_only": True,
+        "tmpfs": {"/tmp": "exec,mode=1777"},  # compiled kernels are loaded from there
+        "pids_limit": _PIDS,
+        "shm_size": "1g",
+        "environment": environment(stage),
+        "mounts": mounts(stage),
+        "ports": {f"{PORT}/tcp": ("127.0.0.1", published)} if published else {},
+        # Who is not for the internet finds no names but those of its neighbours.
+        "dns": None if stage.internet else ["127.0.0.1"],
+        "extra_hosts": {"host.docker.internal": "host-gateway"} if stage.internet else None,
+        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "256m"}),
+    }
+
+
+def environment(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The stage's own variables, and the secrets that it needs and the caller has."""
+    return {**{name: environ[name] for name in stage.secrets if environ.get(name)}, **stage.environ}
+
+
+def mounts(stage: Stage) -> list[Mount]:
+    """The folders that the stage names, at their own place, and the caches of models, which only what fetches may fill.
+
+    A path that is relative here is so within, too.
+    """
+    found = [Mount(str(_WORKSPACE / path), str(path.absolute()), type="bind") for path in stage.writes]
+    found += [Mount(str(_WORKSPACE / path), str(path.absolute()), type="bind", read_only=True) for path in stage.reads]
+    if not isinstance(stage, Service):
+        for target, source in caches().items():
+            found.append(Mount(target, str(source), type="bind", read_only=not stage.internet))
+    return found
+
+
+def caches() -> dict[str, Path]:
+    """The caches of models on this machine, by their place within."""
+    return {_HUB_CACHE: model_cache.hub().absolute(), f"{_MODEL_CACHE}/models": model_cache.converted().absolute()}
+
+
+def bytes_of(text: str) -> int:
+    """Bytes, of a number with one of Docker's units: 512m, 8g."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", text.strip().lower())
+    if found is None:
+        raise ValueError(f"{text!r} is no amount of memory, such as 512m or 8g")
+    return int(float(found[1]) * 1024 ** "bkmgt".index(found[2] or "b"))
+
+
+class Container:
+    """A container from its start to its removal.
+
+    Args:
+        created: the SDK's object.
+        stage: what it runs.
+    """
+
+    def __init__(self, created: Any, stage: Stage) -> None:
+        self._container = created
+        self._stage = stage
+        self._output: Output | None = None
+
+    def start(self) -> None:
+        """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
+        try:
+            with answering():
+                self._container.start()
+        except EngineUnavailable as error:
+            raise _explained(error, self._stage) from error
+        self._output = Output(self._follow(), self._stage.log)
+
+    @property
+    def alive(self) -> bool:
+        with contextlib.suppress(DockerException, requests.RequestException):
+            self._container.reload()
+            return bool(self._container.status == "running")
+        return False
+
+    def lines(self) -> Iterator[str]:
+        """Lines as they come, until the program has ended."""
+        return self._output.lines() if self._output is not None else iter(())
+
+    def tail(self) -> Sequence[str]:
+        return self._output.tail() if self._output is not None else ()
+
+    def end(self) -> tuple[int, bool]:
+        """The exit code, negative for a signal, and whether memory ran out, once the output has ended."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            with contextlib.suppress(NotFound, requests.RequestException):
+                self._container.reload()
+                state = self._container.attrs["State"]
+                if not state["Running"]:
+                    return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
+            if time.monotonic() > deadline:  # removed by somebody, or the engine is gone and its containers with it
+                return -signal.SIGKILL, False
+            time.sleep(_PAUSE)
+
+    def close(self, grace: float) -> None:
+        """Stops the program, if it still runs, and removes the container; a second interrupt cuts the grace short."""
+        try:
+            with contextlib.suppress(DockerException, requests.RequestException):
+                self._container.stop(timeout=round(grace))
+        finally:
+            if self._output is not None:
+                self._output.close()
+            remove(self._container)
+
+    def _follow(self) -> Iterator[str]:
+        """Its output; taken up again where the connection broke and the container lives on."""
+        since = 0
+        while True:
+            with contextlib.suppress(DockerException, requests.RequestException, OSError):
+                yield from _lines(self._container.logs(stream=True, follow=True, since=since))
+            since = int(time.time())
+            if not self.alive:
+                return
+            time.sleep(_PAUSE)
+
+
+def signal_as_negative(exit_code: int) -> int:
+    """As `subprocess` has it: an engine reports a program that a signal ended as 128 and the signal's number."""
+    return 128 - exit_code if 128 < exit_code < 128 + signal.NSIG else exit_code
+
+
+def remove(container: Any) -> None:
+    """Kills and removes, as far as the engine still answers; what is left then is for the reaper."""
+    with contextlib.suppress(DockerException, requests.RequestException):
+        container.remove(force=True, v=True)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace").rstrip("\r")
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def _explained(error: EngineUnavailable, stage: Stage) -> Exception:
+    words = str(error.__cause__)
+    if isinstance(stage, Service) and ("already allocated" in words or "address already in use" in words):
+        return ServiceFailed(f"port {stage.published} is taken: stop what listens there, or choose another port")
+    if "could not select device driver" in words:
+        return EngineUnavailable(NO_GPU)
+    if isinstance(error.__cause__, APIError):
+        return EngineUnavailable(f"the Docker Engine does not start {stage.name}: {error.__cause__.explanation}")
+    return error
