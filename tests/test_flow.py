@@ -17,6 +17,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
+from processes import marked
 
 from browser_control.errors import ConfigurationError, ServiceFailed, UserError
 from browser_control.pipeline import archive
@@ -272,19 +273,6 @@ def command_environ(tmp_path: Path, prefect_home: Path, mark: str, **misbehaviou
     named = {"PREFECT_HOME": str(prefect_home), "MARK": mark}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**inherited, **named, **stand_ins(tmp_path, **misbehaviour)}
-
-
-def marked(mark: str) -> list[int]:
-    """Live processes with `MARK` in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if f"MARK={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 def wait_for_text(folder: Path, name: str, text: str) -> None:

@@ -14,10 +14,10 @@ if [ "$(id -u)" = 0 ]; then
   exec setpriv --reuid "${owner%%:*}" --regid "${owner##*:}" --clear-groups --no-new-privs "$0" "$@"
 fi
 
-for folder in "${BROWSER_CONTROL_RUNS:-checkpoints}" "${BROWSER_CONTROL_LOGS:-logs}"; do
+for folder in ${BROWSER_CONTROL_RUNS:-} ${BROWSER_CONTROL_LOGS:-}; do  # set by compose
   if [ ! -w "$folder" ]; then
     echo "error: $folder cannot be written by user $(id -u): on the host, give it to that user, or run as its owner" >&2
     exit 2
   fi
 done
-exec "$@"
+exec "$@" 2>&1  # of two streams the engine would not keep the order

@@ -9,11 +9,11 @@ BrowserControlError
 │   ├── EnvironmentUnreachable    nothing answers at the environment's URL
 │   ├── ServiceFailed             a service that did not come up: port taken, died, never healthy
 │   ├── EngineUnavailable         no Docker Engine, no right to it, or not what it takes
+│   ├── BuildFailed               an image that cannot be built; says at which step
 │   ├── RepositoryUnavailable     no such repository or commit of OpenEnv, and no clone of it here
 │   ├── CheckpointMismatch        a checkpoint of another configuration
 │   └── ArchiveInvalid            an archive that is incomplete or altered
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
-├── BuildFailed                   an image that cannot be built; says at which step
 ├── CheckpointDamaged             a checkpoint that does not match its own digests
 ├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
 └── StageError                    a program that failed (see pipeline.runtimes.base)
@@ -89,7 +89,7 @@ class EnvironmentFailure(BrowserControlError):
     """The environment failed in the middle of an episode, which is therefore unscorable."""
 
 
-class BuildFailed(BrowserControlError):
+class BuildFailed(UserError):
     """An image cannot be built; `network` says whether that may have been a bad connection."""
 
     def __init__(self, words: str, network: bool = False) -> None:

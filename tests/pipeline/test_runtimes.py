@@ -1,57 +1,90 @@
 """The contract of every runtime: what it promises for a stage and for a service, with real programs."""
 
+import contextlib
+import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import marked, wait_until
 
 from browser_control.errors import ServiceFailed
-from browser_control.pipeline.runtimes import ProcessSettings, RuntimeSettings, make_runtime
+from browser_control.pipeline.runtimes import DockerSettings, ProcessSettings, RuntimeSettings, make_runtime
 from browser_control.pipeline.runtimes.base import Reason, Runtime, Service, Stage, StageError
 from browser_control.pipeline.runtimes.process import free_port
 
-SETTINGS: list[RuntimeSettings] = [ProcessSettings(grace=2.0)]
+
+@pytest.fixture(params=["process", "docker"])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]:
+    settings: RuntimeSettings = ProcessSettings(grace=2.0)
+    if request.param == "docker":
+        image = request.getfixturevalue("training_image")
+        settings = DockerSettings(
+            run_id=f"contract-{uuid.uuid4().hex[:8]}",
+            run_directory=tmp_path,
+            source=tmp_path,
+            gpus="none",
+            training_image=image,
+            browsergym_image=image,
+            grace=2.0,
+        )
+    with contextlib.closing(make_runtime(settings)) as made:
+        yield made
 
 
-@pytest.fixture(params=SETTINGS, ids=lambda settings: str(settings.type))
-def runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
-    yield make_runtime(request.param)
+def stage(runtime: Runtime, tmp_path: Path, program: str, **environ: str) -> Stage:
+    log = tmp_path / "logs" / "stand-in.log"
+    return Stage("stand-in", (runtime.python, "-c", program), log, environ, writes=(tmp_path,))
 
 
-def stage(tmp_path: Path, program: str, **environ: str) -> Stage:
-    return Stage("stand-in", (sys.executable, "-c", program), tmp_path / "logs" / "stand-in.log", environ)
-
-
-def service(tmp_path: Path, program: str, port: int) -> Service:
-    command = (sys.executable, "-c", program, str(port))
-    return Service("stand-in", command, tmp_path / "logs" / "service.log", port=port)
+def service(runtime: Runtime, tmp_path: Path, program: str, port: int = 0, name: str = "service") -> Service:
+    where = runtime.listening(port)
+    command = (runtime.python, "-c", program, where.host, str(where.port))
+    log = tmp_path / "logs" / "service.log"
+    return Service(name, command, log, writes=(tmp_path,), port=where.port, published=port)
 
 
 HTTP = """
 import http.server, sys
 print("serving", flush=True)
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+handler = http.server.SimpleHTTPRequestHandler
+http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), handler).serve_forever()
 """
+
+FETCH = """
+import sys, time, urllib.request
+for _ in range(100):
+    try:
+        sys.exit(urllib.request.urlopen(sys.argv[1], timeout=5).status != 200)
+    except OSError:
+        time.sleep(0.05)
+sys.exit("no answer")
+"""
+
+
+def answers(runtime: Runtime, tmp_path: Path, url: str) -> None:
+    """From where the programs run, for there a service has to be seen."""
+    runtime.run(Stage("fetch", (runtime.python, "-c", FETCH, url), tmp_path / "logs" / "fetch.log"))
 
 
 def test_a_stage_hands_on_its_lines_and_keeps_all_in_the_log(runtime: Runtime, tmp_path: Path) -> None:
     lines: list[str] = []
     program = "import sys; print('out'); print('näher', file=sys.stderr, flush=True); print('last', end='')"
-    runtime.run(stage(tmp_path, program), lines.append)
+    runtime.run(stage(runtime, tmp_path, program), lines.append)
     assert sorted(lines) == ["last", "näher", "out"]
     assert sorted((tmp_path / "logs" / "stand-in.log").read_text().split()) == ["last", "näher", "out"]
 
 
 def test_a_stage_gets_its_variables(runtime: Runtime, tmp_path: Path) -> None:
     lines: list[str] = []
-    runtime.run(stage(tmp_path, "import os; print(os.environ['COLOUR'])", COLOUR="blue"), lines.append)
+    runtime.run(stage(runtime, tmp_path, "import os; print(os.environ['COLOUR'])", COLOUR="blue"), lines.append)
     assert lines == ["blue"]
 
 
@@ -70,17 +103,17 @@ def test_a_failed_stage_says_why(
     runtime: Runtime, tmp_path: Path, program: str, exit_code: int, reason: Reason, retriable: bool
 ) -> None:
     with pytest.raises(StageError) as caught:
-        runtime.run(stage(tmp_path, f"print('before', flush=True)\n{program}"))
+        runtime.run(stage(runtime, tmp_path, f"print('before', flush=True)\n{program}"))
     error = caught.value
     assert (error.exit_code, error.reason, error.retriable) == (exit_code, reason, retriable)
     assert error.tail[0] == "before"
-    assert error.command[0] == sys.executable
+    assert error.command[0] == runtime.python
 
 
 def test_a_program_that_is_not_there_is_a_crash(runtime: Runtime, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="127") as caught:
         runtime.run(Stage("absent", ("no-such-program",), tmp_path / "absent.log"))
-    assert caught.value.tail == ("no-such-program: No such file or directory",)
+    assert "no-such-program" in caught.value.tail[-1]
 
 
 def test_an_error_while_reading_stops_the_stage_and_lets_it_save(runtime: Runtime, tmp_path: Path) -> None:
@@ -93,75 +126,98 @@ time.sleep(60)
 """
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        runtime.run(stage(tmp_path, program), _interrupt)
+        runtime.run(stage(runtime, tmp_path, program), _interrupt)
     assert saved.exists()
     assert time.monotonic() - started < 10
 
 
 def test_a_stage_that_will_not_stop_is_killed_with_all_it_started(runtime: Runtime, tmp_path: Path) -> None:
+    mark = str(uuid.uuid4())
     program = """
-import os, signal, subprocess, sys, time
+import signal, subprocess, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+print("ready", flush=True)
 time.sleep(600)
 """
-    pids: list[int] = []
-
-    def read(line: str) -> None:
-        pids.append(int(line))
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        runtime.run(stage(tmp_path, program), read)
-    assert not _exists(pids[0])
+        runtime.run(stage(runtime, tmp_path, program, MARK=mark), lambda line: _interrupt(str(len(marked(mark)))))
+    assert marked(mark) == []
 
 
 def test_what_a_finished_stage_left_behind_is_stopped(runtime: Runtime, tmp_path: Path) -> None:
+    mark = str(uuid.uuid4())
+    program = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    runtime.run(stage(runtime, tmp_path, program, MARK=mark))
+    assert marked(mark) == []
+
+
+def test_what_a_stage_writes_belongs_to_the_caller(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.run(stage(runtime, tmp_path, f"open({str(tmp_path / 'made')!r}, 'w').write('x')"))
+    made, owner = (tmp_path / "made").stat(), tmp_path.stat()
+    assert (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid)
+
+
+def test_a_stage_gets_the_secrets_that_it_names_and_no_others(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "of-the-hub")
+    monkeypatch.setenv("WANDB_API_KEY", "of-the-curves")
     lines: list[str] = []
-    program = "import subprocess; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
-    runtime.run(stage(tmp_path, program), lines.append)
-    assert not _exists(int(lines[0]))
+    program = "import os; print(os.environ.get('HF_TOKEN'), os.environ.get('WANDB_API_KEY'))"
+    named = stage(runtime, tmp_path, program)
+    runtime.run(named, lines.append)
+    runtime.run(dataclasses.replace(named, secrets=("HF_TOKEN",)), lines.append)
+    assert lines == ["None None", "of-the-hub None"]
 
 
 def test_a_service_answers_at_its_url_and_is_gone_afterwards(runtime: Runtime, tmp_path: Path) -> None:
     port = free_port()
-    with runtime.serve(service(tmp_path, HTTP, port)) as served:
-        _wait_for(served.urls[0])
+    with runtime.serve(service(runtime, tmp_path, HTTP, port)) as served:
+        answers(runtime, tmp_path, served.urls[0])
         assert served.alive
         assert "serving" in served.tail()
-    with runtime.serve(service(tmp_path, HTTP, port)) as served:  # the port is free again
-        _wait_for(served.urls[0])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as response:  # from this machine, too
+            assert response.status == 200
+    with runtime.serve(service(runtime, tmp_path, HTTP, port)) as served:  # the port is free again
+        answers(runtime, tmp_path, served.urls[0])
+
+
+def test_services_beside_each_other_have_urls_of_their_own(runtime: Runtime, tmp_path: Path) -> None:
+    with (
+        runtime.serve(service(runtime, tmp_path, HTTP, name="first")) as first,
+        runtime.serve(service(runtime, tmp_path, HTTP, name="second")) as second,
+    ):
+        assert first.urls != second.urls
+        for served in (first, second):
+            answers(runtime, tmp_path, served.urls[0])
 
 
 def test_a_service_that_died_is_seen_and_starts_again(runtime: Runtime, tmp_path: Path) -> None:
-    once = "import pathlib, sys\nflag = pathlib.Path('once')\nif not flag.exists(): flag.touch(); sys.exit('dying')\n"
-    directory = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        with runtime.serve(service(tmp_path, once + HTTP, free_port())) as served:
-            _wait_until(lambda: not served.alive)
-            assert "dying" in served.tail()
-            served.restart()
-            _wait_for(served.urls[0])
-            assert served.alive
-    finally:
-        os.chdir(directory)
+    flag = str(tmp_path / "once")
+    once = (
+        f"import pathlib, sys\nflag = pathlib.Path({flag!r})\nif not flag.exists(): flag.touch(); sys.exit('dying')\n"
+    )
+    with runtime.serve(service(runtime, tmp_path, once + HTTP)) as served:
+        wait_until(lambda: not served.alive)
+        wait_until(lambda: "dying" in served.tail())
+        served.restart()
+        answers(runtime, tmp_path, served.urls[0])
+        assert served.alive
 
 
 def test_an_error_inside_the_block_stops_the_service(runtime: Runtime, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), runtime.serve(service(tmp_path, HTTP, free_port())) as served:
+    with pytest.raises(ZeroDivisionError), runtime.serve(service(runtime, tmp_path, HTTP)) as served:
         raise ZeroDivisionError
     assert not served.alive
 
 
 def test_a_taken_port_is_said_in_one_sentence(runtime: Runtime, tmp_path: Path) -> None:
     port = free_port()
-    with (
-        runtime.serve(service(tmp_path, HTTP, port)) as served,
-        pytest.raises(ServiceFailed, match=f"port {port} is taken"),
-    ):
-        _wait_for(served.urls[0])
-        with runtime.serve(service(tmp_path, HTTP, port)):
+    with runtime.serve(service(runtime, tmp_path, HTTP, port)) as served:
+        answers(runtime, tmp_path, served.urls[0])
+        second = service(runtime, tmp_path, HTTP, port, name="second")
+        with pytest.raises(ServiceFailed, match=f"port {port} is taken"), runtime.serve(second):
             raise AssertionError("started twice")
 
 
@@ -183,7 +239,7 @@ make_runtime(ProcessSettings(grace=1)).run(stage, lambda line: print(line, flush
         pids = json.loads(caller.stdout.readline())
         assert all(map(_exists, pids))
         caller.send_signal(signal.SIGKILL)
-    _wait_until(lambda: not any(map(_exists, pids)))
+    wait_until(lambda: not any(map(_exists, pids)))
 
 
 def _interrupt(line: str) -> None:
@@ -193,23 +249,5 @@ def _interrupt(line: str) -> None:
 def _exists(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _wait_for(url: str) -> None:
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return True
-        except OSError:
-            return False
-
-    _wait_until(answers)
-
-
-def _wait_until(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

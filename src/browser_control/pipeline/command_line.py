@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, BrowserControlError, Preempted, UserError
 from browser_control.pipeline import parameters, server
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.runtimes.base import StageError
@@ -83,6 +83,9 @@ def _exit_codes() -> Iterator[None]:
     except (KeyboardInterrupt, Preempted, _Stopped):
         console.print("stopped; the same command continues this run")
         sys.exit(EXIT_PREEMPTED)
+    except BrowserControlError as error:
+        console.print(f"error: {error}", style="red")
+        sys.exit(1)
     except BaseException as error:
         if type(error).__name__ == "TerminationSignal":  # Prefect's SIGTERM; it is not imported by now, or need not be
             console.print("stopped; the same command continues this run")

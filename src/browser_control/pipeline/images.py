@@ -33,6 +33,7 @@ _NETWORK = re.compile(
 _PULL = re.compile(
     r"pull access denied|manifest (for .* not found|unknown)|not found: manifest|repository does not exist"
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step \d+/\d+ : ")
 
 
@@ -219,7 +220,7 @@ def _lines(stream: Iterable[Mapping[str, Any]]) -> Iterator[str]:
                 yield rest
             raise _Failure(str(event["error"]))
         if "stream" in event:
-            *whole, rest = (rest + event["stream"]).split("\n")
+            *whole, rest = _COLOUR.sub("", rest + event["stream"]).split("\n")
             yield from (line.rstrip("\r") for line in whole if line.strip())
         elif "status" in event and "progress" not in event:
             yield " ".join(filter(None, (event.get("id"), event["status"])))

@@ -83,21 +83,24 @@ def _fetch_anew(url: str, ref: str, folder: Path) -> str:
     except subprocess.TimeoutExpired as error:
         raise RepositoryUnavailable(f"{url} does not answer: check the network", network=True) from error
     except subprocess.CalledProcessError as error:
-        words = " ".join((error.stderr or "").split())
+        words = error.stderr or ""
         if "No space left on device" in words:
             raise RepositoryUnavailable(f"no space left on the disk of {folder.parent}: free some") from error
         if _ABSENT.search(words):
             kind = "commit" if _COMMIT.fullmatch(ref) else "branch or tag"
             raise RepositoryUnavailable(f"{url} has no {kind} {ref!r}: choose another --openenv-ref") from error
         raise RepositoryUnavailable(
-            f"{url} cannot be cloned ({_last_clause(words)}): check the network and --openenv-url, or put a clone at"
+            f"{url} cannot be cloned ({_reason(words)}): check the network and --openenv-url, or put a clone at"
             f" commit {ref} into {folder.with_name('OpenEnv')}",
             network=True,
         ) from error
 
 
-def _last_clause(words: str) -> str:
-    return words.removeprefix("fatal: ").split(" fatal: ")[0][:200] or "git gave no reason"
+def _reason(words: str) -> str:
+    """What git says went wrong, of all that it says."""
+    lines = [line.strip().removeprefix("remote: ") for line in words.splitlines()]
+    told = [line.split(": ", 1)[1] for line in lines if line.startswith(("fatal: ", "error: "))]
+    return (told or lines or [""])[0][:200] or "git gave no reason"
 
 
 def _ref_of(folder: Path) -> str | None:

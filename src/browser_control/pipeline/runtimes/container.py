@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from docker.types import LogConfig, Mount
+from docker.types import CancellableStream, LogConfig, Mount
 
 from browser_control import model_cache
 from browser_control.errors import EngineUnavailable, ServiceFailed
@@ -100,11 +100,15 @@ class Container:
     def start(self) -> None:
         """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
         try:
-            with answering():
+            with answering(), contextlib.ExitStack() as stack:
+                # Attached before the start, it misses nothing; the engine's log keeps back a last line without an end.
+                output = self._container.attach(stream=True, stdout=True, stderr=True)
+                stack.callback(_close, output)
                 self._container.start()
+                stack.pop_all()
         except EngineUnavailable as error:
             raise _explained(error, self._stage) from error
-        self._output = Output(self._follow(), self._stage.log)
+        self._output = Output(self._follow(output), self._stage.log)
 
     @property
     def alive(self) -> bool:
@@ -143,16 +147,20 @@ class Container:
                 self._output.close()
             remove(self._container)
 
-    def _follow(self) -> Iterator[str]:
+    def _follow(self, output: CancellableStream) -> Iterator[str]:
         """Its output; taken up again where the connection broke and the container lives on."""
-        since = 0
         while True:
-            with contextlib.suppress(DockerException, requests.RequestException, OSError):
-                yield from _lines(self._container.logs(stream=True, follow=True, since=since))
+            with contextlib.suppress(APIError, requests.RequestException, OSError):
+                try:
+                    yield from _lines(output)
+                finally:
+                    _close(output)
             since = int(time.time())
             if not self.alive:
                 return
             time.sleep(_PAUSE)
+            with contextlib.suppress(APIError, requests.RequestException):
+                output = self._container.logs(stream=True, follow=True, since=since)
 
 
 def signal_as_negative(exit_code: int) -> int:
@@ -166,7 +174,7 @@ def remove(container: Any) -> None:
         container.remove(force=True, v=True)
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -174,6 +182,13 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
             yield line.decode("utf-8", "replace").rstrip("\r")
     if rest:
         yield rest.decode("utf-8", "replace")
+
+
+def _close(stream: CancellableStream) -> None:
+    """Closes the connection as well, which the SDK leaves to the garbage collector."""
+    with contextlib.suppress(OSError):
+        stream.close()
+    stream._response.close()
 
 
 def _explained(error: EngineUnavailable, stage: Stage) -> Exception:

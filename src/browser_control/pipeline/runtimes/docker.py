@@ -158,6 +158,9 @@ class DockerRuntime(Runtime):
         for network in self._networks.values():
             _remove_network(network)
         self._networks.clear()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def listening(self, port: int) -> Listening:
         return Listening("0.0.0.0", containers.PORT)
@@ -272,7 +275,7 @@ def _make_caches() -> None:
     """The engine mounts no folder that is not there; where the caller is root, they are for the container's user."""
     for folder in containers.caches().values():
         folder.mkdir(parents=True, exist_ok=True)
-        if os.getuid() == 0 and folder.stat().st_uid != UNPRIVILEGED:
+        if os.getuid() == 0:  # which reads them all the same, and may have written some itself
             give(folder, UNPRIVILEGED, UNPRIVILEGED)
 
 
