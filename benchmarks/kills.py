@@ -72,7 +72,7 @@ def write_config(folder: Path, url: str, updates: int) -> Path:
 
 
 def life(config: Path, root: Path, seconds: float | None) -> tuple[int, float]:
-    """Runs the program until it is done, or is killed so many seconds after it begins; exit code and seconds of work."""
+    """Runs the program until it is done, or killed so long after it begins; its exit code and seconds of work."""
     command = [sys.executable, "-m", "browser_control.fine_tune_local", "--config-file-name", str(config)]
     process = subprocess.Popen([*command, "--run-directory", str(root)], stdout=subprocess.PIPE, text=True)
     try:

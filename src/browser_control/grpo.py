@@ -31,6 +31,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from browser_control.parallel import ALONE, Alone
 from browser_control.policy import Completion, Policy
 from browser_control.rollout import Episode
 
@@ -124,24 +125,32 @@ def update(
     max_gradient_norm: float,
     tokens_per_micro_batch: int,
     before_micro_batch: Callable[[], None] = lambda: None,
+    processes: Alone = ALONE,
 ) -> UpdateStatistics:
-    """One optimizer step on `batch`.
+    """One optimizer step on `batch`, which all `processes` know and share out among them.
 
     The loss is the negated sum of all decisions' objectives over `episodes` x the longest completion allowed: a
     constant, so that neither long nor rare completions are favoured.
     """
     normaliser = episodes * policy.settings.max_action_tokens
     optimizer.zero_grad(set_to_none=True)
-    seen: list[Tensor] = []
-    for micro_batch in micro_batches(batch, tokens_per_micro_batch):
-        before_micro_batch()
-        value, decisions = loss(policy, micro_batch, normaliser, clip)
-        value.backward()  # type: ignore[no-untyped-call]
-        seen.append(decisions)
+    share = processes.share(_longest_first(batch))
+
+    def descend() -> Tensor:
+        seen = [torch.empty(3, 0, device=policy.device)]
+        for micro_batch in micro_batches(share, tokens_per_micro_batch):
+            before_micro_batch()
+            value, decisions = loss(policy, micro_batch, normaliser, clip)
+            value.backward()  # type: ignore[no-untyped-call]
+            seen.append(decisions)
+        return torch.cat(seen, dim=1).cpu()
+
+    seen = torch.cat(processes.together(descend), dim=1)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
     optimizer.step()
-    return _statistics(batch, torch.cat(seen, dim=1), float(norm))
+    return _statistics(batch, seen, float(norm))
 
 
 def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -178,13 +187,17 @@ def _statistics(batch: Sequence[Sample], decisions: Tensor, gradient_norm: float
 def micro_batches(batch: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
     """Samples of similar length together, at most `tokens` of them padded, and at least one sample each."""
     chunk: list[Sample] = []
-    for sample in sorted(batch, key=lambda each: -each.completion.length):
+    for sample in _longest_first(batch):
         if chunk and chunk[0].completion.length * (len(chunk) + 1) > tokens:
             yield chunk
             chunk = []
         chunk.append(sample)
     if chunk:
         yield chunk
+
+
+def _longest_first(batch: Sequence[Sample]) -> list[Sample]:
+    return sorted(batch, key=lambda each: -each.completion.length)
 
 
 def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:

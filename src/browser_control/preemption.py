@@ -8,6 +8,8 @@ from types import FrameType
 
 from browser_control.errors import Preempted
 
+PASSED_ON = signal.SIGUSR1  # from a launcher, which cannot know whether we got the signal that it got as well
+
 
 class Preemption:
     """Remembers that the process was asked to end. A second signal ends it at once."""
@@ -15,8 +17,12 @@ class Preemption:
     def __init__(self) -> None:
         self._signal: int | None = None
 
+    @property
+    def asked(self) -> bool:
+        return self._signal is not None
+
     def listen(self) -> "Preemption":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, PASSED_ON):
             signal.signal(number, self._receive)
         return self
 
@@ -26,7 +32,8 @@ class Preemption:
             raise Preempted(f"stopped by {signal.Signals(self._signal).name}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
+        if number != PASSED_ON and self._signal not in (None, PASSED_ON):
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._signal = number
+        if number != PASSED_ON or self._signal is None:
+            self._signal = number

@@ -1,11 +1,13 @@
 """The environment's protocol over a real WebSocket, with pages that are text: for whole programs without a browser."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 GOAL = 'Click on the "yes" button.'
@@ -31,6 +33,11 @@ def page(seed: int) -> str:
 
 
 def _session(connection: ServerConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
+        _serve(connection)
+
+
+def _serve(connection: ServerConnection) -> None:
     seed = 0
     for message in connection:
         request = json.loads(message)

@@ -14,7 +14,7 @@ from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training import Trainer
 
-KILLS = 4
+KILLS = (0, 2, 3, 6)  # updates after which, and a random part of the next one or two
 UPDATES = 10
 # a fresh process in no time, which has imported what takes long and computed nothing
 FORKS = multiprocessing.get_context("forkserver")
@@ -27,15 +27,23 @@ def train(folder: Path, root: Path) -> None:
     Trainer(policy.load(configuration, folder), environments, configuration, RunDirectory(root), Preemption()).train()
 
 
-def life(folder: Path, root: Path, seconds: float) -> int:
-    """Trains until it is done or so many seconds are over; the exit code, negative for a signal."""
+def life(folder: Path, root: Path, kill_after: int | None = None, delay: float = 0.0) -> int:
+    """Trains until it is done, or is killed a moment after so many updates; the exit code, negative for a signal."""
     process = FORKS.Process(target=train, args=(folder, root))
     process.start()
-    process.join(seconds)
-    process.kill()
+    if kill_after is not None:
+        while process.is_alive() and logged(root) < kill_after:
+            time.sleep(0.005)
+        process.join(delay)
+        process.kill()
     process.join()
     assert process.exitcode is not None
     return process.exitcode
+
+
+def logged(root: Path) -> int:
+    metrics = RunDirectory(root).metrics
+    return metrics.read_text().count("\n") if metrics.exists() else 0
 
 
 def adapter(root: Path) -> bytes:
@@ -47,15 +55,11 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_adapter(
 ) -> None:
     FORKS.set_forkserver_preload(["browser_control.training"])
     folder = model_folder("llama")
-    assert life(folder, tmp_path / "first", 0.0) == -signal.SIGKILL  # and the fork server is up
-    began = time.monotonic()
-    assert life(folder, tmp_path / "whole", 120) == 0
-    took = time.monotonic() - began
-
-    moments = random.Random(0)
-    codes = [life(folder, tmp_path / "killed", moments.uniform(0.05, 0.6) * took) for _ in range(KILLS)]
-    assert codes.count(-signal.SIGKILL) >= 2, codes
-    assert life(folder, tmp_path / "killed", 120) == 0
-    assert adapter(tmp_path / "killed") == adapter(tmp_path / "whole")
-    metrics = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("killed", "whole")]
-    assert [len(lines) for lines in metrics] == [UPDATES, UPDATES]
+    assert life(folder, tmp_path / "whole") == 0
+    moments = random.Random()
+    delays = [moments.uniform(0, 0.2) for _ in KILLS]
+    for updates, delay in zip(KILLS, delays, strict=True):
+        assert life(folder, tmp_path / "killed", updates, delay) == -signal.SIGKILL
+    assert life(folder, tmp_path / "killed") == 0
+    assert adapter(tmp_path / "killed") == adapter(tmp_path / "whole"), delays
+    assert logged(tmp_path / "killed") == logged(tmp_path / "whole") == UPDATES
