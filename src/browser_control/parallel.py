@@ -40,7 +40,8 @@ class Alone:
 
         Raises:
             Preempted: some process was asked to end, and so all end here.
-            RankFailed: another process failed; it has said why.
+            OSError, BrowserControlError: `work` raised it in some process.
+            RankFailed: `work` raised anything else in another process.
         """
         return [work()]
 
@@ -71,7 +72,8 @@ class Ranks(Alone):
             result = work()
         except Exception as error:  # the others wait for an answer: it is raised below, when they have it
             mine = error
-        told = mine if mine is None or isinstance(mine, BrowserControlError) else RankFailed(_words(self.rank, mine))
+        ours = mine is None or isinstance(mine, BrowserControlError | OSError)  # what any process can end with as well
+        told = mine if ours else RankFailed(f"rank {self.rank} failed: {type(mine).__name__}: {mine}")
         answers: list[tuple[T, BaseException | None]] = gather_object([(result, told)])
         if failures := [failure for _, failure in answers if failure is not None]:
             worst = next((failure for failure in failures if not isinstance(failure, Preempted)), failures[0])
@@ -142,7 +144,3 @@ def join(cpu: bool) -> Iterator[Alone]:
 def _only_rank_zero_speaks(rank: int) -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if rank else sys.stdout):
         yield
-
-
-def _words(rank: int, error: BaseException) -> str:
-    return f"rank {rank} failed: {type(error).__name__}: {error}"

@@ -90,9 +90,9 @@ def at_work(job: Job, processes: Alone = ALONE) -> "Iterator[tuple[Policy, Envir
     from browser_control.environment_client import Environments
 
     settings = job.configuration
-    urls = processes.share(_session_urls(settings.environment))
-    if not urls:
+    if settings.environment.sessions < processes.size:
         raise ConfigurationError(f"environment.sessions must be at least {processes.size}, one a process")
+    urls = processes.share(_session_urls(settings.environment))
     with Environments(urls, len(urls)) as environments:
         from transformers.utils import logging
 

@@ -241,7 +241,12 @@ class Trainer:
             checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
 
     def _save(self) -> None:
+        if len(set(self.processes.together(self._fingerprint))) > 1:
+            raise RuntimeError("the processes hold different weights, which the same gradients cannot have led to")
         self.processes.once(self._write)
+
+    def _fingerprint(self) -> float:
+        return sum(parameter.detach().double().sum().item() for parameter in trainable(self.policy.model))
 
     def _write(self) -> None:
         state: dict[str, Any] = {"update": self.update, "episodes": self.episodes, "sampler": self.sampler.state()}
