@@ -31,7 +31,7 @@ def launch(module: str, argv: Sequence[str], processes: int, preemption: Preempt
     try:
         for rank in range(processes):
             environ = {**os.environ, **_environ(rank, processes, port)}
-            ranks.append(subprocess.Popen(command, env=environ, preexec_fn=_die_with_parent))
+            ranks.append(subprocess.Popen(command, env=environ, preexec_fn=_prepare))
         return _exit_code(_wait(ranks, preemption))
     finally:
         for process in ranks:
@@ -86,7 +86,8 @@ def _free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it is gone, even by SIGKILL."""
+def _prepare() -> None:
+    """In a rank before its program: no signal is lost until it listens, and it dies with whoever started it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [PASSED_ON])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -24,12 +24,16 @@ class Preemption:
     def listen(self) -> "Preemption":
         for number in (signal.SIGTERM, signal.SIGINT, PASSED_ON):
             signal.signal(number, self._receive)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [PASSED_ON])  # a launcher has us start with it blocked
         return self
 
     def check(self) -> None:
         """Raises `Preempted` if the process was asked to end."""
         if self._signal is not None:
-            raise Preempted(f"stopped by {signal.Signals(self._signal).name}")
+            who = (
+                "the process that started this one" if self._signal == PASSED_ON else signal.Signals(self._signal).name
+            )
+            raise Preempted(f"stopped by {who}")
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number != PASSED_ON and self._signal not in (None, PASSED_ON):

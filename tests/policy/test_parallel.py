@@ -19,7 +19,6 @@ from tiny import make_configuration
 
 from browser_control import configuration, fine_tune_local, launcher, parallel
 from browser_control.errors import EXIT_PREEMPTED
-from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -177,16 +176,55 @@ def test_the_program_starts_its_processes_and_ends_as_they_do(prepare: Prepare) 
     assert 1 <= len(metrics(argv)) < 6
 
 
+def launch_all(folder: Path, code: str) -> subprocess.Popen[str]:
+    """Our launcher, with two ranks that do what `code` says."""
+    (folder / "rank_program.py").write_text(code)
+    command = (
+        "import sys; from browser_control import launcher; from browser_control.preemption import Preemption;"
+        "sys.exit(launcher.launch('rank_program', [], 2, Preemption().listen()))"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.Popen([sys.executable, "-c", command], env=environ, stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize(
     ("rank_0", "rank_1", "expected"),
     [("exit(0)", "exit(0)", 0), ("time.sleep(60)", "exit(3)", 3), ("time.sleep(60)", "os.abort()", 134)],
 )
-def test_a_process_that_fails_ends_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank_0: str, rank_1: str, expected: int
-) -> None:
+def test_a_process_that_fails_ends_the_others(tmp_path: Path, rank_0: str, rank_1: str, expected: int) -> None:
     code = f"import os, time\nif os.environ['RANK'] == '0': {rank_0}\nelse: {rank_1}\n"
-    (tmp_path / "two_fates.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    began = time.monotonic()
-    assert launcher.launch("two_fates", [], 2, Preemption()) == expected
-    assert time.monotonic() - began < 30
+    with launch_all(tmp_path, code) as process:
+        assert process.wait(30) == expected
+
+
+def test_a_request_to_end_reaches_ranks_that_do_not_listen_yet(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from browser_control.errors import Preempted
+from browser_control.preemption import Preemption
+print("begun\\n", end="", flush=True)
+time.sleep(1)
+preemption = Preemption().listen()
+try:
+    while True:
+        preemption.check()
+        time.sleep(0.01)
+except Preempted:
+    sys.exit(75)
+"""
+    with launch_all(tmp_path, code) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline(), process.stdout.readline()] == ["begun\n", "begun\n"]
+        process.terminate()
+        assert process.wait(30) == EXIT_PREEMPTED
+
+
+def test_no_rank_outlives_a_launcher_that_was_killed(tmp_path: Path) -> None:
+    with launch_all(
+        tmp_path, "import os, time\nprint(f'{os.getpid()}\\n', end='', flush=True)\ntime.sleep(60)\n"
+    ) as process:
+        assert process.stdout is not None
+        pids = [int(process.stdout.readline()) for _ in range(2)]
+        process.kill()
+        assert process.stdout.read() == ""  # closed once the last rank is gone
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
