@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py --kills 20
 
-A tiny model with random weights and the environment's protocol without a browser (tests/policy). A moment is counted
-from where the program begins to train, and is uniform over 1.6 times the share that a kill has of the undisturbed run's
-time, so that warm start, rollout, optimizer step and the writing of checkpoints are all hit.
+A tiny model with random weights and the environment's protocol without a browser (tests/policy). Moments are uniform
+over the run's updates and counted in these, since the machine's pace changes: 7.3 is 0.3 of an update's time after the
+seventh was logged. What a kill undid is done again by the next life, before its own moment comes.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ BEGINS = "training "  # the line with which the program starts to work
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--updates", type=int, default=120)
+    parser.add_argument("--updates", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, paper_service() as url:
@@ -40,14 +41,13 @@ def main() -> None:
         code, seconds = life(config, Path(folder) / "whole", None)
         assert code == 0, code
         print(f"undisturbed: {seconds:.1f} s of training", flush=True)
-        moments = random.Random(chosen.seed)
+        draw = random.Random(chosen.seed)
         kills = 0
-        while kills < chosen.kills:
-            code, lived = life(config, Path(folder) / "killed", moments.uniform(0, 1.6 * seconds / chosen.kills))
-            if code == 0:
-                break
-            kills += 1
-            print(f"kill {kills} after {lived:.2f} s: {left_behind(Path(folder) / 'killed')}", flush=True)
+        for moment in sorted(draw.uniform(0, 0.95 * chosen.updates) for _ in range(chosen.kills)):
+            delay = moment % 1 * seconds / chosen.updates
+            code, lived = life(config, Path(folder) / "killed", (int(moment), delay))
+            kills += code == -signal.SIGKILL
+            print(f"at {moment:.2f}, {lived:.2f} s into a life: {left_behind(Path(folder) / 'killed')}", flush=True)
         code, _ = life(config, Path(folder) / "killed", None)
         assert code == 0, code
         digests = {name: digest(Path(folder) / name, chosen.updates) for name in ("whole", "killed")}
@@ -71,8 +71,12 @@ def write_config(folder: Path, url: str, updates: int) -> Path:
     return folder / "config.yaml"
 
 
-def life(config: Path, root: Path, seconds: float | None) -> tuple[int, float]:
-    """Runs the program until it is done, or killed so long after it begins; its exit code and seconds of work."""
+def life(config: Path, root: Path, moment: tuple[int, float] | None) -> tuple[int, float]:
+    """Runs the program until it is done, or is killed so many seconds after so many updates.
+
+    Returns:
+        Its exit code, negative for a signal, and the seconds since it began to train.
+    """
     command = [sys.executable, "-m", "browser_control.fine_tune_local", "--config-file-name", str(config)]
     process = subprocess.Popen([*command, "--run-directory", str(root)], stdout=subprocess.PIPE, text=True)
     try:
@@ -81,17 +85,20 @@ def life(config: Path, root: Path, seconds: float | None) -> tuple[int, float]:
             if line.startswith(BEGINS):
                 break
         began = time.monotonic()
-        timer = threading.Timer(seconds, process.kill) if seconds is not None else None
-        if timer is not None:
-            timer.start()
+        if moment is not None:
+            threading.Thread(target=kill, args=(process, RunDirectory(root).metrics, *moment)).start()
         process.stdout.read()
-        code = process.wait()
-        if timer is not None:
-            timer.cancel()
-        return code, time.monotonic() - began
+        return process.wait(), time.monotonic() - began
     finally:
         process.kill()
         process.wait()
+
+
+def kill(process: "subprocess.Popen[str]", metrics: Path, updates: int, delay: float) -> None:
+    while process.poll() is None and updates > (metrics.read_text().count("\n") if metrics.exists() else 0):
+        time.sleep(0.002)
+    time.sleep(delay)
+    process.kill()
 
 
 def left_behind(root: Path) -> str:
