@@ -33,6 +33,7 @@ _MAY_DIFFER = (
     "training.updates",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.processes",
 )
 
 

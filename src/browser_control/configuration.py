@@ -101,6 +101,7 @@ class Training(_Section):
     resample_limit: int = Field(
         default=2, ge=0, description="extra waves of groups that may replace zero-variance ones, an update"
     )
+    processes: int = Field(default=1, ge=1, le=64, description="that train together on one machine, a GPU each")
     checkpoint_every: int = Field(default=5, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
 
@@ -149,9 +150,9 @@ class Configuration(_Section):
     def digest(self) -> str:
         """Twelve hex digits that change with every setting that the result depends on.
 
-        Where the service runs is left out: a run continues elsewhere.
+        Where the service runs is left out, and on how many GPUs: a run continues elsewhere.
         """
-        values = self.model_dump(mode="json", exclude={"environment": {"urls"}})
+        values = self.model_dump(mode="json", exclude={"environment": {"urls"}, "training": {"processes"}})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

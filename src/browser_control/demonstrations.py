@@ -1,8 +1,10 @@
 """Demonstrations: episodes that scripted solvers play, as samples of what the policy should have said."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 from browser_control import actions
@@ -25,6 +27,20 @@ class Demonstration:
     completions: tuple[Completion, ...]
 
 
+@dataclass
+class _Play:
+    """An episode that a solver plays in one session; `number` is its place among all of them."""
+
+    number: int
+    web_task: str
+    session: int
+    waiting: "Future[Observation]"
+    taken: list[actions.Action] = field(default_factory=list)
+    spelled: list[str] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    solved: bool = False
+
+
 def collect(
     policy: Policy,
     environments: Environments,
@@ -33,7 +49,9 @@ def collect(
     max_turns: int,
     on_episode: Callable[[int], None] = lambda played: None,
 ) -> list[Demonstration]:
-    """Plays `count` episodes, the web tasks in turn, and keeps those that were solved.
+    """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
+
+    While one page is looked at all others work; which of them is the fastest changes nothing.
 
     Args:
         policy: whose tokenizer and grammar spell the actions; it does not act.
@@ -44,43 +62,56 @@ def collect(
     starts = [
         (web_task, DEMONSTRATION_SEEDS.start + index) for index, web_task in enumerate(islice(cycle(web_tasks), count))
     ]
-    demonstrations: list[Demonstration] = []
-    for first in range(0, len(starts), len(environments)):
-        wave = starts[first : first + len(environments)]
-        resets = [environments.reset(session, *start) for session, start in enumerate(wave)]
-        for session, (start, reset) in enumerate(zip(wave, resets, strict=True)):
-            try:
-                completions = _solve(policy, environments, session, start[0], reset.result(), max_turns)
-            except EnvironmentFailure:
-                continue
-            if completions:
-                demonstrations.append(Demonstration(*start, completions))
-        on_episode(first + len(wave))
-    return demonstrations
+    queue = deque(enumerate(starts))
+    plays: deque[_Play] = deque()
+    solved: dict[int, Demonstration] = {}
+    played = 0
+
+    def begin(session: int) -> None:
+        if queue:
+            number, (web_task, seed) = queue.popleft()
+            plays.append(_Play(number, web_task, session, environments.reset(session, web_task, seed)))
+
+    for session in range(len(environments)):
+        begin(session)
+    while plays:
+        play = plays.popleft()
+        action = _next_action(policy, play, max_turns)
+        if action is not None:
+            play.waiting = environments.step(play.session, action)
+            plays.append(play)
+            continue
+        if play.solved:
+            solved[play.number] = Demonstration(*starts[play.number], tuple(play.completions))
+        played += 1
+        on_episode(played)
+        begin(play.session)
+    return [solved[number] for number in sorted(solved)]
 
 
-def _solve(
-    policy: Policy, environments: Environments, session: int, web_task: str, observation: Observation, max_turns: int
-) -> tuple[Completion, ...]:
-    """The completions of one episode, or none if it was not solved within the turns or cannot be spelled."""
-    solver = SOLVERS[web_task]
-    action_format = policy.settings.action_format
-    taken: list[actions.Action] = []
-    spelled: list[str] = []
-    completions: list[Completion] = []
-    while not observation.done and len(taken) < max_turns:
-        prompt = build_prompt(policy, observation, spelled, observation.error)
-        action = solver(View(observation.goal, parse_page(observation.text), tuple(taken)))
-        if action is None:
-            return ()
-        try:
-            completions.append(policy.imitate(prompt, action))
-        except ValueError:
-            return ()
-        taken.append(action)
-        spelled.append(spell(action, prompt.elements, action_format))
-        observation = environments.step(session, action.to_browsergym()).result()
-    return tuple(completions) if observation.done and observation.reward > 0 else ()
+def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
+    """Waits for the page and takes down what its solver does; None where the episode is over.
+
+    It is over, and not `solved`, also where the environment failed or the solver's action cannot be spelled.
+    """
+    try:
+        observation = play.waiting.result()
+    except EnvironmentFailure:
+        return None
+    if observation.done or len(play.taken) >= max_turns:
+        play.solved = observation.done and observation.reward > 0 and bool(play.completions)
+        return None
+    prompt = build_prompt(policy, observation, play.spelled, observation.error)
+    action = SOLVERS[play.web_task](View(observation.goal, parse_page(observation.text), tuple(play.taken)))
+    if action is None:
+        return None
+    try:
+        play.completions.append(policy.imitate(prompt, action))
+    except ValueError:
+        return None
+    play.taken.append(action)
+    play.spelled.append(spell(action, prompt.elements, policy.settings.action_format))
+    return action.to_browsergym()
 
 
 def shuffled(demonstrations: Sequence[Demonstration], seed: int, epoch: int) -> list[Completion]:

@@ -16,6 +16,7 @@ BrowserControlError
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
 ├── CheckpointDamaged             a checkpoint that does not match its own digests
 ├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
+├── RankFailed                    another of the processes that train together failed
 └── StageError                    a program that failed (see pipeline.runtimes.base)
 ```
 """
@@ -107,3 +108,7 @@ class CheckpointDamaged(BrowserControlError):
 
 class Preempted(BrowserControlError):
     """The process was asked to end; what was done is saved and the same command continues."""
+
+
+class RankFailed(BrowserControlError):
+    """Another of the processes that train together failed, and so this one cannot go on."""

@@ -15,6 +15,11 @@ matter:
 * Equal samples are computed once: the sum of their losses depends only on the sums of their positive and of their
   negative advantages.
 
+For episodes of one turn this is the loss of TRL's GRPOTrainer with loss_type="dr_grpo", scale_rewards="none", beta=0
+and max_completion_length=max_action_tokens, without any factor (tests/policy/test_trl.py). TRL divides by its
+sequences x max_completion_length; here it is episodes x max_action_tokens, however many turns, each a sample of its
+own, an episode took. The gap that is left is grammar: tokens that it forces have no loss here.
+
 Left out on purpose: a KL term and a reference model (nothing here is preference data), a value function, and several
 epochs over one rollout.
 """
@@ -26,6 +31,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from browser_control.parallel import ALONE, Alone
 from browser_control.policy import Completion, Policy
 from browser_control.rollout import Episode
 
@@ -119,56 +125,79 @@ def update(
     max_gradient_norm: float,
     tokens_per_micro_batch: int,
     before_micro_batch: Callable[[], None] = lambda: None,
+    processes: Alone = ALONE,
 ) -> UpdateStatistics:
-    """One optimizer step on `batch`.
+    """One optimizer step on `batch`, which all `processes` know and share out among them.
 
     The loss is the negated sum of all decisions' objectives over `episodes` x the longest completion allowed: a
     constant, so that neither long nor rare completions are favoured.
     """
     normaliser = episodes * policy.settings.max_action_tokens
     optimizer.zero_grad(set_to_none=True)
-    ratios: list[Tensor] = []
-    gaps: list[Tensor] = []
-    surprise: list[Tensor] = []
-    for micro_batch in micro_batches(batch, tokens_per_micro_batch):
-        before_micro_batch()
-        log_probs = policy.log_probs([sample.completion for sample in micro_batch])
-        per_decision = _per_decision(micro_batch, log_probs.device)
-        sampled, positive, negative = per_decision.unbind(1)
-        ratio = torch.exp(log_probs - sampled)
-        loss = -surrogate(ratio, positive, negative, clip).sum() / normaliser
-        loss.backward()  # type: ignore[no-untyped-call]
-        ratios.append(ratio.detach())
-        gaps.append((log_probs.detach() - sampled).abs())
-        surprise.append(-sampled)
+    share = processes.share(_longest_first(batch))
+
+    def descend() -> Tensor:
+        seen = [torch.empty(3, 0, device=policy.device)]
+        for micro_batch in micro_batches(share, tokens_per_micro_batch):
+            before_micro_batch()
+            value, decisions = loss(policy, micro_batch, normaliser, clip)
+            value.backward()  # type: ignore[no-untyped-call]
+            seen.append(decisions)
+        return torch.cat(seen, dim=1).cpu()
+
+    seen = torch.cat(processes.together(descend), dim=1)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
     optimizer.step()
-    all_ratios = torch.cat(ratios)
+    return _statistics(batch, seen, float(norm))
+
+
+def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
+    """The share of `batch` in the loss, and what is worth knowing of its decisions.
+
+    Returns:
+        The negated sum of all decisions' objectives over `normaliser`, a scalar with gradient; and the ratio, the
+        distance of the trainer's log-probability from the sampler's, and the surprise when sampled of each decision,
+        shape (3, decisions).
+    """
+    log_probs = policy.log_probs([sample.completion for sample in batch])
+    sampled, positive, negative = _per_decision(batch, log_probs.device).unbind(1)
+    ratio = torch.exp(log_probs - sampled)
+    value = -surrogate(ratio, positive, negative, clip).sum() / normaliser
+    return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
+
+
+def _statistics(batch: Sequence[Sample], decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
+    ratios, gaps, surprise = decisions
     return UpdateStatistics(
         samples=sum(sample.count for sample in batch),
         unique_samples=len(batch),
         tokens=sum(sample.completion.length for sample in batch),
-        decisions=all_ratios.numel(),
-        ratio_min=all_ratios.min().item(),
-        ratio_mean=all_ratios.mean().item(),
-        ratio_max=all_ratios.max().item(),
-        log_prob_gap=torch.cat(gaps).mean().item(),
-        gradient_norm=float(norm),
-        entropy_proxy=torch.cat(surprise).mean().item(),
+        decisions=ratios.numel(),
+        ratio_min=ratios.min().item(),
+        ratio_mean=ratios.mean().item(),
+        ratio_max=ratios.max().item(),
+        log_prob_gap=gaps.mean().item(),
+        gradient_norm=gradient_norm,
+        entropy_proxy=surprise.mean().item(),
     )
 
 
 def micro_batches(batch: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
     """Samples of similar length together, at most `tokens` of them padded, and at least one sample each."""
     chunk: list[Sample] = []
-    for sample in sorted(batch, key=lambda each: -each.completion.length):
+    for sample in _longest_first(batch):
         if chunk and chunk[0].completion.length * (len(chunk) + 1) > tokens:
             yield chunk
             chunk = []
         chunk.append(sample)
     if chunk:
         yield chunk
+
+
+def _longest_first(batch: Sequence[Sample]) -> list[Sample]:
+    return sorted(batch, key=lambda each: -each.completion.length)
 
 
 def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:

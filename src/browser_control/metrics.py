@@ -49,6 +49,16 @@ class Metrics:
             self._wandb.finish()
 
 
+class Unlogged:
+    """In place of `Metrics` in a process whose metrics another writes."""
+
+    def log(self, update: int, values: Mapping[str, Value]) -> None: ...
+
+    def text(self, update: int, name: str, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def _keep_until(path: Path, update: int) -> None:
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)

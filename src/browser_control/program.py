@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, ConfigurationError, Preempted, UserError
+from browser_control.parallel import ALONE, Alone
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 
@@ -31,6 +32,7 @@ class Job:
     run: RunDirectory
     arguments: argparse.Namespace
     preemption: Preemption
+    argv: Sequence[str]
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -58,16 +60,17 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def run(parser: argparse.ArgumentParser, work: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:
+def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv: Sequence[str] | None = None) -> int:
     """Parses `argv`, does the work, and returns the exit code (docs/architecture.md lists them)."""
+    argv = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
     try:
         settings = configuration.load(arguments.config_file_name, arguments.set)
         root = arguments.run_directory or Path("runs") / f"{settings.name}-{settings.digest}"
-        job = Job(settings, RunDirectory(root), arguments, Preemption().listen())
+        job = Job(settings, RunDirectory(root), arguments, Preemption().listen(), argv)
         if not job.run.config.exists():
             configuration.write(settings, job.run.config)
-        work(job)
+        return work(job) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
@@ -79,20 +82,27 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], None], argv: Sequ
             raise
         print(f"error: {error.strerror or error}: {error.filename or 'the run directory'}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
-    return 0
 
 
 @contextmanager
-def at_work(job: Job) -> "Iterator[tuple[Policy, Environments]]":
-    """The base model with a fresh adapter, and open sessions of the environment."""
+def at_work(job: Job, processes: Alone = ALONE) -> "Iterator[tuple[Policy, Environments]]":
+    """The base model with a fresh adapter, and this process's share of the sessions of the environment, open."""
     from browser_control.environment_client import Environments
 
     settings = job.configuration
-    with Environments(settings.environment.urls, settings.environment.sessions) as environments:
+    if settings.environment.sessions < processes.size:
+        raise ConfigurationError(f"environment.sessions must be at least {processes.size}, one a process")
+    urls = processes.share(_session_urls(settings.environment))
+    with Environments(urls, len(urls)) as environments:
         from transformers.utils import logging
 
         from browser_control import policy
         from browser_control.fetch_model import fetch
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        yield policy.load(settings, fetch(settings.model)), environments
+        yield policy.load(settings, processes.once(lambda: fetch(settings.model))), environments
+
+
+def _session_urls(settings: configuration.Environment) -> list[str]:
+    """The server of each session, in turn."""
+    return [settings.urls[session % len(settings.urls)] for session in range(settings.sessions)]

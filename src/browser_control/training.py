@@ -2,7 +2,11 @@
 
 import resource
 import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +14,11 @@ import torch
 from browser_control import checkpoint, grpo, progress
 from browser_control.configuration import Configuration
 from browser_control.errors import Preempted
-from browser_control.metrics import Metrics
+from browser_control.metrics import Metrics, Unlogged
+from browser_control.parallel import ALONE, Alone, interleave
 from browser_control.policy import Policy, trainable
 from browser_control.preemption import Preemption
-from browser_control.rollout import Environments, Episode, Start, Timing, play
+from browser_control.rollout import Environments, Episode, Start, play
 from browser_control.run_directory import RunDirectory, write_json
 from browser_control.warm_start import warm_start
 from browser_control.web_task_sampler import WebTaskSampler
@@ -21,14 +26,34 @@ from browser_control.web_task_sampler import WebTaskSampler
 _SAMPLE_EPISODES_EVERY = 10
 
 
-@dataclass
-class _Played:
-    """The groups of one update: those to learn from, and what playing all of them took."""
+@dataclass(frozen=True)
+class _Share:
+    """The groups that one process played, and what that took: seconds by part, tokens by what was done with them."""
 
     groups: list[list[Episode]]
-    episodes: list[Episode]
-    zero_variance: int
-    timing: Timing
+    seconds: dict[str, float]
+    tokens: dict[str, int]
+
+
+@dataclass
+class _Played:
+    """The groups of one update: those to learn from, and what playing all of them took.
+
+    Processes work at the same time: the slowest counts for each part.
+    """
+
+    groups: list[list[Episode]] = field(default_factory=list)
+    episodes: list[Episode] = field(default_factory=list)
+    zero_variance: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: Counter[str] = field(default_factory=Counter)
+
+    def took(self, shares: Sequence[_Share]) -> None:
+        for part in shares[0].seconds:
+            slowest = max(share.seconds[part] for share in shares)
+            self.seconds[part] = self.seconds.get(part, 0.0) + slowest
+        for share in shares:
+            self.tokens.update(share.tokens)
 
 
 class Trainer:
@@ -40,6 +65,7 @@ class Trainer:
         configuration: of the run.
         run: where checkpoints and metrics go.
         preemption: asked between episodes and micro-batches whether to stop.
+        processes: that train together, each with a policy and sessions of its own.
     """
 
     def __init__(
@@ -49,6 +75,7 @@ class Trainer:
         configuration: Configuration,
         run: RunDirectory,
         preemption: Preemption,
+        processes: Alone = ALONE,
     ) -> None:
         self.policy = policy
         self.environments = environments
@@ -56,6 +83,7 @@ class Trainer:
         self.settings = configuration.training
         self.run = run
         self.preemption = preemption
+        self.processes = processes
         self.optimizer = torch.optim.AdamW(
             trainable(policy.model), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
@@ -72,7 +100,7 @@ class Trainer:
         """
         self._announce()
         self._resume()
-        metrics = Metrics(self.run, self.update)
+        metrics = Metrics(self.run, self.update) if self.processes.rank == 0 else Unlogged()
         try:
             while self.update < self.settings.updates:
                 self._one_update(metrics)
@@ -83,14 +111,11 @@ class Trainer:
             raise
         finally:
             metrics.close()
-        write_json(
-            self.run.result, {"updates": self.update, "episodes": self.episodes, "success": self.sampler.success}
-        )
+        result = {"updates": self.update, "episodes": self.episodes, "success": self.sampler.success}
+        self.processes.once(partial(write_json, self.run.result, result))
 
-    def _one_update(self, metrics: Metrics) -> None:
+    def _one_update(self, metrics: Metrics | Unlogged) -> None:
         began = time.perf_counter()
-        generated, prefilled = self.policy.generated_tokens, self.policy.prefilled_tokens
-        acting = dict(self.policy.seconds)
         sampler_before = self.sampler.state()
         try:
             played = self._play_groups()
@@ -105,13 +130,10 @@ class Trainer:
         values: dict[str, float | int | str | None] = {
             **_rates(played),
             "time/seconds": seconds,
-            "time/environment": played.timing.environment,
-            "time/generation": played.timing.generation,
-            **{f"time/{part}": spent - acting[part] for part, spent in self.policy.seconds.items()},
+            **{f"time/{part}": spent for part, spent in played.seconds.items()},
             "time/training": time.perf_counter() - trained,
             "speed/episodes_per_second": len(played.episodes) / seconds,
-            "speed/generated_tokens_per_second": (self.policy.generated_tokens - generated) / seconds,
-            "speed/prefilled_tokens_per_second": (self.policy.prefilled_tokens - prefilled) / seconds,
+            **{f"speed/{what}_tokens_per_second": count / seconds for what, count in played.tokens.items()},
             "memory/peak_bytes": _peak_memory(),
             "train/learning_rate": self._learning_rate(),
         }
@@ -131,37 +153,42 @@ class Trainer:
 
     def _play_groups(self) -> _Played:
         """Plays groups until enough of them carry a signal, or the limit of waves is reached."""
-        useful: list[list[Episode]] = []
-        everything: list[Episode] = []
-        timing = Timing()
-        zero_variance = 0
+        played = _Played()
         for _ in range(1 + self.settings.resample_limit):
-            starts = [
-                Start(web_task, seed, member)
-                for web_task, seed in self.sampler.draw(self.settings.groups - len(useful))
-                for member in range(self.settings.group_size)
-            ]
-            episodes, took = play(
-                self.policy,
-                self.environments,
-                starts,
-                max_turns=self.configuration.environment.max_turns,
-                random_seed=self.configuration.seed,
-                on_episode=lambda episode: self.preemption.check(),
-            )
-            everything += episodes
-            timing.environment += took.environment
-            timing.generation += took.generation
-            timing.total += took.total
-            for group in grpo.groups_of(episodes):
+            drawn = self.sampler.draw(self.settings.groups - len(played.groups))
+            shares = self.processes.together(partial(self._play, self.processes.share(drawn)))
+            played.took(shares)
+            for group in interleave(share.groups for share in shares):
+                played.episodes += group
                 self.sampler.learn(group[0].start.web_task, [episode.reward for episode in group])
                 if grpo.has_signal(group):
-                    useful.append(group)
+                    played.groups.append(group)
                 else:
-                    zero_variance += 1
-            if len(useful) >= self.settings.groups:
+                    played.zero_variance += 1
+            if len(played.groups) >= self.settings.groups:
                 break
-        return _Played(useful, everything, zero_variance, timing)
+        return played
+
+    def _play(self, drawn: Sequence[tuple[str, int]]) -> _Share:
+        """Plays the groups of these web tasks and seeds."""
+        acting, tokens = dict(self.policy.seconds), self._tokens()
+        episodes, timing = play(
+            self.policy,
+            self.environments,
+            [Start(web_task, seed, member) for web_task, seed in drawn for member in range(self.settings.group_size)],
+            max_turns=self.configuration.environment.max_turns,
+            random_seed=self.configuration.seed,
+            on_episode=lambda episode: self.preemption.check(),
+        )
+        seconds = {part: spent - acting[part] for part, spent in self.policy.seconds.items()}
+        return _Share(
+            grpo.groups_of(episodes),
+            {"environment": timing.environment, "generation": timing.generation, **seconds},
+            {what: count - tokens[what] for what, count in self._tokens().items()},
+        )
+
+    def _tokens(self) -> dict[str, int]:
+        return {"generated": self.policy.generated_tokens, "prefilled": self.policy.prefilled_tokens}
 
     def _learn(self, played: _Played) -> grpo.UpdateStatistics | None:
         """One optimizer step on the groups that differ; None where none does."""
@@ -179,6 +206,7 @@ class Trainer:
             max_gradient_norm=self.settings.max_gradient_norm,
             tokens_per_micro_batch=self.settings.tokens_per_micro_batch,
             before_micro_batch=self.preemption.check,
+            processes=self.processes,
         )
 
     def _learning_rate(self) -> float:
@@ -187,17 +215,14 @@ class Trainer:
 
     def _resume(self) -> None:
         """Reads the newest checkpoint; else the warm start's, which is made here if the flow did not make it."""
-        checkpoint.prune(self.run, self.settings.keep_checkpoints)
-        newest = checkpoint.newest(self.run)
+        newest = self.processes.once(self._newest)
         if newest is not None:
             state = checkpoint.load(newest, self.policy, self.configuration, self.optimizer)
             self.update, self.episodes = state["update"], state["episodes"]
             self.sampler.restore(state["sampler"])
             print(f"continuing behind update {self.update} from {newest}", flush=True)
         elif self.configuration.warm_start.demonstrations:
-            if not self.run.warm_start.exists():
-                state = warm_start(self.policy, self.environments, self.configuration, self.preemption)
-                checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
+            self.processes.once(self._warm_start)
             checkpoint.load(
                 self.run.warm_start,
                 self.policy,
@@ -206,7 +231,24 @@ class Trainer:
             )
             print(f"starting from {self.run.warm_start}", flush=True)
 
+    def _newest(self) -> Path | None:
+        checkpoint.prune(self.run, self.settings.keep_checkpoints)
+        return checkpoint.newest(self.run)
+
+    def _warm_start(self) -> None:
+        if not self.run.warm_start.exists():
+            state = warm_start(self.policy, self.environments, self.configuration, self.preemption)
+            checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
+
     def _save(self) -> None:
+        if len(set(self.processes.together(self._fingerprint))) > 1:
+            raise RuntimeError("the processes hold different weights, which the same gradients cannot have led to")
+        self.processes.once(self._write)
+
+    def _fingerprint(self) -> float:
+        return sum(parameter.detach().double().sum().item() for parameter in trainable(self.policy.model))
+
+    def _write(self) -> None:
         state: dict[str, Any] = {"update": self.update, "episodes": self.episodes, "sampler": self.sampler.state()}
         checkpoint.save(self.run.step(self.update), self.policy, self.configuration, state, self.optimizer)
         checkpoint.prune(self.run, self.settings.keep_checkpoints)

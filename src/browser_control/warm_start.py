@@ -105,7 +105,8 @@ def _demonstrate(
 
     def played(count: int) -> None:
         preemption.check()
-        progress.report("warm start: demonstrations", count, settings.demonstrations)
+        if count % 8 == 0 or count == settings.demonstrations:
+            progress.report("warm start: demonstrations", count, settings.demonstrations)
 
     demonstrations = collect(
         policy,

@@ -79,6 +79,7 @@ class PaperEnvironments:
         sessions: how many episodes at a time.
         reward: of the actions taken so far, or None while the episode goes on; may raise EnvironmentFailure.
         page: text of the page of a seed.
+        goal: of every page.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class PaperEnvironments:
         sessions: int,
         reward: Callable[[list[str]], float | None],
         page: Callable[[int], str] = lambda seed: PAGE,
+        goal: str = "Choose yes",
     ) -> None:
         self._taken: list[list[str]] = [[] for _ in range(sessions)]
         self._seeds = [0] * sessions
         self._reward = reward
         self._page = page
+        self._goal = goal
         self.started: list[tuple[str, int]] = []
 
     def __len__(self) -> int:
@@ -114,5 +117,5 @@ class PaperEnvironments:
     def _answer(self, session: int, reward: float | None) -> "Future[Observation]":
         answer: Future[Observation] = Future()
         text = self._page(self._seeds[session])
-        answer.set_result(Observation("Choose yes", text, "", reward or 0.0, reward is not None, False, 0.0))
+        answer.set_result(Observation(self._goal, text, "", reward or 0.0, reward is not None, False, 0.0))
         return answer
