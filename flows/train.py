@@ -25,11 +25,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from browser_control.errors import UserError
-from browser_control.pipeline import artifacts, stages
+from browser_control.pipeline import artifacts, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Parameters, Port, Seed, Sessions
+from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run, begin
 from browser_control.pipeline.runtimes.base import StageError
+from browser_control.pipeline.start import Start, StartFrom
 from browser_control.pipeline.summary import Scores
 
 
@@ -70,6 +72,16 @@ def evaluate_before(run: Run, environment: BrowserGym) -> Scores:
     return stages.evaluate(run, "base", environment)
 
 
+@task(name="fetch-promoted", **again)
+def fetch_promoted(run: Run, models: str, start_from: StartFrom) -> Start:
+    return start.fetch_promoted(run, models, start_from)
+
+
+@task(name="evaluate-promoted", **again)
+def evaluate_promoted(run: Run, environment: BrowserGym) -> Scores:
+    return stages.evaluate(run, "promoted", environment)
+
+
 @task(name="warm-start", **again)
 def warm_start(run: Run, environment: BrowserGym) -> None:
     stages.warm_start(run, environment)
@@ -81,8 +93,8 @@ def evaluate_warm_start(run: Run, environment: BrowserGym) -> Scores:
 
 
 @task(name="train", **again)
-def fine_tune(run: Run, environment: BrowserGym) -> None:
-    stages.train(run, environment)
+def fine_tune(run: Run, environment: BrowserGym, begun: Start) -> None:
+    stages.train(run, environment, *start.arguments(run, begun))
 
 
 @task(name="evaluate-after", **again)
@@ -93,6 +105,11 @@ def evaluate_after(run: Run, environment: BrowserGym) -> Scores:
 @task(name="archive", **again)
 def archive_run(run: Run) -> None:
     stages.archive(run)
+
+
+@task(name="promote", **again)
+def promote(run: Run, models: str) -> Decision:
+    return stages.promote(run, models)
 
 
 @flow(name="train", validate_parameters=True)
@@ -106,6 +123,8 @@ def train(
     runs: str = "runs",
     archives: str = "archives",
     overrides: list[str] | None = None,
+    start_from: StartFrom = "base",
+    models: str = "models",
 ) -> str:
     """Train a small language model to operate web pages, and say how much better it got.
 
@@ -119,22 +138,27 @@ def train(
         runs: Folder of the run directories.
         archives: Folder, or any other fsspec URL, of the archives.
         overrides: Values of the configuration to replace, as section.key=value.
+        start_from: What training starts from: the base model, or the promoted adapter, if there is one.
+        models: Folder that says which adapters are promoted.
 
     Returns:
         Where the archive is.
     """
     chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
     with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+        begun = fetch_promoted(run, chosen.models, chosen.start_from)
         fetch_model(run)
         environment = start_browsergym(run, chosen.environment_port, services)
         health_gate(run, environment)
         scores = {"base": evaluate_before(run, environment)}
-        if stages.wants_warm_start(run):
+        if begun.judged:
+            scores["promoted"] = evaluate_promoted(run, environment)
+        if stages.wants_warm_start(run) and not begun.from_promoted:
             warm_start(run, environment)
             scores["warm-start"] = evaluate_warm_start(run, environment)
-        fine_tune(run, environment)
+        fine_tune(run, environment, begun)
         scores["after"] = evaluate_after(run, environment)
         services.close()
         archive_run(run)
-        artifacts.publish(run, scores)
+        artifacts.publish(run, scores, promote(run, chosen.models))
         return run.archive_url

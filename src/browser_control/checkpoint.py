@@ -33,6 +33,20 @@ _MAY_DIFFER = (
     "training.updates",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "promotion",
+)
+# all but the base model and the shape of the adapter: what another run's adapter need not share with this one
+ANOTHER_RUN = (
+    "name",
+    "seed",
+    "model.dtype",
+    "model.device",
+    "environment",
+    "policy",
+    "warm_start",
+    "training",
+    "evaluation",
+    "promotion",
 )
 
 

@@ -7,19 +7,35 @@ Started again with the same run directory it continues from the newest checkpoin
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from browser_control import program
+from browser_control.errors import ConfigurationError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return program.run(program.parser("fine_tune_local", "Trains a policy by GRPO."), _fine_tune, argv)
+    parser = program.parser("fine_tune_local", "Trains a policy by GRPO.")
+    parser.add_argument(
+        "--initial-adapter",
+        type=Path,
+        metavar="DIR",
+        help="checkpoint of another run to start from, in place of a warm start; only where this run has none yet",
+    )
+    parser.add_argument(
+        "--seeds-drawn", type=int, default=0, metavar="N", help="training seeds that it has seen, to be passed over"
+    )
+    return program.run(parser, _fine_tune, argv)
 
 
 def _fine_tune(job: program.Job) -> None:
+    initial: Path | None = job.arguments.initial_adapter
+    if initial is not None and not initial.is_dir():
+        raise ConfigurationError(f"there is no checkpoint {str(initial)!r} to start from")
     with program.at_work(job) as (policy, environments):
-        from browser_control.training import Trainer
+        from browser_control.training import Initial, Trainer
 
-        Trainer(policy, environments, job.configuration, job.run, job.preemption).train()
+        start = None if initial is None else Initial(initial, job.arguments.seeds_drawn)
+        Trainer(policy, environments, job.configuration, job.run, job.preemption, start).train()
 
 
 if __name__ == "__main__":

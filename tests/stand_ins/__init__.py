@@ -1,6 +1,7 @@
 """Programs with the names, arguments, files and exit codes of ours, that take no time: `BROWSER_CONTROL_PROGRAMS`.
 
 `STAND_IN` says who misbehaves, as in `fine_tune_local=crash-once`; each leaves a line in `calls` of the run directory.
+`STAND_IN_SKILL` says how many of ten episodes the trained adapter solves.
 """
 
 import argparse
@@ -19,6 +20,8 @@ def arguments(name: str) -> argparse.Namespace:
     parser.add_argument("--run-directory", type=Path, required=True)
     parser.add_argument("--checkpoint")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--initial-adapter")
+    parser.add_argument("--seeds-drawn", type=int, default=0)
     chosen = parser.parse_args()
     with (chosen.run_directory / "calls").open("a") as calls:
         calls.write(f"{name}\n")
@@ -52,6 +55,22 @@ def misbehave(how: str | None, first: bool = True) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report("hang", 1, 2)
             time.sleep(600)
+
+
+def learned() -> int:
+    """Of ten episodes, how many the trained adapter solves."""
+    return int(os.environ.get("STAND_IN_SKILL", "9"))
+
+
+def write_checkpoint(folder: Path, adapter: bytes, skill: int, seeds_drawn: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter.bin").write_bytes(adapter)
+    (folder / "state.json").write_text(json.dumps({"skill": skill, "sampler": {"drawn": seeds_drawn}}))
+
+
+def skill(folder: Path) -> int:
+    """What `write_checkpoint` said; the base model solves three."""
+    return 3 if folder.name == "base" else int(json.loads((folder / "state.json").read_text())["skill"])
 
 
 def report(stage: str, done: int, total: int) -> None:

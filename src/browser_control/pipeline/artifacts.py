@@ -23,6 +23,7 @@ from prefect.runtime import flow_run
 
 from browser_control.pipeline import server, summary
 from browser_control.pipeline.progress import Progress, describe
+from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
@@ -75,10 +76,11 @@ class RunLog:
         get_run_logger().error("%s: %s", stage, error)
 
 
-def publish(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
+def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:
     """The table of scores and the summary, in Prefect and on the terminal."""
     rows = summary.table(evaluations)
     places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
+    places = {"adapter": decision.reason, **places}
     run.listener.finished(rows, places)
     with _lenient():
         create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")

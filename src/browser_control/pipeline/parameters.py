@@ -35,6 +35,11 @@ class Parameters(BaseModel):
         default_factory=list, description="Values of the configuration to replace, as section.key=value."
     )
 
+    start_from: Literal["base", "promoted"] = Field(
+        "base", description="What training starts from: the base model, or the promoted adapter, if there is one."
+    )
+    models: str = Field("models", description="Folder that says which adapters are promoted.")
+
     @property
     def all_overrides(self) -> list[str]:
         """`overrides` with the parameters that stand for a value of the configuration; those come last and win."""

@@ -14,6 +14,7 @@ from browser_control.errors import ConfigurationError
 from browser_control.pipeline import archive, browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
+from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.runtimes import make_runtime, runtime_settings
 from browser_control.pipeline.runtimes.base import Runtime
 from browser_control.pipeline.runtimes.process import refuse_taken_port
@@ -61,7 +62,9 @@ def check(chosen: Parameters) -> tuple[Configuration, str]:
         UserError: what can be known to be wrong beforehand; one sentence.
     """
     settings = configuration.load(chosen.config, chosen.all_overrides)
-    name = chosen.run_id or next_run_id(settings, chosen.archives)
+    if chosen.start_from == "promoted":
+        Registry(chosen.models, settings.name).refuse_another_shape(settings)
+    name = chosen.run_id or next_run_id(settings, chosen.archives, chosen.start_from)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
             f"run_id {name!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
@@ -76,12 +79,13 @@ def check(chosen: Parameters) -> tuple[Configuration, str]:
     return settings, name
 
 
-def next_run_id(settings: Configuration, archives: str) -> str:
+def next_run_id(settings: Configuration, archives: str, start_from: str) -> str:
     """The run that this configuration continues, or starts: the first that is not archived.
 
-    The name follows from the configuration, so that the same command continues what it began.
+    The name follows from the configuration and what training starts from, so that the same command continues what it
+    began.
     """
-    stem = f"{settings.name}-{settings.digest[:8]}"
+    stem = f"{settings.name}-{settings.digest[:8]}" + ("-on" if start_from == "promoted" else "")
     number = 1
     while archive.exists(archive.join(archives, name := stem if number == 1 else f"{stem}-{number}")):
         number += 1

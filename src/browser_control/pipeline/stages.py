@@ -14,15 +14,18 @@ from browser_control.pipeline import archive as archives
 from browser_control.pipeline import summary
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
 from browser_control.pipeline.progress import Pace, parse_progress
+from browser_control.pipeline.promotion import Decision
+from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.run import Run, announced
 from browser_control.pipeline.runtimes.base import Service, Stage, StageError
 from browser_control.pipeline.runtimes.process import free_port
 from browser_control.run_directory import read_json
 
-Evaluation = Literal["base", "warm-start", "after"]
+Evaluation = Literal["base", "promoted", "warm-start", "after"]
 
 _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
     "base": ("evaluate-before", "base"),
+    "promoted": ("evaluate-promoted", None),  # the run's copy of it
     "warm-start": ("evaluate-warm-start", "warm-start"),
     "after": ("evaluate-after", "latest"),
 }
@@ -81,7 +84,7 @@ def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Sco
     output = run.directory.evaluation(name)
     with announced(run, stage) as words:
         if not output.exists():
-            arguments = ("--checkpoint", checkpoint, "--output", str(output))
+            arguments = ("--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output))
             _run_on(environment, run, program(run, "evaluate", *arguments, log=stage, environ=_at(environment)))
         scores = summary.read_scores(read_json(output))
         words.append(f"success {summary.total(scores)}")
@@ -100,11 +103,15 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
         words.append(f"{run.configuration.warm_start.demonstrations} demonstrations")
 
 
-def train(run: Run, environment: BrowserGym) -> None:
-    """GRPO, from the newest checkpoint where there is one, unless its result is there."""
+def train(run: Run, environment: BrowserGym, *start: str) -> None:
+    """GRPO, from the newest checkpoint where there is one, unless its result is there.
+
+    Args:
+        start: arguments that say what to begin from.
+    """
     with announced(run, "train") as words:
         if not run.directory.result.exists():
-            _run_on(environment, run, program(run, "fine_tune_local", log="train", environ=_at(environment)))
+            _run_on(environment, run, program(run, "fine_tune_local", *start, log="train", environ=_at(environment)))
         words.append(f"{run.configuration.training.updates} updates")
 
 
@@ -115,6 +122,15 @@ def archive(run: Run) -> None:
         archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
+
+
+def promote(run: Run, models: str) -> Decision:
+    """Puts the archived adapter to use if it is better than the one in use; says why, or why not."""
+    with announced(run, "promote") as words:
+        rule = run.configuration.promotion
+        decision = Registry(models, run.configuration.name).promote(run.archive_url, rule)
+        words.append(decision.reason)
+        return decision
 
 
 def _environment_service(run: Run, port: int) -> Service:
