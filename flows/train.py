@@ -115,7 +115,7 @@ def promote(run: Run, models: str) -> Decision:
 @flow(name="train", validate_parameters=True)
 def train(
     config: str = "smollm2_135m_local_lora.yaml",
-    runtime: Literal["process"] = "process",
+    runtime: Literal["process", "docker"] = "process",
     run_id: str = "",
     seed: Seed | None = None,
     environment_sessions: Sessions | None = None,
@@ -130,7 +130,7 @@ def train(
 
     Args:
         config: A YAML file, or the name of one in configs/.
-        runtime: Where the programs run: as processes of this machine.
+        runtime: Where the programs run: as processes of this machine, or in Docker.
         run_id: Names the run. Empty: from the configuration, so that the same command continues its run.
         seed: Seed of the run. Empty: the configuration's.
         environment_sessions: Episodes that run at a time. Empty: the configuration's.

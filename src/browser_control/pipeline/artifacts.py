@@ -87,6 +87,16 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
         create_markdown_artifact(summary.markdown(run.id, rows, places), key=_key(run.id, "summary"))
 
 
+def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
+    """The table of scores of a run that makes no archive."""
+    publish_table(run.id, summary.table(evaluations))
+
+
+def publish_table(name: str, rows: list[dict[str, str]]) -> None:
+    with _lenient():
+        create_table_artifact(rows, key=_key(name, "success"), description="Success on held-out pages")
+
+
 def _key(*parts: str) -> str:
     """Prefect allows lower-case letters, digits and dashes."""
     return "-".join(parts).replace(".", "-").replace("_", "-")

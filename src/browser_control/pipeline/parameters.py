@@ -19,7 +19,9 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: str = Field("smollm2_135m_local_lora.yaml", description="A YAML file, or the name of one in configs/.")
-    runtime: Literal["process"] = Field("process", description="Where the programs run: as processes of this machine.")
+    runtime: Literal["process", "docker"] = Field(
+        "process", description="Where the programs run: as processes of this machine, or in Docker."
+    )
     run_id: str = Field(
         "",
         description="Names the run. Empty: from the configuration, so that the same command continues its run.",
