@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from prefect import Flow, serve
+from prefect.deployments.runner import RunnerDeployment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,7 +30,7 @@ def main() -> None:
         for each in written
         if each["work_pool"]["name"] == "local" and each["entrypoint"] in _FLOWS
     ]
-    serve(*served, limit=1)
+    serve(*(each for each in served if isinstance(each, RunnerDeployment)), limit=1)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def notify_of_failed_nights(client: SyncPrefectClient) -> None:
     ]
     if not notifiers:
         print(
-            f"automation: a failed nightly notifies nobody: make a notification block named {NOTIFIER!r}, then apply again"
+            f"automation: a failed nightly notifies nobody; make a notification block {NOTIFIER!r} and apply again"
         )
         return
     deployment = find(client, NIGHTLY)
