@@ -139,9 +139,7 @@ def notify_of_failed_nights(client: SyncPrefectClient) -> None:
         block for block in blocks if "notify" in ((block.block_schema and block.block_schema.capabilities) or [])
     ]
     if not notifiers:
-        print(
-            f"automation: a failed nightly notifies nobody; make a notification block {NOTIFIER!r} and apply again"
-        )
+        print(f"automation: a failed nightly notifies nobody; make a notification block {NOTIFIER!r} and apply again")
         return
     deployment = find(client, NIGHTLY)
     assert deployment is not None

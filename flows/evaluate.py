@@ -10,7 +10,7 @@ from typing import Any, Literal
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from browser_control.pipeline import artifacts, judging, stages
+from browser_control.pipeline import artifacts, judging, secrets, stages
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Sessions
 from browser_control.pipeline.run import Run, begin
@@ -71,7 +71,8 @@ def evaluate(
     chosen = judging.parameters(
         environment_sessions, overrides, config=config, runtime=runtime, runs=runs, models=models
     )
-    with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+        artifacts.tag(run)
         judged = fetch_adapter(run, adapter, models)
         fetch_model(run)
         environment = start_browsergym(run, services)

@@ -23,9 +23,10 @@ from typing import Any, Literal
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Cancelled
 
 from browser_control.errors import UserError
-from browser_control.pipeline import artifacts, stages, start
+from browser_control.pipeline import artifacts, schedule, secrets, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Parameters, Port, Seed, Sessions
 from browser_control.pipeline.promotion import Decision
@@ -125,7 +126,7 @@ def train(
     overrides: list[str] | None = None,
     start_from: StartFrom = "base",
     models: str = "models",
-) -> str:
+) -> str | State[Any]:
     """Train a small language model to operate web pages, and say how much better it got.
 
     Args:
@@ -142,10 +143,13 @@ def train(
         models: Folder that says which adapters are promoted.
 
     Returns:
-        Where the archive is.
+        Where the archive is; or the state Cancelled, where the schedule's next run is due already.
     """
     chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
-    with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+    if reason := schedule.superseded():
+        return Cancelled(message=reason)
+    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+        artifacts.tag(run)
         begun = fetch_promoted(run, chosen.models, chosen.start_from)
         fetch_model(run)
         environment = start_browsergym(run, chosen.environment_port, services)

@@ -25,6 +25,9 @@ def arguments(name: str) -> argparse.Namespace:
     chosen = parser.parse_args()
     with (chosen.run_directory / "calls").open("a") as calls:
         calls.write(f"{name}\n")
+    secrets = [name for name in ("HF_TOKEN", "WANDB_API_KEY") if name in os.environ]
+    with (chosen.run_directory / "secrets").open("a") as seen:
+        seen.write(" ".join([name, *secrets]) + "\n")
     first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
     misbehave(dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name), first)
     return chosen
@@ -47,6 +50,11 @@ def misbehave(how: str | None, first: bool = True) -> None:
             os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
             time.sleep(0.5)
             raise RuntimeError("where is the environment?")
+        case "wait":  # until it is released, or asked to stop
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+            report("wait", 1, 2)
+            while not Path(os.environ["STAND_IN_RELEASE"]).exists():
+                time.sleep(0.1)
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
             report("hang", 1, 2)

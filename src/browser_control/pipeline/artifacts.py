@@ -17,6 +17,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -74,6 +75,13 @@ class RunLog:
 
     def failed(self, stage: str, error: str) -> None:
         get_run_logger().error("%s: %s", stage, error)
+
+
+def tag(run: Run) -> None:
+    """Tags the flow run with its model and web tasks, to be found by them in the UI."""
+    tags = {run.configuration.name, *run.configuration.judged_web_tasks, *(flow_run.tags or [])}
+    with _lenient(), get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=sorted(tags))
 
 
 def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:

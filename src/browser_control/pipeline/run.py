@@ -4,8 +4,8 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from browser_control import configuration
@@ -33,14 +33,20 @@ class Run:
     archive_url: str
     runtime: Runtime
     listener: Listener
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # variables by program
 
 
 @contextlib.contextmanager
-def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -> Iterator[Run]:
+def begin(
+    chosen: Parameters,
+    listen: Callable[[str], Listener] | None = None,
+    secrets: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[Run]:
     """Opens a run, new or to be continued, and holds it so that no other process works on it.
 
     Args:
         listen: makes a listener beside the terminal, from the run's id.
+        secrets: variables that only the program of that name is given.
 
     Raises:
         UserError: what `check` finds, or another process works on this run.
@@ -52,7 +58,7 @@ def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -
         if not directory.config.exists():
             configuration.write(settings, directory.config)
         listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
-        yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener)
+        yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
 
 def check(chosen: Parameters) -> tuple[Configuration, str]:

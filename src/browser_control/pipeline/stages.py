@@ -40,7 +40,10 @@ def program(run: Run, name: str, *arguments: str, log: str, environ: Mapping[str
     """A program with the arguments that all of them take."""
     command = (sys.executable, "-m", f"{package()}.{name}")
     where = ("--config-file-name", str(run.directory.config), "--run-directory", str(run.directory.root))
-    return Stage(log, command + where + arguments, run.directory.logs / f"{log}.log", environ or {})
+    variables = {**(environ or {}), **run.secrets.get(name, {})}
+    if name != "fetch_model":
+        variables["HF_HUB_OFFLINE"] = "1"  # the model is there: ask nobody, so that no other program needs a token
+    return Stage(log, command + where + arguments, run.directory.logs / f"{log}.log", variables)
 
 
 class ServiceDied(BrowserControlError):
