@@ -16,7 +16,7 @@ from browser_control.pipeline.parameters import Sessions
 from browser_control.pipeline.run import Run, begin
 from browser_control.pipeline.summary import Scores, total
 
-once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
 
 
 @task(name="fetch-adapter", **once)

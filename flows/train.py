@@ -45,7 +45,7 @@ def may_succeed_next_time(task: object, task_run: TaskRun, state: State[Any]) ->
 
 
 # What the tasks are given stays in this process: nothing is cached, nothing is stored.
-once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
 again: dict[str, Any] = once | {
     "retries": 2,
     "retry_delay_seconds": [1, 10],

@@ -52,6 +52,7 @@ class Server:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",  # thirty otherwise
             "DO_NOT_TRACK": "1",
             "BROWSER_CONTROL_HOME": str(ROOT),
             "BROWSER_CONTROL_PROGRAMS": "stand_ins",
@@ -116,6 +117,13 @@ class Server:
             assert found[0] not in {"Failed", "Crashed", "Cancelled", "Completed"}, f"{found}; {self.tail()}"
             time.sleep(0.2)
         return found[1]
+
+    def ended_at(self, run: FlowRun) -> float:
+        """When the run came into its last state, in seconds since 1970."""
+        with self.client() as client:
+            state = client.read_flow_run(run.id).state
+        assert state is not None and state.is_final()
+        return state.timestamp.timestamp()
 
     def wait_for_text(self, run_id: str, text: str, log: str = "train") -> None:
         path = self.folder / "runs" / run_id / "logs" / f"{log}.log"

@@ -20,7 +20,7 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 
 from browser_control.pipeline import server, summary
 from browser_control.pipeline.progress import Progress, describe
@@ -75,6 +75,11 @@ class RunLog:
 
     def failed(self, stage: str, error: str) -> None:
         get_run_logger().error("%s: %s", stage, error)
+
+
+def task_name() -> str:
+    """Names a task's run as the task, without the random letters that Prefect adds."""
+    return str(task_run.task_name)
 
 
 def tag(run: Run) -> None:
