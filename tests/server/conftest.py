@@ -109,7 +109,7 @@ class Server:
         assert state is not None
         return str(state.name), str(state.message)
 
-    def wait_for(self, run: FlowRun, *names: str, seconds: float = 60) -> str:
+    def wait_for(self, run: FlowRun, *names: str, seconds: float = 150) -> str:
         """Waits until the run is in a state of one of these names; returns the state's message."""
         deadline = time.monotonic() + seconds
         while (found := self.state(run))[0] not in names:
@@ -127,7 +127,7 @@ class Server:
 
     def wait_for_text(self, run_id: str, text: str, log: str = "train") -> None:
         path = self.folder / "runs" / run_id / "logs" / f"{log}.log"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while not (path.exists() and text in path.read_text()):
             assert time.monotonic() < deadline, f"no {text!r} in {path}; {self.tail()}"
             time.sleep(0.1)
@@ -135,6 +135,13 @@ class Server:
     def cancel(self, run: FlowRun) -> None:
         with self.client() as client:
             client.set_flow_run_state(run.id, Cancelling())
+
+    def wait_for_none(self, words: str, seconds: float) -> None:
+        """Waits until no stand-in is left whose command line holds `words`."""
+        deadline = time.monotonic() + seconds
+        while found := [command for command in marked(self.mark) if words in command]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
 
     def tail(self) -> str:
         return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("worker-*.log"))
