@@ -11,8 +11,8 @@ from prefect.runtime import deployment, flow_run
 def superseded() -> str:
     """In words, why the running flow run need not run; empty where it must.
 
-    It comes from a schedule, and a later one of the same deployment is due or was run: those that wait for a slot do not
-    come to it in order. A run that somebody asked for, or tried again, is never superseded.
+    It comes from a schedule, and a later one of the same deployment is due or was run: those that wait for a slot get
+    it in any order. A run that somebody asked for, or tried again, is never superseded.
     """
     if not deployment.id:
         return ""
