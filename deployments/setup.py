@@ -91,7 +91,10 @@ def switch_nightly(client: SyncPrefectClient, on: bool) -> None:
     deployment = find(client, NIGHTLY)
     assert deployment is not None
     for schedule in deployment.schedules:
-        client.update_deployment_schedule(deployment.id, schedule.id, active=on)
+        # what is left out of an update is lost: the server puts its default in place of the parameters
+        client.update_deployment_schedule(
+            deployment.id, schedule.id, active=on, parameters=schedule.parameters, slug=schedule.slug
+        )
     print(f"deployments: applied; the nightly of {NIGHTLY} is {'on' if on else 'off (make deploy NIGHTLY=on)'}")
 
 
