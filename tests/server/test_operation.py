@@ -152,6 +152,24 @@ def test_of_two_runs_on_a_gpu_one_waits(server: Server, killed: object) -> None:
     server.wait_for(second, "Completed")
 
 
+def test_a_nightly_that_is_switched_on_is_scheduled_with_its_parameters_and_stays_on(server: Server) -> None:
+    assert server.command("python", "deployments/setup.py", "--nightly", "on").returncode == 0
+    deadline = time.monotonic() + 100
+    while not (planned := scheduled(server)):
+        assert time.monotonic() < deadline, "the scheduler made no runs"
+        time.sleep(0.5)
+    assert planned[0].parameters["start_from"] == "promoted"
+    assert "is on" in server.command("python", "deployments/setup.py").stdout
+    assert "is off" in server.command("python", "deployments/setup.py", "--nightly", "off").stdout
+
+
+def scheduled(server: Server) -> list[FlowRun]:
+    """What the scheduler has planned."""
+    with server.client() as client:
+        runs = client.read_flow_runs()
+    return [run for run in runs if run.auto_scheduled and (run.expected_start_time or datetime.min) > datetime.now(UTC)]
+
+
 def test_secrets_reach_only_who_needs_them_and_are_written_nowhere(server: Server, killed: object) -> None:
     """Last, so that it searches what all the others left behind."""
     seen = {line for path in (server.folder / "runs").glob("*/secrets") for line in path.read_text().splitlines()}
