@@ -1,8 +1,12 @@
 # Each target sets up by itself what it needs; a second run redoes nothing. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format setup clean
+.PHONY: help train server deploy worker serve test lint format setup clean
 PYTHON := .venv/bin/python
 ARGS ?=
+POOL ?= local
+LIMIT ?= 1
+server deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+worker serve: export BROWSER_CONTROL_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling Prefect anew at every start costs five seconds
 
 help: ## list the targets
@@ -11,6 +15,20 @@ help: ## list the targets
 
 train: setup ## run the main job: from the base model to an archive of the trained one
 	@exec $(PYTHON) flows/train.py $(ARGS)
+
+# A lease that only the server's memory holds ends a run when the server is restarted.
+server: export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
+server: setup ## start a Prefect server with its UI on this machine
+	@exec .venv/bin/prefect server start $(ARGS)
+
+deploy: setup ## set up work pools, deployments and automations; NIGHTLY=on|off GPUS=n
+	@exec $(PYTHON) deployments/setup.py $(if $(NIGHTLY),--nightly $(NIGHTLY)) $(if $(GPUS),--gpus $(GPUS))
+
+worker: setup ## work off the runs of a pool: POOL=local (the default) or gpu, LIMIT=n at a time
+	@exec .venv/bin/prefect worker start --type process --pool $(POOL) --limit $(LIMIT) $(ARGS)
+
+serve: setup ## serve the flows of this machine without a worker
+	@exec $(PYTHON) deployments/serve.py
 
 test: setup ## run the tests
 	@exec $(PYTHON) -m pytest $(ARGS)

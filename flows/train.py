@@ -23,13 +23,16 @@ from typing import Any, Literal
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Cancelled
 
 from browser_control.errors import BrowserControlError
-from browser_control.pipeline import artifacts, openenv, stages
+from browser_control.pipeline import artifacts, openenv, schedule, secrets, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
+from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run, begin
 from browser_control.pipeline.runtimes.base import Images
+from browser_control.pipeline.start import Start, StartFrom
 from browser_control.pipeline.summary import Scores
 
 
@@ -42,7 +45,7 @@ def may_succeed_next_time(task: object, task_run: TaskRun, state: State[Any]) ->
 
 
 # What the tasks are given stays in this process: nothing is cached, nothing is stored.
-once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
 again: dict[str, Any] = once | {
     "retries": 2,
     "retry_delay_seconds": [1, 10],
@@ -81,6 +84,16 @@ def evaluate_before(run: Run, environment: BrowserGym) -> Scores:
     return stages.evaluate(run, "base", environment)
 
 
+@task(name="fetch-promoted", **again)
+def fetch_promoted(run: Run, models: str, start_from: StartFrom) -> Start:
+    return start.fetch_promoted(run, models, start_from)
+
+
+@task(name="evaluate-promoted", **again)
+def evaluate_promoted(run: Run, environment: BrowserGym) -> Scores:
+    return stages.evaluate(run, "promoted", environment)
+
+
 @task(name="warm-start", **again)
 def warm_start(run: Run, environment: BrowserGym) -> None:
     stages.warm_start(run, environment)
@@ -92,8 +105,8 @@ def evaluate_warm_start(run: Run, environment: BrowserGym) -> Scores:
 
 
 @task(name="train", **again)
-def fine_tune(run: Run, environment: BrowserGym) -> None:
-    stages.train(run, environment)
+def fine_tune(run: Run, environment: BrowserGym, begun: Start) -> None:
+    stages.train(run, environment, *start.arguments(run, begun))
 
 
 @task(name="evaluate-after", **again)
@@ -104,6 +117,11 @@ def evaluate_after(run: Run, environment: BrowserGym) -> Scores:
 @task(name="archive", **again)
 def archive_run(run: Run, openenv_commit: str | None) -> None:
     stages.archive(run, openenv_commit)
+
+
+@task(name="promote", **again)
+def promote(run: Run, models: str) -> Decision:
+    return stages.promote(run, models)
 
 
 @flow(name="train", validate_parameters=True)
@@ -118,6 +136,8 @@ def train(
     runs: str = "runs",
     archives: str = "archives",
     overrides: list[str] | None = None,
+    start_from: StartFrom = "base",
+    models: str = "models",
     gpus: Literal["auto", "all", "none"] = "auto",
     memory: str = "",
     openenv_url: str = openenv.URL,
@@ -126,7 +146,7 @@ def train(
     browsergym_base: str = "",
     docker_host: str = "",
     docker_registry: str = "",
-) -> str:
+) -> str | State[Any]:
     """Train a small language model to operate web pages, and say how much better it got.
 
     Args:
@@ -140,6 +160,8 @@ def train(
         runs: Folder of the run directories.
         archives: Folder, or any other fsspec URL, of the archives.
         overrides: Values of the configuration to replace, as section.key=value.
+        start_from: What training starts from: the base model, or the promoted adapter, if there is one.
+        models: Folder that says which adapters are promoted.
         gpus: Docker: the GPUs that training gets; auto: all, where there are any.
         memory: Docker: memory limit of a training container, as 8g. Empty: nearly all.
         openenv_url: Docker: any git URL or folder to clone OpenEnv from.
@@ -150,24 +172,30 @@ def train(
         docker_registry: Docker: name of a DockerRegistryCredentials block to pull with.
 
     Returns:
-        Where the archive is.
+        Where the archive is; or the state Cancelled, where the schedule's next run is due already.
     """
     chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
-    with begin(chosen, artifacts.RunLog) as run, contextlib.ExitStack() as services:
+    if reason := schedule.superseded():
+        return Cancelled(message=reason)
+    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+        artifacts.tag(run)
         commit = None
         if run.runtime.images is not None:
             commit = clone_openenv(run, chosen.openenv_url, chosen.openenv_ref)
             build_images(run, run.runtime.images, commit)
+        begun = fetch_promoted(run, chosen.models, chosen.start_from)
         fetch_model(run)
         environment = start_browsergym(run, chosen.environment_port, chosen.environment_replicas, services)
         health_gate(run, environment)
         scores = {"base": evaluate_before(run, environment)}
-        if stages.wants_warm_start(run):
+        if begun.judged:
+            scores["promoted"] = evaluate_promoted(run, environment)
+        if stages.wants_warm_start(run) and not begun.from_promoted:
             warm_start(run, environment)
             scores["warm-start"] = evaluate_warm_start(run, environment)
-        fine_tune(run, environment)
+        fine_tune(run, environment, begun)
         scores["after"] = evaluate_after(run, environment)
         services.close()
         archive_run(run, commit)
-        artifacts.publish(run, scores)
+        artifacts.publish(run, scores, promote(run, chosen.models))
         return run.archive_url

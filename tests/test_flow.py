@@ -68,6 +68,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "config": str(tmp_path / "config.yaml"),
         "runs": str(tmp_path / "runs"),
         "archives": str(tmp_path / "archives"),
+        "models": str(tmp_path / "models"),
     }
 
 

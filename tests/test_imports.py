@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORCHESTRATION = ["flows.train"]
+ORCHESTRATION = ["flows.train", "flows.evaluate", "flows.sweep"]
 PROGRAMS = [
     "browser_control.fine_tune_local",
     "browser_control.training",

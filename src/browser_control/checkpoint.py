@@ -34,6 +34,20 @@ _MAY_DIFFER = (
     "training.checkpoint_every",
     "training.keep_checkpoints",
     "training.processes",
+    "promotion",
+)
+# all but the base model and the shape of the adapter: what another run's adapter need not share with this one
+ANOTHER_RUN = (
+    "name",
+    "seed",
+    "model.dtype",
+    "model.device",
+    "environment",
+    "policy",
+    "warm_start",
+    "training",
+    "evaluation",
+    "promotion",
 )
 
 

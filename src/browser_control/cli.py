@@ -1,25 +1,25 @@
-"""`browser-control`: looks at what runs left behind."""
+"""`browser-control`: looks at what runs left behind, and says which adapter is in use."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, UserError
 
+if TYPE_CHECKING:
+    from browser_control.pipeline.registry import Promoted
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 all is well, 1 an archive is not as its manifest says, 2 the command is wrong."""
-    parser = argparse.ArgumentParser(prog="browser-control", description="Looks at what runs left behind.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
-    check.add_argument("archive", metavar="ARCHIVE", help="a folder, such as archives/RUN, or any other fsspec URL")
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
-        _verify(chosen.archive)
+        chosen.work(chosen)
     except ArchiveInvalid as error:
         errors.print(f"error: {error}", style="red")
         return 1
@@ -29,25 +29,99 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _verify(url: str) -> None:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="browser-control", description="Looks at what runs left behind.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
+    check.set_defaults(work=_verify)
+    look = commands.add_parser("promoted", help="the adapter in use, and those before it")
+    look.set_defaults(work=_promoted)
+    back = commands.add_parser("rollback", help="put the adapter that was promoted before back to use")
+    back.set_defaults(work=_roll_back)
+    promote = commands.add_parser("promote", help="judge an archived adapter again and put it to use if it is better")
+    promote.set_defaults(work=_promote)
+    for command in (check, promote):
+        command.add_argument("archive", metavar="ARCHIVE", help="a folder, such as archives/RUN, or another fsspec URL")
+    for command in (look, back):
+        command.add_argument("name", metavar="NAME", help="of the configuration, such as smollm2-135m-lora")
+    for command in (look, back, promote):
+        command.add_argument(
+            "--models", default="models", metavar="DIR", help="where promotion is kept (default: models)"
+        )
+    return parser
+
+
+def _verify(chosen: argparse.Namespace) -> None:
     from browser_control.pipeline import archive
 
-    manifest = archive.verify(url)
-    table = Table(show_header=False, box=None, pad_edge=False)
+    manifest = archive.verify(chosen.archive)
     files = manifest["files"]
     megabytes = sum(entry["bytes"] for entry in files.values()) / 1e6
-    rows = {
-        "archive": f"{url} is as its manifest says",
-        "run": manifest["run_id"],
-        "files": f"{len(files)}, {megabytes:.1f} MB",
-        "configuration": manifest["config_digest"],
-        "commit": manifest["git_commit"] or "unknown",
-        "seed": str(manifest["seeds"]["seed"]),
-        "packages": ", ".join(f"{name} {version}" for name, version in manifest["packages"].items()),
+    _show(
+        {
+            "archive": f"{chosen.archive} is as its manifest says",
+            "run": manifest["run_id"],
+            "files": f"{len(files)}, {megabytes:.1f} MB",
+            "configuration": manifest["config_digest"],
+            "commit": manifest["git_commit"] or "unknown",
+            "seed": str(manifest["seeds"]["seed"]),
+            "packages": ", ".join(f"{name} {version}" for name, version in manifest["packages"].items()),
+        }
+    )
+
+
+def _promoted(chosen: argparse.Namespace) -> None:
+    from browser_control.pipeline.registry import Registry
+
+    record = Registry(chosen.models, chosen.name).read()
+    if record.promoted is None:
+        raise UserError(f"no adapter of {chosen.name!r} was promoted yet (in {chosen.models})")
+    _show(_in_words(record.promoted))
+    for title, adapters in {"before it": record.history, "rolled back": record.rolled_back}.items():
+        if adapters:
+            _show({title: "", **{f"  {each.at}": f"{each.run_id}, {_success(each)}" for each in reversed(adapters)}})
+
+
+def _roll_back(chosen: argparse.Namespace) -> None:
+    from browser_control.pipeline.registry import Registry
+
+    given_up, now = Registry(chosen.models, chosen.name).roll_back()
+    _show({"given up": f"{given_up.run_id}, {_success(given_up)}", **_in_words(now)})
+
+
+def _promote(chosen: argparse.Namespace) -> None:
+    from browser_control.pipeline import registry
+
+    candidate = registry.read_candidate(chosen.archive)
+    decision = registry.Registry(chosen.models, candidate.settings.name).promote(chosen.archive)
+    if not decision.promoted:
+        raise UserError(decision.reason)
+    _show({candidate.settings.name: decision.reason})
+
+
+def _in_words(promoted: "Promoted") -> dict[str, str]:
+    return {
+        "in use": promoted.run_id,
+        "archive": promoted.archive,
+        "adapter": promoted.checkpoint,
+        "success": _success(promoted),
+        "since": f"{promoted.at}, {promoted.because}",
     }
+
+
+def _success(promoted: "Promoted") -> str:
+    from browser_control.pipeline.summary import Score
+
+    return f"success {Score(promoted.successes, promoted.episodes)}"
+
+
+def _show(rows: dict[str, str]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
-    Console(highlight=False).print(table)
+        table.add_row(name, value)
+    Console(highlight=False, markup=False).print(table)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,22 @@ class Evaluation(_Section):
     greedy: bool = True
 
 
+class Promotion(_Section):
+    """When a run's adapter replaces the promoted one: both were judged on the same held-out episodes.
+
+    The first is compared with the base model. A tie changes nothing.
+    """
+
+    significance: float = Field(
+        default=0.05, gt=0, le=1, description="largest p-value of McNemar's test; 1 takes any adapter that won more"
+    )
+    min_gain: float = Field(default=0.0, ge=0, le=1, description="of success, over the one in use")
+    min_success: float = Field(default=0.0, ge=0, le=1, description="over all held-out episodes")
+    min_paired: float = Field(
+        default=0.9, ge=0, le=1, description="share of the episodes that must have been scorable for both"
+    )
+
+
 class Configuration(_Section):
     """Everything a run depends on, but for URLs and credentials."""
 
@@ -126,6 +142,7 @@ class Configuration(_Section):
     warm_start: WarmStart = WarmStart()
     training: Training
     evaluation: Evaluation = Evaluation()
+    promotion: Promotion = Promotion()
 
     @field_validator("warm_start", "training", "evaluation")
     @classmethod
@@ -147,12 +164,21 @@ class Configuration(_Section):
         return self.evaluation.web_tasks or self.training.web_tasks
 
     @property
+    def shape(self) -> dict[str, Any]:
+        """What an adapter fits only one of: the base model, and where and how wide it is adapted."""
+        values = self.model_dump(mode="json", include={"model": {"name", "revision"}, "lora": True})
+        return {**{f"model.{key}": value for key, value in values["model"].items()}, "lora": values["lora"]}
+
+    @property
     def digest(self) -> str:
         """Twelve hex digits that change with every setting that the result depends on.
 
-        Where the service runs is left out, and on how many GPUs: a run continues elsewhere.
+        Where the service runs is left out, and on how many GPUs: a run continues elsewhere. So is the rule of
+        promotion: it judges a result and changes none, and a stricter rule tomorrow must not give the same run another
+        name.
         """
-        values = self.model_dump(mode="json", exclude={"environment": {"urls"}, "training": {"processes"}})
+        left_out: dict[str, Any] = {"environment": {"urls"}, "training": {"processes"}, "promotion": True}
+        values = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -36,7 +36,7 @@ def _evaluate(job: program.Job) -> None:
         folder = _folder(wanted, job.run)
         if folder is not None:
             try:
-                checkpoint.load(folder, policy)
+                checkpoint.load(folder, policy, job.configuration, may_differ=checkpoint.ANOTHER_RUN)
             except CheckpointDamaged as error:
                 raise ConfigurationError(str(error)) from error
         total = len(job.configuration.judged_web_tasks) * job.configuration.evaluation.episodes

@@ -37,6 +37,16 @@ class RunDirectory:
         return self.checkpoints / "warm-start"
 
     @property
+    def promoted(self) -> Path:
+        """A copy of the adapter that was in use when the run began."""
+        return self.checkpoints / "promoted"
+
+    @property
+    def start(self) -> Path:
+        """What the run began from: see `pipeline.promoted`."""
+        return self.root / "start.json"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
 
@@ -45,7 +55,7 @@ class RunDirectory:
         return self.root / "result.json"
 
     def evaluation(self, name: str) -> Path:
-        """The scores called `name`: `base`, `warm-start` or `after`."""
+        """The scores called `name`: `base`, `promoted`, `warm-start` or `after`."""
         return self.root / "evaluation" / f"{name}.json"
 
     def step(self, step: int) -> Path:

@@ -13,7 +13,7 @@ import torch
 
 from browser_control import checkpoint, grpo, progress
 from browser_control.configuration import Configuration
-from browser_control.errors import Preempted
+from browser_control.errors import CheckpointDamaged, ConfigurationError, Preempted
 from browser_control.metrics import Metrics, Unlogged
 from browser_control.parallel import ALONE, Alone, interleave
 from browser_control.policy import Policy, trainable
@@ -56,6 +56,14 @@ class _Played:
             self.tokens.update(share.tokens)
 
 
+@dataclass(frozen=True)
+class Initial:
+    """Another run's adapter to start from, and how many training seeds it has seen."""
+
+    folder: Path
+    seeds_drawn: int
+
+
 class Trainer:
     """GRPO on one machine.
 
@@ -66,6 +74,7 @@ class Trainer:
         run: where checkpoints and metrics go.
         preemption: asked between episodes and micro-batches whether to stop.
         processes: that train together, each with a policy and sessions of its own.
+        initial: what to start from in place of a warm start, where the run has no checkpoint of its own.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Trainer:
         run: RunDirectory,
         preemption: Preemption,
         processes: Alone = ALONE,
+        initial: Initial | None = None,
     ) -> None:
         self.policy = policy
         self.environments = environments
@@ -84,6 +94,7 @@ class Trainer:
         self.run = run
         self.preemption = preemption
         self.processes = processes
+        self.initial = initial
         self.optimizer = torch.optim.AdamW(
             trainable(policy.model), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
@@ -214,13 +225,20 @@ class Trainer:
         return self.settings.learning_rate * min(1.0, (self.update + 1) / (self.settings.warmup_updates + 1))
 
     def _resume(self) -> None:
-        """Reads the newest checkpoint; else the warm start's, which is made here if the flow did not make it."""
+        """Reads the newest checkpoint; else the adapter to start from; else the warm start's.
+
+        The last is made here if the flow did not make it.
+        """
         newest = self.processes.once(self._newest)
         if newest is not None:
             state = checkpoint.load(newest, self.policy, self.configuration, self.optimizer)
             self.update, self.episodes = state["update"], state["episodes"]
             self.sampler.restore(state["sampler"])
             print(f"continuing behind update {self.update} from {newest}", flush=True)
+        elif self.initial is not None:
+            _load_initial(self.initial, self.policy, self.configuration)
+            self.sampler.skip(self.initial.seeds_drawn)
+            print(f"starting from {self.initial.folder}, {self.initial.seeds_drawn} seeds on", flush=True)
         elif self.configuration.warm_start.demonstrations:
             self.processes.once(self._warm_start)
             checkpoint.load(
@@ -257,6 +275,14 @@ class Trainer:
         count = sum(parameter.numel() for parameter in trainable(self.policy.model))
         total = sum(parameter.numel() for parameter in self.policy.model.parameters())
         print(f"training {count:,} of {total:,} parameters on {self.policy.device}", flush=True)
+
+
+def _load_initial(initial: Initial, policy: Policy, configuration: Configuration) -> None:
+    """Reads another run's adapter; the optimizer starts anew, since its moments belong to other gradients."""
+    try:
+        checkpoint.load(initial.folder, policy, configuration, may_differ=checkpoint.ANOTHER_RUN)
+    except CheckpointDamaged as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _rates(played: _Played) -> dict[str, float | int | str | None]:

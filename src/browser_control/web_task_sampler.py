@@ -35,6 +35,10 @@ class WebTaskSampler:
             raise OverflowError("all training seeds were used")
         return [(web_task, first + index) for index, web_task in enumerate(chosen)]
 
+    def skip(self, drawn: int) -> None:
+        """Passes over the first `drawn` seeds: the adapter that training starts from has seen them."""
+        self.drawn = max(self.drawn, drawn)
+
     def learn(self, web_task: str, rewards: Iterable[float | None]) -> None:
         """Takes note of one group's rewards."""
         scored = [float(reward > 0) for reward in rewards if reward is not None]

@@ -1,7 +1,6 @@
 """The contract of every runtime: what it promises for a stage and for a service, with real programs."""
 
 import contextlib
-import dataclasses
 import json
 import signal
 import subprocess
@@ -156,19 +155,6 @@ def test_what_a_stage_writes_belongs_to_the_caller(runtime: Runtime, tmp_path: P
     runtime.run(stage(runtime, tmp_path, f"open({str(tmp_path / 'made')!r}, 'w').write('x')"))
     made, owner = (tmp_path / "made").stat(), tmp_path.stat()
     assert (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid)
-
-
-def test_a_stage_gets_the_secrets_that_it_names_and_no_others(
-    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "of-the-hub")
-    monkeypatch.setenv("WANDB_API_KEY", "of-the-curves")
-    lines: list[str] = []
-    program = "import os; print(os.environ.get('HF_TOKEN'), os.environ.get('WANDB_API_KEY'))"
-    named = stage(runtime, tmp_path, program)
-    runtime.run(named, lines.append)
-    runtime.run(dataclasses.replace(named, secrets=("HF_TOKEN",)), lines.append)
-    assert lines == ["None None", "of-the-hub None"]
 
 
 def test_a_service_answers_at_its_url_and_is_gone_afterwards(runtime: Runtime, tmp_path: Path) -> None:

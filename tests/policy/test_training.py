@@ -8,10 +8,11 @@ import torch
 from tiny import PaperEnvironments, make_configuration
 
 from browser_control import checkpoint, policy
+from browser_control.configuration import TRAINING_SEEDS, Lora
 from browser_control.errors import CheckpointMismatch, Preempted
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
-from browser_control.training import Trainer
+from browser_control.training import Initial, Trainer
 
 ModelFolder = Callable[[str], Path]
 
@@ -29,11 +30,25 @@ class StopAfter(Preemption):
             raise Preempted("stopped by a test")
 
 
-def trainer(folder: Path, root: Path, preemption: Preemption | None = None, **training: int) -> Trainer:
+def trainer(
+    folder: Path,
+    root: Path,
+    preemption: Preemption | None = None,
+    initial: Initial | None = None,
+    lora: dict[str, object] | None = None,
+    **training: int,
+) -> Trainer:
     configuration = make_configuration("llama", training=training)
+    if lora is not None:
+        configuration = configuration.model_copy(update={"lora": Lora.model_validate(lora)})
     environments = PaperEnvironments(8, lambda taken: float(taken[-1] == "click('11')"))
     return Trainer(
-        policy.load(configuration, folder), environments, configuration, RunDirectory(root), preemption or Preemption()
+        policy.load(configuration, folder),
+        environments,
+        configuration,
+        RunDirectory(root),
+        preemption or Preemption(),
+        initial,
     )
 
 
@@ -89,3 +104,30 @@ def test_only_the_newest_checkpoints_are_kept(model_folder: ModelFolder, tmp_pat
     assert [path.name for path in made.run.steps()] == ["step-000003", "step-000004"]
     for path in made.run.steps():
         checkpoint.verify(path)
+
+
+def test_training_goes_on_from_another_runs_adapter_on_pages_that_it_has_not_seen(
+    model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    first = trainer(model_folder("llama"), tmp_path / "first", updates=1)
+    first.train()
+    initial = Initial(first.run.step(1), first.sampler.drawn)
+    second = trainer(model_folder("llama"), tmp_path / "second", initial=initial, updates=0)
+    second.train()
+    assert torch.equal(adapter(second), adapter(first))
+    third = trainer(model_folder("llama"), tmp_path / "third", initial=initial, updates=1, groups=3)
+    third.train()
+    assert min(seed for _, seed in third.environments.started) == TRAINING_SEEDS.start + first.sampler.drawn  # type: ignore[attr-defined]
+    stopped = trainer(model_folder("llama"), tmp_path / "third", initial=initial, updates=1, groups=3)
+    stopped.train()
+    assert torch.equal(adapter(stopped), adapter(third))
+
+
+def test_an_adapter_of_another_shape_is_refused_in_one_sentence(model_folder: ModelFolder, tmp_path: Path) -> None:
+    first = trainer(model_folder("llama"), tmp_path / "first", updates=1)
+    first.train()
+    other = {"rank": 8, "alpha": 8, "targets": ["q_proj"]}
+    second = trainer(model_folder("llama"), tmp_path / "second", initial=Initial(first.run.step(1), 2), lora=other)
+    with pytest.raises(CheckpointMismatch, match=r"was written with lora\.") as caught:
+        second.train()
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Programs with the names, arguments, files and exit codes of ours, that take no time: `BROWSER_CONTROL_PROGRAMS`.
 
 `STAND_IN` says who misbehaves, as in `fine_tune_local=crash-once`; each leaves a line in `calls` of the run directory.
+`STAND_IN_SKILL` says how many of ten episodes the trained adapter solves.
 """
 
 import argparse
@@ -19,9 +20,14 @@ def arguments(name: str) -> argparse.Namespace:
     parser.add_argument("--run-directory", type=Path, required=True)
     parser.add_argument("--checkpoint")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--initial-adapter")
+    parser.add_argument("--seeds-drawn", type=int, default=0)
     chosen = parser.parse_args()
     with (chosen.run_directory / "calls").open("a") as calls:
         calls.write(f"{name}\n")
+    secrets = [name for name in ("HF_TOKEN", "WANDB_API_KEY") if name in os.environ]
+    with (chosen.run_directory / "secrets").open("a") as seen:
+        seen.write(" ".join([name, *secrets]) + "\n")
     first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
     misbehave(dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name), first)
     return chosen
@@ -44,6 +50,11 @@ def misbehave(how: str | None, first: bool = True) -> None:
             os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
             time.sleep(0.5)
             raise RuntimeError("where is the environment?")
+        case "wait":  # until it is released, or asked to stop
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+            report("wait", 1, 2)
+            while not Path(os.environ["STAND_IN_RELEASE"]).exists():
+                time.sleep(0.1)
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
             report("hang", 1, 2)
@@ -52,6 +63,22 @@ def misbehave(how: str | None, first: bool = True) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report("hang", 1, 2)
             time.sleep(600)
+
+
+def learned() -> int:
+    """Of ten episodes, how many the trained adapter solves."""
+    return int(os.environ.get("STAND_IN_SKILL", "9"))
+
+
+def write_checkpoint(folder: Path, adapter: bytes, skill: int, seeds_drawn: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter.bin").write_bytes(adapter)
+    (folder / "state.json").write_text(json.dumps({"skill": skill, "sampler": {"drawn": seeds_drawn}}))
+
+
+def skill(folder: Path) -> int:
+    """What `write_checkpoint` said; the base model solves three."""
+    return 3 if folder.name == "base" else int(json.loads((folder / "state.json").read_text())["skill"])
 
 
 def report(stage: str, done: int, total: int) -> None:

@@ -6,8 +6,7 @@ chosen = stand_ins.arguments("fine_tune_local")
 for step in (1, 2):
     stand_ins.report("train", step, 2)
     folder = chosen.run_directory / "checkpoints" / f"step-{step:06d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter.bin").write_bytes(b"trained" * step)
+    stand_ins.write_checkpoint(folder, b"trained" * step, stand_ins.learned(), chosen.seeds_drawn + 2 * step)
 print("a line for the log")
 (chosen.run_directory / "metrics.jsonl").write_text('{"update": 1}\n')
-(chosen.run_directory / "result.json").write_text(json.dumps({"updates": 2}))
+(chosen.run_directory / "result.json").write_text(json.dumps({"updates": 2, "initial": chosen.initial_adapter}))

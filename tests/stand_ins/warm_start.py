@@ -1,6 +1,4 @@
 import stand_ins
 
 chosen = stand_ins.arguments("warm_start")
-folder = chosen.run_directory / "checkpoints" / "warm-start"
-folder.mkdir(parents=True)
-(folder / "adapter.bin").write_bytes(b"warm")
+stand_ins.write_checkpoint(chosen.run_directory / "checkpoints" / "warm-start", b"warm", 5, 0)

@@ -6,7 +6,9 @@ Where the manifest is, the archive is complete. An archive lives in a folder or 
 import hashlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +20,8 @@ from fsspec import AbstractFileSystem
 
 from browser_control.configuration import DEMONSTRATION_SEEDS, EVALUATION_SEEDS, TRAINING_SEEDS, Configuration
 from browser_control.errors import ArchiveInvalid
-from browser_control.run_directory import RunDirectory, read_json
+from browser_control.run_directory import RunDirectory
+from browser_control.run_directory import read_json as read_json_file
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -73,13 +76,8 @@ def verify(url: str) -> dict[str, Any]:
         ArchiveInvalid: there is no manifest, or a file is missing, altered or not listed; all are named.
     """
     system, root = _open(url)
-    try:
-        manifest: dict[str, Any] = json.loads(system.cat_file(f"{root}/{MANIFEST}"))
-        listed: dict[str, dict[str, Any]] = manifest["files"]
-    except FileNotFoundError:
-        raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError):
-        raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
+    manifest = read_manifest(url)
+    listed: dict[str, dict[str, Any]] = manifest["files"]
     present = set(_listing(system, root)) - {MANIFEST}
     wrong = [f"{name} is missing" for name in sorted(set(listed) - present)]
     wrong += [f"{name} is not listed" for name in sorted(present - set(listed))]
@@ -89,6 +87,59 @@ def verify(url: str) -> dict[str, Any]:
     if wrong:
         raise ArchiveInvalid(f"the archive at {url} is not as its manifest says: {'; '.join(wrong)}")
     return manifest
+
+
+def read_manifest(url: str) -> dict[str, Any]:
+    """Raises ArchiveInvalid where there is none, or it cannot be read."""
+    system, root = _open(url)
+    try:
+        manifest: dict[str, Any] = json.loads(system.cat_file(f"{root}/{MANIFEST}"))
+        dict(manifest["files"])
+    except FileNotFoundError:
+        raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
+    return manifest
+
+
+def read(url: str, name: str) -> bytes:
+    """One file of an archive; raises ArchiveInvalid where it is not there."""
+    system, root = _open(url)
+    try:
+        content: bytes = system.cat_file(f"{root}/{name}")
+    except FileNotFoundError:
+        raise ArchiveInvalid(f"the archive at {url} holds no {name}") from None
+    return content
+
+
+def read_json(url: str, name: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(read(url, name))
+    return value
+
+
+def fetch(url: str, folder: str, target: Path) -> None:
+    """Copies a folder of an archive to `target`, whole or not at all, comparing each file with the manifest.
+
+    Raises:
+        ArchiveInvalid: there is no complete archive, or a file of the folder is missing or altered.
+    """
+    listed = read_manifest(url)["files"].items()
+    files = {name: entry["sha256"] for name, entry in listed if name.startswith(f"{folder}/")}
+    if not files:
+        raise ArchiveInvalid(f"the archive at {url} holds no {folder}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        copy = Path(temporary) / "copy"
+        for name, digest in files.items():
+            content = read(url, name)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise ArchiveInvalid(f"{name} of the archive at {url} was altered")
+            path = copy / name.removeprefix(f"{folder}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        if target.exists():
+            shutil.rmtree(target)  # of a run that was stopped before it took note of its copy
+        os.replace(copy, target)
 
 
 def exists(url: str) -> bool:
@@ -120,12 +171,14 @@ def _contents(directory: RunDirectory) -> Iterator[tuple[str, Path]]:
     steps = {path.name for path in directory.steps()}
     kept = {max(steps, default="")}
     if directory.result.exists():
-        kept.add(PurePosixPath(str(read_json(directory.result).get("best_checkpoint", ""))).name)
+        kept.add(PurePosixPath(str(read_json_file(directory.result).get("best_checkpoint", ""))).name)
     for path in directory.root.rglob("*"):
         name = path.relative_to(directory.root)
         if not path.is_file() or any(part.startswith(".") for part in name.parts):
             continue
         if name.parts[0] == "checkpoints" and name.parts[1] in steps - kept:
+            continue
+        if path.is_relative_to(directory.promoted):  # a copy out of another archive, which start.json names
             continue
         yield name.as_posix(), path
 

@@ -17,12 +17,14 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 
 from browser_control.pipeline import server, summary
 from browser_control.pipeline.progress import Progress, describe
+from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
@@ -75,14 +77,37 @@ class RunLog:
         get_run_logger().error("%s: %s", stage, error)
 
 
-def publish(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
+def task_name() -> str:
+    """Names a task's run as the task, without the random letters that Prefect adds."""
+    return str(task_run.task_name)
+
+
+def tag(run: Run) -> None:
+    """Tags the flow run with its model and web tasks, to be found by them in the UI."""
+    tags = {run.configuration.name, *run.configuration.judged_web_tasks, *(flow_run.tags or [])}
+    with _lenient(), get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=sorted(tags))
+
+
+def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:
     """The table of scores and the summary, in Prefect and on the terminal."""
     rows = summary.table(evaluations)
     places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
+    places = {"adapter": decision.reason, **places}
     run.listener.finished(rows, places)
     with _lenient():
         create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")
         create_markdown_artifact(summary.markdown(run.id, rows, places), key=_key(run.id, "summary"))
+
+
+def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
+    """The table of scores of a run that makes no archive."""
+    publish_table(run.id, summary.table(evaluations))
+
+
+def publish_table(name: str, rows: list[dict[str, str]]) -> None:
+    with _lenient():
+        create_table_artifact(rows, key=_key(name, "success"), description="Success on held-out pages")
 
 
 def _key(*parts: str) -> str:

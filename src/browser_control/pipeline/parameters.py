@@ -41,6 +41,10 @@ class Parameters(BaseModel):
     overrides: list[str] = Field(
         default_factory=list, description="Values of the configuration to replace, as section.key=value."
     )
+    start_from: Literal["base", "promoted"] = Field(
+        "base", description="What training starts from: the base model, or the promoted adapter, if there is one."
+    )
+    models: str = Field("models", description="Folder that says which adapters are promoted.")
     gpus: Literal["auto", "all", "none"] = Field(
         "auto", description="Docker: the GPUs that training gets; auto: all, where there are any."
     )

@@ -5,8 +5,8 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from browser_control import configuration
@@ -15,6 +15,7 @@ from browser_control.errors import ConfigurationError
 from browser_control.pipeline import archive, browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
+from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.runtimes import RuntimeSettings, make_runtime, runtime_settings
 from browser_control.pipeline.runtimes.base import Runtime
 from browser_control.pipeline.runtimes.process import refuse_taken_port
@@ -33,14 +34,20 @@ class Run:
     archive_url: str
     runtime: Runtime
     listener: Listener
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # variables by program
 
 
 @contextlib.contextmanager
-def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -> Iterator[Run]:
+def begin(
+    chosen: Parameters,
+    listen: Callable[[str], Listener] | None = None,
+    secrets: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[Run]:
     """Opens a run, new or to be continued, and holds it so that no other process works on it.
 
     Args:
         listen: makes a listener beside the terminal, from the run's id.
+        secrets: variables that only the program of that name is given.
 
     Raises:
         UserError: what `check` finds, or another process works on this run.
@@ -53,7 +60,7 @@ def begin(chosen: Parameters, listen: Callable[[str], Listener] | None = None) -
         if not directory.config.exists():
             configuration.write(settings, directory.config)
         listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
-        yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener)
+        yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
 
 def check(chosen: Parameters) -> tuple[Configuration, str]:
@@ -63,7 +70,9 @@ def check(chosen: Parameters) -> tuple[Configuration, str]:
         UserError: what can be known to be wrong beforehand; one sentence.
     """
     settings = configuration.load(chosen.config, chosen.all_overrides)
-    name = chosen.run_id or next_run_id(settings, chosen.archives)
+    if chosen.start_from == "promoted":
+        Registry(chosen.models, settings.name).refuse_another_shape(settings)
+    name = chosen.run_id or next_run_id(settings, chosen.archives, chosen.start_from)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
             f"run_id {name!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
@@ -95,12 +104,13 @@ def _runtime_settings(chosen: Parameters, settings: Configuration, directory: Ru
     )
 
 
-def next_run_id(settings: Configuration, archives: str) -> str:
+def next_run_id(settings: Configuration, archives: str, start_from: str) -> str:
     """The run that this configuration continues, or starts: the first that is not archived.
 
-    The name follows from the configuration, so that the same command continues what it began.
+    The name follows from the configuration and what training starts from, so that the same command continues what it
+    began.
     """
-    stem = f"{settings.name}-{settings.digest[:8]}"
+    stem = f"{settings.name}-{settings.digest[:8]}" + ("-on" if start_from == "promoted" else "")
     number = 1
     while archive.exists(archive.join(archives, name := stem if number == 1 else f"{stem}-{number}")):
         number += 1

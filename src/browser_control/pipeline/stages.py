@@ -15,14 +15,17 @@ from browser_control.pipeline import archive as archives
 from browser_control.pipeline import openenv, summary
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
 from browser_control.pipeline.progress import Pace, parse_progress
+from browser_control.pipeline.promotion import Decision
+from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.run import Run, announced
 from browser_control.pipeline.runtimes.base import Images, Service, Stage, StageError
 from browser_control.run_directory import read_json
 
-Evaluation = Literal["base", "warm-start", "after"]
+Evaluation = Literal["base", "promoted", "warm-start", "after"]
 
 _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
     "base": ("evaluate-before", "base"),
+    "promoted": ("evaluate-promoted", None),  # the run's copy of it
     "warm-start": ("evaluate-warm-start", "warm-start"),
     "after": ("evaluate-after", "latest"),
 }
@@ -37,11 +40,14 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
     """A program with the arguments that all of them take; `needs` are those of a Stage."""
     command = (run.runtime.python, "-m", f"{package()}.{name}")
     where = ("--config-file-name", str(run.directory.config), "--run-directory", str(run.directory.root))
-    needs.setdefault("environ", {"HF_HUB_OFFLINE": "1"})  # the model is here by then; no GPU waits for a hub
+    environ = {**needs.pop("environ", {}), **run.secrets.get(name, {})}
+    if name != "fetch_model":
+        environ["HF_HUB_OFFLINE"] = "1"  # the model is there: no GPU waits for a hub, and nobody else needs a token
     return Stage(
         log,
         command + where + arguments,
         run.directory.logs / f"{log}.log",
+        environ,
         writes=(run.directory.root,),
         reads=_model_files(run),
         **needs,
@@ -50,7 +56,7 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
 
 def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:
     """What a program needs that talks to the environment; to somebody else's it needs a way out."""
-    environ = {"HF_HUB_OFFLINE": "1", "BROWSERGYM_URL": ",".join(environment.urls)}
+    environ = {"BROWSERGYM_URL": ",".join(environment.urls)}
     return {"internet": not environment.served, **needs, "environ": environ}
 
 
@@ -84,9 +90,7 @@ def fetch_model(run: Run) -> Path:
     """Puts the base model where training finds it; returns its folder."""
     with announced(run, "fetch-model") as words:
         lines: list[str] = []
-        _run(
-            run, program(run, "fetch_model", log="fetch-model", environ={}, internet=True, secrets=("HF_TOKEN",)), lines
-        )
+        _run(run, program(run, "fetch_model", log="fetch-model", internet=True), lines)
         words.append(run.configuration.model.name)
         return Path(lines[-1])
 
@@ -148,7 +152,7 @@ def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Sco
     output = run.directory.evaluation(name)
     with announced(run, stage) as words:
         if not output.exists():
-            arguments = ("--checkpoint", checkpoint, "--output", str(output))
+            arguments = ("--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output))
             _run_on(environment, run, program(run, "evaluate", *arguments, log=stage, **on(environment, gpu=True)))
         scores = summary.read_scores(read_json(output))
         words.append(f"success {summary.total(scores)}")
@@ -167,13 +171,17 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
         words.append(f"{run.configuration.warm_start.demonstrations} demonstrations")
 
 
-def train(run: Run, environment: BrowserGym) -> None:
-    """GRPO, from the newest checkpoint where there is one, unless its result is there."""
+def train(run: Run, environment: BrowserGym, *start: str) -> None:
+    """GRPO, from the newest checkpoint where there is one, unless its result is there.
+
+    Args:
+        start: arguments that say what to begin from.
+    """
     with announced(run, "train") as words:
         if not run.directory.result.exists():
-            needs = on(environment, gpu=True, secrets=("WANDB_API_KEY",))
-            needs["internet"] |= bool(os.environ.get("WANDB_API_KEY"))
-            _run_on(environment, run, program(run, "fine_tune_local", log="train", **needs))
+            needs = on(environment, gpu=True)
+            needs["internet"] |= bool(run.secrets.get("fine_tune_local"))  # curves go to Weights & Biases
+            _run_on(environment, run, program(run, "fine_tune_local", *start, log="train", **needs))
         words.append(f"{run.configuration.training.updates} updates")
 
 
@@ -188,6 +196,15 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
         archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
+
+
+def promote(run: Run, models: str) -> Decision:
+    """Puts the archived adapter to use if it is better than the one in use; says why, or why not."""
+    with announced(run, "promote") as words:
+        rule = run.configuration.promotion
+        decision = Registry(models, run.configuration.name).promote(run.archive_url, rule)
+        words.append(decision.reason)
+        return decision
 
 
 def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Service]:

@@ -7,7 +7,7 @@ from typing import Any
 from browser_control.run_directory import RunDirectory
 from browser_control.statistics import wilson
 
-TITLES = {"base": "base", "warm-start": "warm start", "after": "after training"}
+TITLES = {"base": "base", "promoted": "promoted", "warm-start": "warm start", "after": "after training"}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from typing import Literal, Protocol
 
 from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, BrowserControlError
 
-SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
-
 Reason = Literal["out_of_memory", "killed", "preempted", "configuration", "crashed"]
 OnLine = Callable[[str], None]
 
@@ -35,10 +33,9 @@ class Stage:
         name: names the log and, in Docker, the container.
         command: argv; nothing goes through a shell.
         log: the file that gets all of its output, stderr included; appended to.
-        environ: variables on top of those of the runtime.
+        environ: variables on top of those of the runtime; they may hold secrets, and are named in no error.
         writes: folders that it writes to; they are at the same place wherever it runs.
         reads: files and folders beside them that it reads, at the same place.
-        secrets: names of the caller's variables among SECRETS that it gets; it gets no others of them.
         gpu: whether it computes.
         internet: whether it talks to others than the services of its run. Only such a stage fills the caches of models.
     """
@@ -49,7 +46,6 @@ class Stage:
     environ: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[Path, ...] = ()
     reads: tuple[Path, ...] = ()
-    secrets: tuple[str, ...] = ()
     gpu: bool = False
     internet: bool = False
 

@@ -1,11 +1,10 @@
 """One container: what it may, how its output is read, and how it ended."""
 
 import contextlib
-import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,7 +42,7 @@ def arguments(stage: Stage) -> dict[str, Any]:
         "tmpfs": {"/tmp": "exec,mode=1777"},  # compiled kernels are loaded from there
         "pids_limit": _PIDS,
         "shm_size": "1g",
-        "environment": environment(stage),
+        "environment": dict(stage.environ),
         "mounts": mounts(stage),
         "ports": {f"{PORT}/tcp": ("127.0.0.1", published)} if published else {},
         # Who is not for the internet finds no names but those of its neighbours.
@@ -51,11 +50,6 @@ def arguments(stage: Stage) -> dict[str, Any]:
         "extra_hosts": {"host.docker.internal": "host-gateway"} if stage.internet else None,
         "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "256m"}),
     }
-
-
-def environment(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The stage's own variables, and the secrets that it needs and the caller has."""
-    return {**{name: environ[name] for name in stage.secrets if environ.get(name)}, **stage.environ}
 
 
 def mounts(stage: Stage) -> list[Mount]:

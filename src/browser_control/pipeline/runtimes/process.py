@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from browser_control.errors import ServiceFailed
 from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
-    SECRETS,
     Listening,
     OnLine,
     Runtime,
@@ -164,9 +163,7 @@ def refuse_taken_port(port: int) -> None:
 
 
 def _spawn(stage: Stage, pipe: int, grace: float) -> subprocess.Popen[str]:
-    withheld = set(SECRETS) - set(stage.secrets)
-    inherited = {name: value for name, value in os.environ.items() if name not in withheld}
-    environ: Mapping[str, str] = {**inherited, "PYTHONUNBUFFERED": "1", **stage.environ}
+    environ: Mapping[str, str] = {**os.environ, "PYTHONUNBUFFERED": "1", **stage.environ}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", leash.__file__, str(pipe), str(grace), *stage.command],
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,82 @@
+"""The flow `evaluate`: judges the promoted adapter, or a named one, on held-out pages.
+
+For a Prefect server; alone, `python -m browser_control.evaluate` judges a checkpoint.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from browser_control.pipeline import artifacts, judging, secrets, stages
+from browser_control.pipeline.browsergym import BrowserGym
+from browser_control.pipeline.parameters import Sessions
+from browser_control.pipeline.run import Run, begin
+from browser_control.pipeline.summary import Scores, total
+
+once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
+
+
+@task(name="fetch-adapter", **once)
+def fetch_adapter(run: Run, adapter: str, models: str) -> judging.Judged:
+    return judging.fetch_adapter(run, adapter, models)
+
+
+@task(name="fetch-model", **once)
+def fetch_model(run: Run) -> Path:
+    return stages.fetch_model(run)
+
+
+@task(name="start-browsergym", **once)
+def start_browsergym(run: Run, services: contextlib.ExitStack) -> BrowserGym:
+    return services.enter_context(stages.browsergym(run, 0))
+
+
+@task(name="health-gate", **once)
+def health_gate(run: Run, environment: BrowserGym) -> None:
+    stages.pass_health_gate(run, environment)
+
+
+@task(name="evaluate-adapter", **once)
+def evaluate_adapter(run: Run, environment: BrowserGym, judged: judging.Judged) -> Scores:
+    return stages.evaluate(run, judged.evaluation, environment)
+
+
+@flow(name="evaluate", validate_parameters=True)
+def evaluate(
+    config: str = "smollm2_135m_local_lora.yaml",
+    adapter: str = "promoted",
+    runtime: Literal["process", "docker"] = "process",
+    environment_sessions: Sessions | None = None,
+    runs: str = "runs",
+    models: str = "models",
+    overrides: list[str] | None = None,
+) -> str:
+    """Judge an adapter on held-out pages.
+
+    Args:
+        config: A YAML file, or the name of one in configs/.
+        adapter: promoted, base (the untrained model), or the archive whose adapter is judged.
+        runtime: Where the programs run: as processes of this machine, or in Docker.
+        environment_sessions: Episodes that run at a time. Empty: the configuration's.
+        runs: Folder of the run directories.
+        models: Folder that says which adapters are promoted.
+        overrides: Values of the configuration to replace, as section.key=value.
+
+    Returns:
+        Success over all pages, with its 95% Wilson interval.
+    """
+    chosen = judging.parameters(
+        environment_sessions, overrides, config=config, runtime=runtime, runs=runs, models=models
+    )
+    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+        artifacts.tag(run)
+        judged = fetch_adapter(run, adapter, models)
+        fetch_model(run)
+        environment = start_browsergym(run, services)
+        health_gate(run, environment)
+        scores = evaluate_adapter(run, environment, judged)
+        artifacts.publish_scores(run, {judged.evaluation: scores})
+        return str(total(scores))

@@ -1,0 +1,219 @@
+"""A real Prefect server and real process workers; the programs are stand-ins."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from browser_control.pipeline.runtimes.process import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+CONFIG = """
+name: stand-in
+model: {name: /nowhere}
+training: {web_tasks: [click-button, enter-text], updates: 2}
+warm_start: {web_tasks: [enter-text], demonstrations: 4}
+environment: {sessions: 2}
+"""
+PLANTED = {"HF_TOKEN": "hf_planted_0123456789", "WANDB_API_KEY": "wandb_planted_0123456789"}
+
+
+@dataclass
+class Server:
+    """A Prefect server in a folder of its own, with what `make deploy` sets up."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    mark: str = field(default_factory=lambda: str(uuid.uuid4()))
+    process: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return {
+            **inherited,
+            "PREFECT_HOME": str(self.folder / "home"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",  # thirty otherwise
+            "DO_NOT_TRACK": "1",
+            "BROWSER_CONTROL_HOME": str(ROOT),
+            "BROWSER_CONTROL_PROGRAMS": "stand_ins",
+            "PYTHONPATH": str(ROOT / "tests"),
+            "STAND_IN_RELEASE": str(self.folder / "release"),
+            "MARK": self.mark,
+        }
+
+    def client(self) -> SyncPrefectClient:
+        return SyncPrefectClient(self.environ["PREFECT_API_URL"])
+
+    def start(self) -> None:
+        command = [str(BIN / "prefect"), "server", "start", "--port", str(self.port)]
+        self.process = self._spawn(command, "server.log", {})
+        deadline = time.monotonic() + 180
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        kill_tree(self.process)
+
+    def work(self, pool: str) -> subprocess.Popen[bytes]:
+        """Starts a worker, as `make worker` does, whose environment holds the planted secrets."""
+        command = [str(BIN / "prefect"), "worker", "start", "--type", "process", "--pool", pool, "--limit", "4"]
+        self.workers.append(self._spawn(command, f"worker-{pool}.log", PLANTED))
+        return self.workers[-1]
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(BIN / arguments[0]), *arguments[1:]]
+        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=120)
+
+    def parameters(self, **chosen: Any) -> dict[str, Any]:
+        folders = {name: str(self.folder / name) for name in ("runs", "archives", "models")}
+        return {"config": str(self.folder / "config.yaml"), "runtime": "process", **folders, **chosen}
+
+    def run(self, deployment: str, parameters: dict[str, Any] | None = None, **stand_ins: str) -> FlowRun:
+        """Creates a flow run, on stand-ins that misbehave as they are told."""
+        variables = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", **stand_ins}
+        with self.client() as client:
+            found = client.read_deployment_by_name(deployment)
+            return client.create_flow_run_from_deployment(
+                found.id,
+                parameters=self.parameters() if parameters is None else parameters,
+                job_variables={"env": variables},
+            )
+
+    def state(self, run: FlowRun) -> tuple[str, str]:
+        """Name and message of a run's state."""
+        with self.client() as client:
+            state = client.read_flow_run(run.id).state
+        assert state is not None
+        return str(state.name), str(state.message)
+
+    def wait_for(self, run: FlowRun, *names: str, seconds: float = 150) -> str:
+        """Waits until the run is in a state of one of these names; returns the state's message."""
+        deadline = time.monotonic() + seconds
+        while (found := self.state(run))[0] not in names:
+            assert time.monotonic() < deadline, f"{found}, not {names}; {self.tail()}"
+            assert found[0] not in {"Failed", "Crashed", "Cancelled", "Completed"}, f"{found}; {self.tail()}"
+            time.sleep(0.2)
+        return found[1]
+
+    def ended_at(self, run: FlowRun) -> float:
+        """When the run came into its last state, in seconds since 1970."""
+        with self.client() as client:
+            state = client.read_flow_run(run.id).state
+        assert state is not None and state.is_final()
+        return state.timestamp.timestamp()
+
+    def wait_for_text(self, run_id: str, text: str, log: str = "train") -> None:
+        path = self.folder / "runs" / run_id / "logs" / f"{log}.log"
+        deadline = time.monotonic() + 150
+        while not (path.exists() and text in path.read_text()):
+            assert time.monotonic() < deadline, f"no {text!r} in {path}; {self.tail()}"
+            time.sleep(0.1)
+
+    def cancel(self, run: FlowRun) -> None:
+        with self.client() as client:
+            client.set_flow_run_state(run.id, Cancelling())
+
+    def wait_for_none(self, words: str, seconds: float) -> None:
+        """Waits until no stand-in is left whose command line holds `words`."""
+        deadline = time.monotonic() + seconds
+        while found := [command for command in marked(self.mark) if words in command]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
+    def tail(self) -> str:
+        return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("worker-*.log"))
+
+    def stop(self) -> None:
+        for process in [*self.workers, *([self.process] if self.process else [])]:
+            kill_tree(process)
+
+    def _spawn(self, command: list[str], log: str, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+        with (self.folder / log).open("ab") as file:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**self.environ, **environ},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=2):
+                return True
+        except OSError:
+            return False
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL to a process and all that descends from it, as when a host dies."""
+    from browser_control.pipeline.runtimes.leash import descendants
+
+    if process.poll() is None:
+        for pid in [process.pid, *descendants(process.pid)]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    process.wait(10)
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of the live stand-ins with `MARK` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"MARK={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+    return [command for command in found if "stand_ins" in command]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    (server.folder / "config.yaml").write_text(CONFIG)
+    try:
+        server.start()
+        done = server.command("python", "deployments/setup.py")
+        assert done.returncode == 0, done.stdout + done.stderr
+        server.work("local")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def calls(server: Server) -> Callable[[str], list[str]]:
+    """The programs that a run called, in order."""
+    return lambda run_id: (server.folder / "runs" / run_id / "calls").read_text().split()
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
