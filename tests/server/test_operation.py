@@ -126,15 +126,11 @@ def test_a_slept_through_schedule_trains_once(server: Server) -> None:
     for night in (3, 2, 1):
         with server.client() as client:
             deployment = client.read_deployment_by_name(GPU)
-            later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
+            due = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(days=night))
             parameters = server.parameters(run_id="slept")
-            runs.append(client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=later))
-        due = f"{datetime.now(UTC) - timedelta(days=night):%Y-%m-%d %H:%M:%S.%f}"
+            runs.append(client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=due))
         with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
-            database.execute(
-                "UPDATE flow_run SET auto_scheduled=1, expected_start_time=?, next_scheduled_start_time=? WHERE id=?",
-                (due, due, str(runs[-1].id)),
-            )
+            database.execute("UPDATE flow_run SET auto_scheduled=1 WHERE id=?", (str(runs[-1].id),))
     for run in runs[:-1]:
         assert "a later one of the same schedule is due" in server.wait_for(run, "Cancelled")
     server.wait_for(runs[-1], "Completed")
