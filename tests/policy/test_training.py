@@ -48,7 +48,7 @@ def trainer(
         configuration,
         RunDirectory(root),
         preemption or Preemption(),
-        initial,
+        initial=initial,
     )
 
 
