@@ -5,8 +5,9 @@ Nothing heavy is imported until the arguments are known to be right, so that `--
 
 import argparse
 import errno
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         "--run-directory",
         type=Path,
         metavar="DIR",
-        help="where the run keeps its files (default: runs/NAME-DIGEST of the configuration)",
+        help="where the run keeps its files (default: NAME-DIGEST in runs, or in the folder BROWSER_CONTROL_RUNS)",
     )
     made.add_argument(
         "--set",
@@ -66,8 +67,8 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
     arguments = parser.parse_args(argv)
     try:
         settings = configuration.load(arguments.config_file_name, arguments.set)
-        root = arguments.run_directory or Path("runs") / f"{settings.name}-{settings.digest}"
-        job = Job(settings, RunDirectory(root), arguments, Preemption().listen(), argv)
+        directory = run_directory(settings, arguments.run_directory)
+        job = Job(settings, directory, arguments, Preemption().listen(), argv)
         if not job.run.config.exists():
             configuration.write(settings, job.run.config)
         return work(job) or 0
@@ -82,6 +83,18 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
             raise
         print(f"error: {error.strerror or error}: {error.filename or 'the run directory'}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
+
+
+def run_directory(settings: Configuration, given: Path | None, environ: Mapping[str, str] = os.environ) -> RunDirectory:
+    """The run directory that was asked for; else one by the configuration's name, in `BROWSER_CONTROL_RUNS` (`runs`).
+
+    `BROWSER_CONTROL_LOGS`, where it is set, has the logs of all runs that were not given a directory.
+    """
+    if given is not None:
+        return RunDirectory(given)
+    name = f"{settings.name}-{settings.digest}"
+    logs = environ.get("BROWSER_CONTROL_LOGS")
+    return RunDirectory(Path(environ.get("BROWSER_CONTROL_RUNS", "runs")) / name, Path(logs) / name if logs else None)
 
 
 @contextmanager

@@ -16,9 +16,14 @@ _STEP = re.compile(r"step-(\d{6})")
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Paths of one run. Nothing is created by naming it."""
+    """Paths of one run. Nothing is created by naming it.
+
+    Attributes:
+        log_folder: where logs are, if not in `root`, as in a container that has a folder for all of them.
+    """
 
     root: Path
+    log_folder: Path | None = None
 
     @property
     def config(self) -> Path:
@@ -26,7 +31,7 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
-        return self.root / "logs"
+        return self.log_folder or self.root / "logs"
 
     @property
     def checkpoints(self) -> Path:
