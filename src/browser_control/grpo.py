@@ -26,11 +26,12 @@ epochs over one rollout.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import torch
 from torch import Tensor
 
+from browser_control import packing
 from browser_control.parallel import ALONE, Alone
 from browser_control.policy import Completion, Policy
 from browser_control.rollout import Episode
@@ -134,7 +135,7 @@ def update(
     """
     normaliser = episodes * policy.settings.max_action_tokens
     optimizer.zero_grad(set_to_none=True)
-    share = processes.share(_longest_first(batch))
+    share = processes.share(rows(policy, batch))
 
     def descend() -> Tensor:
         seen = [torch.empty(3, 0, device=policy.device)]
@@ -184,20 +185,26 @@ def _statistics(batch: Sequence[Sample], decisions: Tensor, gradient_norm: float
     )
 
 
-def micro_batches(batch: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
-    """Samples of similar length together, at most `tokens` of them padded, and at least one sample each."""
-    chunk: list[Sample] = []
-    for sample in _longest_first(batch):
-        if chunk and chunk[0].completion.length * (len(chunk) + 1) > tokens:
-            yield chunk
+def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
+    """What the policy reads in one row each, the longest first."""
+    laid = packing.rows([sample.completion for sample in batch], policy.shares_prompts)
+    return sorted(([batch[index] for index in row] for row in laid), key=lambda row: -_length(row))
+
+
+def micro_batches(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
+    """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each."""
+    chunk: list[Sequence[Sample]] = []
+    for row in rows:
+        if chunk and _length(chunk[0]) * (len(chunk) + 1) > tokens:
+            yield list(chain.from_iterable(chunk))
             chunk = []
-        chunk.append(sample)
+        chunk.append(row)
     if chunk:
-        yield chunk
+        yield list(chain.from_iterable(chunk))
 
 
-def _longest_first(batch: Sequence[Sample]) -> list[Sample]:
-    return sorted(batch, key=lambda each: -each.completion.length)
+def _length(row: Sequence[Sample]) -> int:
+    return packing.length([sample.completion for sample in row])
 
 
 def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from browser_control import grammar, prompts
+from browser_control import grammar, packing, prompts
 from browser_control.actions import Action
 from browser_control.adapter import adapt, round_for_inference
 from browser_control.configuration import Configuration
@@ -102,6 +102,11 @@ class Policy:
     def device(self) -> torch.device:
         return self._causal.device
 
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether training reads a prompt once for all its completions."""
+        return self._causal.reads_chunks
+
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
         before, after = self._chat
@@ -178,21 +183,17 @@ class Policy:
     def log_probs(self, completions: Sequence[Completion]) -> Tensor:
         """Log-probabilities of all decisions, one after another, shape (decisions,), with gradient.
 
-        Padding is on the right, so that no position depends on what the batch is made of.
+        Completions of one prompt share its reading, where the model can (`packing`). Padding is on the right, so that
+        no position depends on what the batch is made of. Every completion needs a decision.
         """
-        width = max(completion.length for completion in completions)
-        ids = torch.zeros((len(completions), width), dtype=torch.long)
-        attention = torch.zeros_like(ids)
-        where: list[tuple[int, int]] = []
-        for row, completion in enumerate(completions):
-            tokens = completion.prompt_ids + completion.token_ids
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            attention[row, : len(tokens)] = 1
-            where += [(row, len(completion.prompt_ids) + position - 1) for position in completion.decisions]
-        rows, columns = torch.tensor(where, device=self.device).unbind(1)
+        packed = packing.pack(completions, self.shares_prompts)
         output = self._causal.decoder(
-            input_ids=ids.to(self.device), attention_mask=attention.to(self.device), use_cache=False
+            input_ids=packed.ids.to(self.device),
+            attention_mask=packed.attention.to(self.device),
+            position_ids=packed.positions.to(self.device),
+            use_cache=False,
         )
+        rows, columns = packed.where.to(self.device)
         logits = self._causal.head(output.last_hidden_state[rows, columns])
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],

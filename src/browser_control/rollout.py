@@ -118,7 +118,8 @@ def play(
     episodes = [Episode(start) for start in starts]
     queue = deque(episodes)
     count = min(len(environments), len(episodes))
-    halves = [[_Slot(session) for session in range(count) if session % 2 == half] for half in (0, 1)]
+    middle = -(-count // 2)  # neighbours together: the members of a group ask the same first question
+    halves = [[_Slot(session) for session in part] for part in (range(middle), range(middle, count))]
     for half in halves:
         _refill(half, queue, environments)
     while any(slot.episode for half in halves for slot in half):

@@ -72,16 +72,14 @@ def clone(
     """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step."""
     import torch
 
-    from browser_control.grpo import Sample, micro_batches
+    from browser_control.grpo import Sample, micro_batches, rows
     from browser_control.policy import trainable
 
     decisions = sum(len(completion.decisions) for completion in batch)
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
-    chunks = micro_batches(
-        [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions],
-        configuration.training.tokens_per_micro_batch,
-    )
+    samples = [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions]
+    chunks = micro_batches(rows(policy, samples), configuration.training.tokens_per_micro_batch)
     for chunk in chunks:
         loss = -policy.log_probs([sample.completion for sample in chunk]).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ def play_group(policy: Policy, reward: Callable[[list[str]], float | None], size
     return episodes
 
 
-def gradient(policy: Policy, batch: list[grpo.Sample], episodes: int) -> torch.Tensor:
+def gradient(policy: Policy, batch: list[grpo.Sample], episodes: int, tokens: int = 256) -> torch.Tensor:
     """The gradient that one update leaves, with a step of no length."""
     optimizer = torch.optim.SGD(trainable(policy.model), lr=0.0)
     grpo.update(
@@ -39,7 +39,7 @@ def gradient(policy: Policy, batch: list[grpo.Sample], episodes: int) -> torch.T
         episodes=episodes,
         clip=CLIP,
         max_gradient_norm=1e9,
-        tokens_per_micro_batch=256,
+        tokens_per_micro_batch=tokens,
     )
     return torch.cat([parameter.grad.flatten() for parameter in trainable(policy.model) if parameter.grad is not None])
 
@@ -125,13 +125,19 @@ def test_equal_samples_computed_once_give_the_gradient_of_all(make_policy: MakeP
     torch.testing.assert_close(once, every, atol=1e-7, rtol=1e-4)
 
 
-def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy) -> None:
-    policy = make_policy()
-    batch = grpo.samples([play_group(policy, wants_yes)])
-    whole = [list(chunk) for chunk in grpo.micro_batches(batch, 10**6)]
-    small = [list(chunk) for chunk in grpo.micro_batches(batch, 128)]
+@pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy, architecture: str) -> None:
+    policy = make_policy(architecture)
+    pages = [f'button "b{number}" [11]\nbutton "no" [12]\ntextbox [13]' for number in range(4)]
+    environments = PaperEnvironments(4, wants_yes, page=lambda seed: pages[seed])
+    starts = [Start("click-button", seed, member) for seed in range(4) for member in range(6)]
+    batch = grpo.samples(grpo.groups_of(play(policy, environments, starts, max_turns=2, random_seed=0)[0]))
+    rows = grpo.rows(policy, batch)
+    whole, small = list(grpo.micro_batches(rows, 10**6)), list(grpo.micro_batches(rows, 128))
     assert len(whole) == 1 < len(small)
     assert sorted(id(sample) for chunk in small for sample in chunk) == sorted(map(id, batch))
+    together, apart = (gradient(policy, batch, 24, tokens) for tokens in (10**6, 128))
+    torch.testing.assert_close(together, apart, atol=1e-7, rtol=1e-3)
 
 
 def test_the_gradient_of_two_arms_is_the_analytic_one(make_policy: MakePolicy) -> None:

@@ -9,7 +9,7 @@ from peft.tuners.lora import Linear
 from tiny import PAGE, make_configuration
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from browser_control import configuration, prompts
+from browser_control import configuration, packing, prompts
 from browser_control.actions import Action
 from browser_control.adapter import FusedLinear, adapt
 from browser_control.decoding import StaticReader
@@ -51,6 +51,36 @@ def test_log_probabilities_do_not_depend_on_the_batch(make_policy: MakePolicy, a
     reversed_pairs = torch.cat([policy.log_probs(completions[i : i + 2][::-1]) for i in range(0, 12, 2)])
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=0)
     assert torch.allclose(reversed_pairs.sort().values, alone.sort().values, atol=2e-5)
+
+
+def test_completions_of_one_prompt_share_its_reading(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama")
+    completions = sampled(policy, 24)
+    packed = packing.pack(completions, share=True)
+    apart = packing.pack(completions, share=False)
+    assert (packed.ids.shape[0], apart.ids.shape[0]) == (3, 24)
+    assert 2 * packed.ids.numel() < apart.ids.numel()
+    shared = policy.log_probs(completions)
+    policy._causal.config.layer_types = ["conv"]  # as a model that cannot share
+    assert not policy.shares_prompts
+    torch.testing.assert_close(shared, policy.log_probs(completions), atol=2e-5, rtol=0)
+
+
+def test_a_row_lays_completions_behind_their_prompt() -> None:
+    first = Completion((1, 2), (7, 8, 9), (0, 2), (None, None), (0.0, 0.0), "")
+    other = Completion((3,), (7,), (0,), (None,), (0.0,), "")
+    second = Completion((1, 2), (5, 6), (1,), (None,), (0.0,), "")
+    packed = packing.pack([first, other, second], share=True)
+    assert packed.ids.tolist() == [[1, 2, 7, 8, 5], [3, 0, 0, 0, 0]]
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 2], [0, 0, 0, 0, 0]]
+    assert packed.where.T.tolist() == [[0, 1], [0, 3], [1, 0], [0, 4]]
+    assert packed.attention[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
 
 
 @BOTH
