@@ -68,12 +68,13 @@ def _keep_until(path: Path, update: int) -> None:
 
 
 def _wandb(run: RunDirectory, project: str) -> Any:
-    """A run of Weights & Biases if WANDB_API_KEY is set and the package is there, else None."""
+    """A run of Weights & Biases if WANDB_API_KEY is set and one is to be had, else None: training goes on without."""
     if not os.environ.get("WANDB_API_KEY"):
         return None
+    import wandb
+
     try:
-        import wandb
-    except ImportError:
-        print("WANDB_API_KEY is set, but wandb is not installed (uv pip install wandb): logging without it", flush=True)
+        return wandb.init(project=project, id=run.root.name, dir=str(run.logs), resume="allow")
+    except wandb.Error as error:
+        print(f"logging without Weights & Biases: {' '.join(str(error).split())}", flush=True)
         return None
-    return wandb.init(project=project, id=run.root.name, dir=str(run.logs), resume="allow")
