@@ -9,6 +9,7 @@ its first page. Exits with 1 where memory, processes, descriptors or slots do no
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import random
 import subprocess
@@ -17,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from environment import WEB_TASKS, cpu_and_memory, processes_of, service
+from environment import WEB_TASKS, memory, processes_of, service
 
 from browser_control.environment_client import Environments
 from browser_control.errors import EnvironmentFailure
@@ -46,7 +47,7 @@ def held(pid: int) -> Row:
     descriptors = [link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
     renderers = sum(b"--type=renderer" in Path(f"/proc/{process}/cmdline").read_bytes() for process in below)
     return {
-        "memory_mb": round(cpu_and_memory(pid)[1]),
+        "memory_mb": round(memory(pid)),
         "processes": len(below),
         "renderers": renderers,
         "descriptors": len(descriptors),
@@ -85,7 +86,7 @@ def endure(url: str, pid: int, episodes: int, sessions: int, web_tasks: list[str
                 trouble = str(failure)[:200]
             times.append(time.perf_counter())
             if trouble or times[-1] - times[0] > SLOW:
-                seconds = [round(end - start, 2) for start, end in zip(times, times[1:], strict=False)]
+                seconds = [round(end - start, 2) for start, end in itertools.pairwise(times)]
                 at = round(times[0] - begin, 1)
                 print(json.dumps([at, session, web_task, number, action, seconds, trouble]), flush=True)
         return unscorable
