@@ -15,20 +15,22 @@ from collections.abc import Sequence
 
 from browser_control.environment.actions import parse_action
 from browser_control.environment.chromium import find_chromium
-from browser_control.environment.episode import PageSession, View
+from browser_control.environment.episode import PageLost, PageSession, View
 from browser_control.environment.service import BrowserPool
 from browser_control.page import Element
 from browser_control.web_tasks import WEB_TASKS
 
 ACTIONS = 4  # of an episode at most
 DOCUMENT = """(() => {
+  const attributes = element => [...element.attributes].map(each => `${each.name}="${each.value}"`).sort();
+  const tag = element => [element.tagName, ...attributes(element)].join(" ");
   const rows = [...document.querySelectorAll("*")].map(element => {
     const box = element.getBoundingClientRect();
-    return [element.cloneNode(false).outerHTML, element.value === undefined ? null : String(element.value),
+    return [tag(element), element.value === undefined ? null : String(element.value),
             element.checked ?? null, element.scrollTop,
             ...[box.x, box.y, box.width, box.height].map(Math.round)].join(" ");
   });
-  return [document.documentElement.textContent, document.activeElement.cloneNode(false).outerHTML, ...rows];
+  return [document.documentElement.textContent, tag(document.activeElement), ...rows];
 })()"""
 
 
@@ -110,7 +112,10 @@ async def compare_all(web_tasks: Sequence[str], seeds: range, control: bool = Fa
         found = {}
         for web_task in web_tasks:
             pages = [await pool.page(), await pool.page()]
-            found[web_task] = await compare(pages, web_task, seeds, control)
+            try:
+                found[web_task] = await compare(pages, web_task, seeds, control)
+            except PageLost as lost:
+                found[web_task] = [f"{web_task}: {lost}"]
             for page in pages:
                 page.close()
             print(f"{web_task} {len(found[web_task])}", *found[web_task][:2], sep="\n  ", flush=True)

@@ -12,20 +12,28 @@ let rollingBack = false;
 
 const isObject = value => value !== null && (typeof value === "object" || typeof value === "function");
 
-// The own values of everything that can be reached from `roots`, without the page's nodes, which are remembered apart.
+// Libraries of functions that keep no state where it can be reached, or (jQuery) only outside of their functions.
+const STATELESS = new Set(["d3", "Sizzle"]);
+const LIBRARIES = new Set(["$", "jQuery", "jscolor"]);
+const NO_STATE = new Set(["prototype", "fn"]);
+
+// The own values of everything that can be reached from `roots` ([value, whether it belongs to a library]), without
+// the page's nodes, which are remembered apart.
 function rememberValues(roots) {
   const known = new Map();
-  const open = roots.filter(isObject);
+  const open = roots.filter(([value]) => isObject(value));
   while (open.length) {
-    const object = open.pop();
+    const [object, library] = open.pop();
     if (known.has(object) || object === window || object instanceof Node || object instanceof Location) continue;
     const values = [];
     known.set(object, values);
     for (const key of Reflect.ownKeys(object)) {
+      if (NO_STATE.has(key)) continue;
       const described = Reflect.getOwnPropertyDescriptor(object, key);
       if (!described || !("value" in described) || !described.writable) continue;
-      values.push([key, described.value]);
-      if (isObject(described.value)) open.push(described.value);
+      const value = described.value;
+      values.push([key, value]);
+      if (isObject(value) && !(library && typeof value === "function")) open.push([value, library]);
     }
   }
   return known;
@@ -34,9 +42,9 @@ function rememberValues(roots) {
 function bringBackValues(known) {
   for (const [object, values] of known) {
     if (Array.isArray(object)) object.length = values.find(([key]) => key === "length")[1];
-    const wanted = new Map(values);
+    const wanted = new Set(values.map(([key]) => key));
     for (const key of Reflect.ownKeys(object)) {
-      if (!wanted.has(key) && Reflect.getOwnPropertyDescriptor(object, key).configurable) delete object[key];
+      if (!wanted.has(key) && !NO_STATE.has(key) && Reflect.getOwnPropertyDescriptor(object, key).configurable) delete object[key];
     }
     for (const [key, value] of values) if (object[key] !== value) object[key] = value;
   }
@@ -55,7 +63,19 @@ function rememberNode(node) {
   };
 }
 
+// jQuery UI numbers the elements of its widgets in a closure: the same numbers, kept where they can be brought back.
+const uniqueIds = { count: 0 };
+function numberWidgets() {
+  if (!window.jQuery || !jQuery.fn.uniqueId) return;
+  const given = [...document.querySelectorAll("[id^=ui-id-]")].map(({ id }) => Number(id.slice(6)));
+  uniqueIds.count = Math.max(0, ...given);
+  jQuery.fn.uniqueId = function () {
+    return this.each(function () { if (!this.id) this.id = `ui-id-${++uniqueIds.count}`; });
+  };
+}
+
 function remember(state) {
+  numberWidgets();
   const nodes = [];
   const open = [document.documentElement];
   while (open.length) {
@@ -64,9 +84,12 @@ function remember(state) {
     open.push(...entry.children);
   }
   const globals = globalNames().map(name => [name, window[name]]);
-  const reachable = [...globals.map(([, value]) => value), ...nodes.flatMap(({ values }) => values.map(([, value]) => value))];
+  const reachable = [
+    ...globals.filter(([name]) => !STATELESS.has(name)).map(([name, value]) => [value, LIBRARIES.has(name)]),
+    ...nodes.flatMap(({ values }) => values.map(([, value]) => [value, false])),
+  ];
   remembered = {
-    state, nodes, globals, values: rememberValues(reachable),
+    state, nodes, globals, uniqueIds: uniqueIds.count, values: rememberValues(reachable),
     handlers: [window, document].map(handlersOf), title: document.title,
   };
   addedListeners = [];
@@ -118,6 +141,7 @@ function rollBack() {
     for (const name of globalNames()) if (!names.has(name) && !delete window[name]) window[name] = undefined;
     for (const [name, value] of remembered.globals) if (window[name] !== value) window[name] = value;
     bringBackValues(remembered.values);
+    uniqueIds.count = remembered.uniqueIds;
     [window, document].forEach((target, which) => HANDLERS.forEach((name, index) => {
       if (target[name] !== remembered.handlers[which][index]) target[name] = remembered.handlers[which][index];
     }));

@@ -102,7 +102,7 @@ class BrowserPool:
         self._berths = [_Berth(program) for _ in range(browsers)]
         self._limit = pages
         self.in_page = in_page
-        self._idle: list[PageSession] = []  # the longest idle first
+        self._idle: list[PageSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -124,7 +124,9 @@ class BrowserPool:
                 return self._idle.pop(index)
         full = sum(berth.count() for berth in self._berths) >= self._limit
         if self._idle and (full or web_task not in self.in_page):
-            return self._idle.pop(0)
+            return self._idle.pop(
+                random.randrange(len(self._idle))
+            )  # by age, web tasks in turn would never meet theirs
         return await min(self._berths, key=_Berth.count).open_page(self._script, self._pages.port)
 
     async def exchange(self, page: PageSession, web_task: str) -> PageSession:
