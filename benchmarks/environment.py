@@ -8,19 +8,27 @@ CPU is that of the service and its browser. The floors are what Chromium itself 
 
 import argparse
 import asyncio
+import collections
 import concurrent.futures
+import itertools
 import json
+import math
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from threading import Barrier
+from typing import Any, NamedTuple
 
 WEB_TASKS = ["click-test", "click-button", "login-user", "click-checkboxes", "choose-list", "click-tab-2"]
 READY = "environment ready on "
+WARM_SECONDS = 2.0
+SESSIONS_A_CLIENT = 4  # of one client process: 500 episodes/s are more than one can ask for
 
 PLAIN = """
 import json, sys, time, warnings
@@ -67,75 +75,136 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
 
 def processes_of(service_pid: int) -> list[int]:
     """The service and everything below it."""
-    found, parents = [service_pid], [service_pid]
-    while parents:
-        parent = parents.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            children = [int(child) for child in task.read_text().split()]
-            found += children
-            parents += children
+    children: dict[int, list[int]] = collections.defaultdict(list)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended meanwhile
+        children[parent].append(int(stat.parent.name))
+    found = [service_pid]
+    for process in found:
+        found += children[process]
     return found
 
 
-def cpu_and_memory(service_pid: int) -> tuple[float, float]:
-    """CPU seconds so far and proportional resident MB of a service and its browser."""
-    ticks, kilobytes = 0, 0
+def cpu_by_kind(service_pid: int) -> dict[str, float]:
+    """CPU seconds so far of the service and of Chromium's kinds of processes."""
+    seconds: dict[str, float] = collections.Counter()
     for process in processes_of(service_pid):
         try:
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(field) for field in fields[11:15])
-            rollup = Path(f"/proc/{process}/smaps_rollup").read_text().split("Pss:")[1]
-            kilobytes += int(rollup.split()[0])
+        except OSError:
+            continue  # it ended meanwhile
+        kind = re.search(rb"--type=([\w-]+)", command)
+        name = "service" if process == service_pid else kind[1].decode() if kind else "browser"
+        seconds[name] += sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def memory(service_pid: int) -> float:
+    """Proportional resident MB of a service and its browsers."""
+    kilobytes = 0
+    for process in processes_of(service_pid):
+        try:
+            kilobytes += int(Path(f"/proc/{process}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
         except (OSError, IndexError):
             continue
-    return ticks / os.sysconf("SC_CLK_TCK"), kilobytes / 1024
+    return kilobytes / 1024
 
 
-def ours(sessions: int, seconds: float) -> dict[str, Any]:
-    """Sessions that play one-step episodes for some seconds."""
+class Played(NamedTuple):
+    """What one client process played: seconds of each reset and step, bytes of each observation, its own CPU."""
+
+    resets: list[float]
+    steps: list[float]
+    sizes: list[int]
+    cpu: float
+
+
+def play_sessions(url: str, numbers: range, seconds: float, ready: Barrier) -> Played:
+    """Sessions that play one-step episodes for some seconds; a process of its own."""
     from browser_control.environment_client import Environments
     from browser_control.page import parse_page
 
-    resets: list[float] = []
-    steps: list[float] = []
-    sizes: list[int] = []
-    with service("--sessions", str(sessions)) as (url, pid), Environments([url], sessions) as environments:
+    played = Played([], [], [], 0.0)
 
-        def play(session: int, until: float) -> int:
-            played = 0
-            while time.perf_counter() < until or played < len(WEB_TASKS):
-                seed = session * 100_000 + played
-                first = environments.reset(session, WEB_TASKS[played % len(WEB_TASKS)], seed).result()
-                target = parse_page(first.text).elements[-1]
-                last = environments.step(session, f"click('{target.bid}')").result()
-                resets.append(first.seconds)
-                steps.append(last.seconds)
-                sizes.append(len(first.text) + len(first.goal))
-                played += 1
-            return played
+    def play(session: int, begin: int, until: float) -> int:
+        episode = begin
+        while time.perf_counter() < until or episode < begin + len(WEB_TASKS):
+            seed = numbers[session] * 100_000 + episode
+            first = environments.reset(session, WEB_TASKS[episode % len(WEB_TASKS)], seed).result()
+            target = parse_page(first.text).elements[-1]
+            last = environments.step(session, f"click('{target.bid}')").result()
+            played.resets.append(first.seconds)
+            played.steps.append(last.seconds)
+            played.sizes.append(len((first.text + first.goal).encode()))
+            episode += 1
+        return episode
 
-        def play_all(length: float) -> tuple[int, float]:
-            begin = time.perf_counter()
-            with concurrent.futures.ThreadPoolExecutor(sessions) as threads:
-                played = sum(threads.map(play, range(sessions), [begin + length] * sessions))
-            return played, time.perf_counter() - begin
+    with (
+        Environments([url], len(numbers)) as environments,
+        concurrent.futures.ThreadPoolExecutor(len(numbers)) as threads,
+    ):
 
-        play_all(1.0)  # every page has been seen once
-        resets.clear()
-        steps.clear()
-        cpu_before, _ = cpu_and_memory(pid)
-        played, took = play_all(seconds)
-        cpu_after, memory = cpu_and_memory(pid)
+        def play_all(begins: list[int], length: float) -> list[int]:
+            until = time.perf_counter() + length
+            return list(threads.map(play, range(len(numbers)), begins, [until] * len(numbers)))
+
+        begins = play_all([0] * len(numbers), WARM_SECONDS)
+        for values in played[:3]:
+            values.clear()
+        ready.wait()
+        cpu = time.process_time()
+        play_all(begins, seconds)
+        cpu = time.process_time() - cpu
+        ready.wait()
+    return played._replace(cpu=cpu)
+
+
+def ours(sessions: int, seconds: float, browsers: int | None) -> dict[str, Any]:
+    """Our service under `sessions` sessions, which several client processes play so that none is the bottleneck."""
+    options = ["--sessions", str(sessions), *(["--browsers", str(browsers)] if browsers else [])]
+    clients = -(-sessions // SESSIONS_A_CLIENT)
+    shares = [range(sessions)[client::clients] for client in range(clients)]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        service(*options) as (url, pid),
+        spawn.Manager() as manager,
+        concurrent.futures.ProcessPoolExecutor(clients, mp_context=spawn) as processes,
+    ):
+        ready = manager.Barrier(clients + 1)
+        futures = [processes.submit(play_sessions, url, share, seconds, ready) for share in shares]
+        ready.wait()  # every page has been seen once
+        before, begin = cpu_by_kind(pid), time.perf_counter()
+        ready.wait()
+        took, after = time.perf_counter() - begin, cpu_by_kind(pid)
+        held = memory(pid)
+        played = [future.result() for future in futures]
+    resets, steps, sizes = (list(itertools.chain.from_iterable(each[field] for each in played)) for field in range(3))
+    episodes = len(resets)
+    cpu = {kind: after[kind] - before.get(kind, 0.0) for kind in after}
     return {
         "sessions": sessions,
-        "episodes": played,
+        "episodes": episodes,
         "reset": quantiles(resets),
         "step": quantiles(steps),
         "observation_bytes": sorted(sizes)[len(sizes) // 2],
-        "episodes_per_second": round(played / took, 1),
-        "cpu_seconds_per_episode": round((cpu_after - cpu_before) / played, 4),
-        "memory_mb": round(memory),
+        "episodes_per_second": round(episodes / took, 1),
+        "cpu_seconds_per_episode": round(sum(cpu.values()) / episodes, 4),
+        "cpu_ms_per_episode": {kind: round(1000 * spent / episodes, 2) for kind, spent in sorted(cpu.items())},
+        "cores_busy": round(sum(cpu.values()) / took, 2),
+        "client_processes": clients,
+        "client_cores_busy": round(sum(each.cpu for each in played) / took, 2),
+        "memory_mb": round(held),
     }
+
+
+def with_efficiency(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with their episodes/s over those of as many sessions of the first row's kind, each alone."""
+    alone = rows[0]["episodes_per_second"] / rows[0]["sessions"]
+    return [{**row, "efficiency": round(row["episodes_per_second"] / row["sessions"] / alone, 2)} for row in rows]
 
 
 def openenv(clone: Path, episodes: int) -> dict[str, Any]:
@@ -210,19 +279,61 @@ async def floors(program: Path, count: int) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    lines = [
-        "| | reset p50 / p95 / p99 (ms) | step p50 / p95 / p99 (ms) | episodes/s | CPU s/episode | MB |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ["episodes/s", "efficiency", "CPU s/episode", "cores busy", "client's", "MB"]
+    keys = ["episodes_per_second", "efficiency", "cpu_seconds_per_episode", "cores_busy", "client_cores_busy"]
+    heads = ["", "reset p50 / p95 / p99 (ms)", "step p50 / p95 / p99 (ms)", *columns]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
 
     def row(name: str, measured: dict[str, Any]) -> str:
         cells = [" / ".join(f"{1000 * value:.1f}" for value in measured[key].values()) for key in ("reset", "step")]
-        rest = [str(measured.get(key, "")) for key in ("episodes_per_second", "cpu_seconds_per_episode", "memory_mb")]
-        return "| " + " | ".join([name, *cells, *rest]) + " |"
+        return "| " + " | ".join([name, *cells, *(str(measured.get(key, "")) for key in [*keys, "memory_mb"])]) + " |"
 
     lines += [row(f"ours, sessions: {measured['sessions']}", measured) for measured in report["ours"]]
     lines += [row(name, report[name]) for name in ("plain", "openenv") if name in report]
     return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], cores: int) -> str:
+    """Episodes a second over sessions as SVG, and what as many sessions would play at the speed of one alone."""
+    width, height, left, bottom, top = 640, 400, 60, 50, 20
+    most = max(row["episodes_per_second"] for row in rows) * 1.15
+    steps = max(1.0, math.log2(rows[-1]["sessions"] / rows[0]["sessions"]))
+
+    def x(sessions: float) -> float:
+        return left + 20 + (width - left - 60) * math.log2(sessions / rows[0]["sessions"]) / steps
+
+    def y(rate: float) -> float:
+        return height - bottom - (height - bottom - top) * rate / most
+
+    alone = rows[0]["episodes_per_second"] / rows[0]["sessions"]
+    far = min(rows[-1]["sessions"], most / alone)
+    linear = [(sessions, alone * sessions) for sessions in (*(row["sessions"] for row in rows), far) if sessions <= far]
+    measured = [(row["sessions"], row["episodes_per_second"]) for row in rows]
+
+    def line(points: list[tuple[float, float]], style: str) -> str:
+        spelled = " ".join(f"{x(sessions):.1f},{y(rate):.1f}" for sessions, rate in points)
+        return f'<polyline points="{spelled}" fill="none" {style}/>'
+
+    def text(at: tuple[float, float], words: str, anchor: str = "middle") -> str:
+        return f'<text x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}">{words}</text>'
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+        'font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<path d="M{left},{top} V{height - bottom} H{width - 20}" fill="none" stroke="black"/>',
+        line(linear, 'stroke="gray" stroke-dasharray="4"'),
+        line(measured, 'stroke="#1f77b4" stroke-width="2"'),
+        text((width / 2, height - 10), f"sessions ({cores} cores; dashed: each as fast as one alone)"),
+        text((left, top - 6), "one-step episodes/s", "start"),
+    ]
+    for sessions, rate in measured:
+        parts += [
+            f'<circle cx="{x(sessions):.1f}" cy="{y(rate):.1f}" r="4" fill="#1f77b4"/>',
+            text((x(sessions), y(rate) - 9), f"{rate:.0f}"),
+            text((x(sessions), height - bottom + 18), str(sessions)),
+        ]
+    return "\n".join([*parts, "</svg>\n"])
 
 
 def ratios(report: dict[str, Any]) -> dict[str, float]:
@@ -240,24 +351,33 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--openenv", type=Path, metavar="CLONE", help="clone of OpenEnv; left out without one")
-    parser.add_argument("--sessions", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--without-plain", action="store_true", help="leave out plain BrowserGym")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--browsers", type=int, help="Chromiums of our service (default: its own)")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each number of sessions")
     parser.add_argument("--episodes", type=int, default=3, help="of plain BrowserGym and of OpenEnv")
     parser.add_argument("--output", type=Path, help="where the figures go as JSON")
+    parser.add_argument("--plot", type=Path, help="where episodes/s over sessions go as SVG")
     options = parser.parse_args()
     program = find_chromium()
-    report: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "load_before": os.getloadavg()[0]}
-    report["ours"] = [ours(sessions, options.seconds) for sessions in options.sessions]
+    cores = len(os.sched_getaffinity(0))
+    report: dict[str, Any] = {"cores": cores, "load_before": os.getloadavg()[0]}
+    rows = [ours(sessions, options.seconds, options.browsers) for sessions in options.sessions]
+    report["ours"] = with_efficiency(rows)
     report["floors"] = asyncio.run(floors(program, 50))
-    report["plain"] = plain(program, options.episodes)
+    if not options.without_plain:
+        report["plain"] = plain(program, options.episodes)
     if options.openenv:
         report["openenv"] = openenv(options.openenv.resolve(), options.episodes)
     report["times_ours"] = ratios(report)
     report["load_after"] = os.getloadavg()[0]
     print(table(report))
+    print("CPU ms an episode:", *(f"{row['sessions']}: {row['cpu_ms_per_episode']}" for row in rows), sep="\n  ")
     print(json.dumps({key: report[key] for key in report if key not in ("ours", "plain", "openenv")}))
     if options.output:
         options.output.write_text(json.dumps(report, indent=2) + "\n")
+    if options.plot:
+        options.plot.write_text(plot(rows, cores))
     return 0
 
 

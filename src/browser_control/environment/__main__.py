@@ -26,6 +26,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=max(1, (os.cpu_count() or 1) // 4),
         help="Chromiums that share the sessions (default: one for four cores)",
     )
+    parser.add_argument(
+        "--pages",
+        type=_positive,
+        help="pages kept open, so that many episodes find one of their web task (default: a half more than sessions, "
+        "and at least eight more)",
+    )
+    parser.add_argument(
+        "--in-page",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="begin an episode in an open page of its web task, where that was shown to be the same episode",
+    )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
 
@@ -74,7 +86,10 @@ def serve(options: argparse.Namespace) -> None:
         else:
             from browser_control.environment import service
 
-            service.run(program, listener, options.sessions, options.max_turns, options.browsers)
+            pages = options.pages or options.sessions + max(8, options.sessions // 2)
+            service.run(
+                program, listener, options.sessions, options.max_turns, options.browsers, pages, options.in_page
+            )
 
 
 def stop(*_: object) -> None:

@@ -27,6 +27,7 @@ SCALE = 1.5  # by which BrowserGym's coordinates are larger than the page's
 RESET_WAIT = 200
 STEP_WAIT = 650
 AIMS = 3  # how often an action is aimed anew if something comes between the aim and the click
+KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts have gathered
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
@@ -68,6 +69,8 @@ class PageSession:
         self._held: set[str] = set()  # mouse buttons
         self._url = ""
         self._goal = ""
+        self._episodes = 0  # since the page was loaded
+        self.web_task = ""  # whose page can take another episode as it is
 
     @classmethod
     async def open(cls, browser: Browser, script: str) -> "PageSession":
@@ -105,23 +108,53 @@ class PageSession:
             closing = self._browser.connection.send("Target.disposeBrowserContext", {"browserContextId": self._context})
             closing.add_done_callback(lambda done: done.exception())
 
-    async def reset(self, web_task: str, seed: int) -> View:
-        """Begins an episode; raises PageLost."""
+    async def reset(self, web_task: str, seed: int, kept: bool = False) -> View:
+        """Begins an episode; raises PageLost.
+
+        Args:
+            kept: the page is to take more episodes of this web task without being loaded again; an episode begins in
+                the open page where the one before asked for that.
+        """
         self._url = page_url(web_task)
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                for button in tuple(self._held):
-                    self._mouse_event("mouseReleased", button, 1)
-                if self._mouse != ORIGIN:  # nothing of the new page may lie under the mouse of the old one
-                    self._move(*ORIGIN)
-                loaded = await self._send("Page.navigate", {"url": self._url})
-                if loaded.get("errorText"):
-                    raise PageLost(f"{self._url} could not be loaded: {loaded['errorText']}")
-                seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT)
+                seen = await self._restart(web_task, seed) if web_task == self.web_task else None
+                if seen is None:
+                    seen = await self._load(web_task, seed, kept)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
+            self.web_task = ""
             raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
+        self._episodes += 1
+        self.web_task = web_task if kept and self._episodes < KEPT_EPISODES else ""
         self._goal = seen["goal"]
         return self._view(seen)
+
+    async def _load(self, web_task: str, seed: int, kept: bool) -> Message:
+        """Begins an episode in a page that is loaded for it."""
+        for button in tuple(self._held):
+            self._mouse_event("mouseReleased", button, 1)
+        if self._mouse != ORIGIN:  # nothing of the new page may lie under the mouse of the old one
+            self._move(*ORIGIN)
+        loaded = await self._send("Page.navigate", {"url": self._url})
+        if loaded.get("errorText"):
+            raise PageLost(f"{self._url} could not be loaded: {loaded['errorText']}")
+        self._episodes = 0
+        seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, kept)
+        assert isinstance(seen, dict)
+        return seen
+
+    async def _restart(self, web_task: str, seed: int) -> Message | None:
+        """Begins an episode in the open page, or says that it cannot."""
+        for button in tuple(self._held):
+            self._mouse_event("mouseReleased", button, 1)
+        # The click takes the focus from where it was, and has the move delivered before the page is put back.
+        await self._click_at(*ORIGIN)
+        try:
+            seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, True)
+        except DevToolsError:
+            return None
+        assert isinstance(seen, dict)
+        return seen if seen["url"] == self._url else None
 
     async def act(self, call: Call) -> tuple[View, str]:
         """Carries out an action: the page after it, and why it failed ("" if it did not); raises PageLost."""
@@ -164,7 +197,9 @@ class PageSession:
             else:
                 role, name, bid, value, states, options = item
                 items.append(Element(role, name, bid, value or None, tuple(states), tuple(options)))
-        if seen["url"] != self._url:  # as BrowserGym's AbstractMiniwobTask.validate
+        if seen["url"] != self._url:
+            self.web_task = ""
+            # as BrowserGym's AbstractMiniwobTask.validate
             return View(self._goal, tuple(items), seen["url"], 0.0, True)
         return View(self._goal, tuple(items), seen["url"], float(seen["raw"] > 0), bool(seen["done"]))
 
@@ -352,6 +387,7 @@ class PageSession:
     async def _do_goto(self, url: str) -> None:
         if urlsplit(url).scheme != "http" or urlsplit(url).netloc != HOST:
             raise ActionFailed(f"goto leaves the web task's own host {HOST}")
+        self.web_task = ""
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
             raise ActionFailed(f"goto: {answer['errorText']}")

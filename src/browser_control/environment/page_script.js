@@ -1,8 +1,6 @@
 // Runs in every page before the page's own scripts, and does what would otherwise take many round trips:
 // keeps the page's clock, starts MiniWoB's episodes as BrowserGym does, marks elements with BrowserGym's bids,
-// prepares actions as Playwright does, and lists the page as text.
-(() => {
-"use strict";
+// prepares actions as Playwright does, and lists the page as text. It shares a scope with page_rollback.js.
 
 // ------------------------------------------------------------------ the clock
 // Timers, animation frames and dates follow a clock that moves only when the service moves it: half a second of
@@ -72,6 +70,7 @@ EventTarget.prototype.addEventListener = function (type, listener, options) {
     if (!known.has(type)) known.set(type, new Set());
     known.get(type).add(listener);
   }
+  if (remembered) addedListeners.push([this ?? window, type, listener, options]);
   return addListener.call(this, type, listener, options);
 };
 EventTarget.prototype.removeEventListener = function (type, listener, options) {
@@ -150,15 +149,41 @@ const SPECIAL_GOALS = {
 
 const MAX_TIME = 1000000;  // BrowserGym's, in milliseconds of the page's clock
 
-async function start(webTask, seed) {
+// Waits for the page, and takes away what only people need.
+async function load() {
   if (document.readyState !== "complete")
     await new Promise(resolve => addListener.call(window, "load", resolve, { once: true }));
-  if (!document.getElementById("reward-display"))  // the page's own load listener comes after ours
-    await new Promise(resolve => realTimeout(resolve, 0));
+  for (let waits = 0; !document.getElementById("reward-display") && waits < 2000; waits++)
+    await new Promise(resolve => realTimeout(resolve, waits && 1));  // the page's own load listener comes after ours
+  if (!document.getElementById("reward-display")) throw new Error(`${location.href} has not started MiniWoB's core`);
   removeDisplay();
   core.getUtterance = withDisplay(core.getUtterance);
   core.endEpisode = withDisplay(core.endEpisode);
   core.startEpisodeReal = withDisplay(core.startEpisodeReal);
+}
+
+// What of the page's state is ours: as it was remembered, so it is brought back.
+const ownState = () => ({ clock, timerCount, timers: [...timers].map(([number, timer]) => [number, { ...timer }]), displayParts, query: queryCopy.innerHTML });
+
+function bringBackOwnState(state) {
+  clock = state.clock;
+  timerCount = state.timerCount;
+  timers.clear();
+  for (const [number, timer] of state.timers) timers.set(number, { ...timer });
+  displayParts = { ...state.displayParts };
+  queryCopy.innerHTML = state.query;
+  marks = 0;
+  guard = null;
+}
+
+// Begins an episode: in a page that was just loaded, or once more in one that is to be `kept` for that.
+async function start(webTask, seed, kept) {
+  if (remembered) {
+    bringBackOwnState(rollBack());
+  } else {
+    await load();
+    if (kept) remember(ownState());
+  }
   Math.seedrandom(seed);
   core.EPISODE_MAX_TIME = MAX_TIME;
   core.startEpisodeReal();
@@ -171,8 +196,8 @@ async function start(webTask, seed) {
   return typeof goal === "object" && goal !== null ? goal.utterance : goal;
 }
 
-async function reset(webTask, seed, wait) {
-  const goal = await start(webTask, seed);
+async function reset(webTask, seed, wait, kept) {
+  const goal = await start(webTask, seed, kept);
   await advance(wait);
   return { goal, ...await observe() };
 }
@@ -564,6 +589,9 @@ function describe(element) {
 }
 
 let guard = null;  // watches that the events of an action arrive where they were aimed
+const SILENCED = "blur focusout change input scroll focus focusin select selectionchange reset".split(" ");
+for (const type of SILENCED)
+  addListener.call(window, type, event => { if (rollingBack) event.stopImmediatePropagation(); }, true);
 const GUARDED = ["mousedown", "mouseup", "pointerdown", "pointerup", "click", "auxclick", "dblclick", "contextmenu"];
 const onGuardedEvent = event => {
   if (!guard || !event.isTrusted || !guard.events.includes(event.type)) return;
@@ -676,4 +704,3 @@ function focusOn(bid) {
 Object.defineProperty(window, "browserControl", {
   value: Object.freeze({ reset, settle, aim, beginFill, selectOption, focusOn, advance, frames }),
 });
-})();

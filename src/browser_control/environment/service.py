@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import random
 import socket
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
+from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
@@ -38,6 +38,25 @@ class _Berth:
         self._browser: Browser | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
+        self.pages: set[PageSession] = set()
+        self.opening = 0
+
+    def count(self) -> int:
+        """How many pages its browser has, or is about to have."""
+        self.pages = {page for page in self.pages if page.alive}
+        return len(self.pages) + self.opening
+
+    async def open_page(self, script: str, port: int) -> PageSession:
+        """Raises PageLost."""
+        self.opening += 1
+        try:
+            page = await PageSession.open(await self.browser(port), script)
+        except BrowserGone as error:
+            raise PageLost(str(error)) from error
+        finally:
+            self.opening -= 1
+        self.pages.add(page)
+        return page
 
     async def browser(self, port: int) -> Browser:
         """The browser, which finds MiniWoB's files at `port`; raises BrowserGone."""
@@ -58,18 +77,31 @@ class _Berth:
             self._browser = None
 
 
+def page_script() -> str:
+    """What runs in every page before its own scripts."""
+    files = resources.files("browser_control.environment")
+    parts = [files.joinpath(name).read_text() for name in ("page_rollback.js", "page_script.js")]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
 class BrowserPool:
     """The browsers of the service and their pages.
 
     All pages of a browser share its main process, which is full at about four busy cores; with more, several browsers
-    take turns in opening pages.
+    share the pages. There may be more pages than sessions, so that for many episodes a page of their web task is open.
     """
 
-    def __init__(self, program: Path, browsers: int = 1) -> None:
-        self._script = resources.files("browser_control.environment").joinpath("page_script.js").read_text()
+    def __init__(self, program: Path, browsers: int = 1, pages: int = 1, in_page: frozenset[str] = frozenset()) -> None:
+        """
+        Args:
+            pages: how many are kept open; sessions that need more at once get them all the same.
+            in_page: web tasks whose episodes may begin in an open page.
+        """
+        self._script = page_script()
         self._pages = PageServer(bundle_folder())
         self._berths = [_Berth(program) for _ in range(browsers)]
-        self._turns = itertools.cycle(self._berths)
+        self._limit = pages
+        self.in_page = in_page
         self._idle: list[PageSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -84,17 +116,31 @@ class BrowserPool:
             berth.stop()
         self._pages.stop()
 
-    async def page(self) -> PageSession:
-        """An open page; raises PageLost."""
-        while self._idle:
-            page = self._idle.pop()
-            if page.alive:
-                return page
-        try:
-            browser = await next(self._turns).browser(self._pages.port)
-        except BrowserGone as error:
-            raise PageLost(str(error)) from error
-        return await PageSession.open(browser, self._script)
+    async def page(self, web_task: str = "") -> PageSession:
+        """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
+        self._idle = [page for page in self._idle if page.alive]
+        for index, page in enumerate(self._idle):
+            if web_task and page.web_task == web_task:
+                return self._idle.pop(index)
+        full = sum(berth.count() for berth in self._berths) >= self._limit
+        if self._idle and (full or web_task not in self.in_page):
+            return self._idle.pop(
+                random.randrange(len(self._idle))
+            )  # by age, web tasks in turn would never meet theirs
+        return await min(self._berths, key=_Berth.count).open_page(self._script, self._pages.port)
+
+    async def exchange(self, page: PageSession, web_task: str) -> PageSession:
+        """The page itself, or one that suits the web task better; raises PageLost."""
+        if page.web_task == web_task:
+            return page
+        self._keep(page)
+        return await self.page(web_task)
+
+    def discard(self, page: PageSession) -> None:
+        """Closes a page that is of no more use."""
+        for berth in self._berths:
+            berth.pages.discard(page)
+        page.close()
 
     def give_back(self, page: PageSession) -> None:
         """Takes a page whose session is over; callable from any thread."""
@@ -146,15 +192,18 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
 
     async def _begin(self, web_task: str, seed: int) -> View:
         """Starts an episode, in a new page if the one at hand turns out to be lost."""
-        if self._page is not None and self._page.alive:
+        kept = web_task in self._pool.in_page
+        page, self._page = self._page, None
+        if page is not None and page.alive:
+            self._page = page = await self._pool.exchange(page, web_task)
             try:
-                return await self._page.reset(web_task, seed)
+                return await page.reset(web_task, seed, kept)
             except PageLost as lost:
                 logger.warning("a page was lost at a reset, another one takes its place: %s", lost)
-                self._page.close()
-        self._page = None
-        self._page = await self._pool.page()
-        return await self._page.reset(web_task, seed)
+                self._page = None
+                self._pool.discard(page)
+        self._page = await self._pool.page(web_task)
+        return await self._page.reset(web_task, seed, kept)
 
     async def step_async(self, action: BrowserGymAction, timeout_s: float | None = None) -> BrowserGymObservation:
         if self._view is None or self._page is None:
@@ -205,7 +254,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     def _unscorable(self, reason: str) -> BrowserGymObservation:
         """The end of an episode that cannot be judged: it has no reward, not a reward of 0."""
         if self._page is not None:
-            self._page.close()
+            self._pool.discard(self._page)
             self._page = None
         self._over = f"unscorable: {reason}"
         return BrowserGymObservation(
@@ -291,9 +340,17 @@ class _Server(uvicorn.Server):
         print(self._greeting, flush=True)
 
 
-def run(program: Path, listener: socket.socket, sessions: int, max_turns: int, browsers: int = 1) -> None:
+def run(
+    program: Path,
+    listener: socket.socket,
+    sessions: int,
+    max_turns: int,
+    browsers: int = 1,
+    pages: int = 1,
+    in_page: bool = True,
+) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
-    pool = BrowserPool(program, browsers)
+    pool = BrowserPool(program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset())
     config = uvicorn.Config(
         application(pool, sessions, max_turns),
         log_level="warning",
