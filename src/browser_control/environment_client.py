@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 
-from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
+from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 
 _T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 CAPACITY_SECONDS = 3.0  # how long a server may take to notice that the session before is gone
+LOST_SECONDS = 5.0  # how long a server that answered before may be away
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ class Observation:
 class Environments:
     """`sessions` sessions spread over the servers at `urls`, numbered from 0.
 
-    A future raises EnvironmentFailure where the environment failed: that episode is unscorable, and the
-    session connects anew at its next reset. Raises EnvironmentUnreachable if a server does not answer.
+    A future raises EnvironmentFailure where the environment failed: that episode is unscorable, and the session is
+    connected anew; EnvironmentLost where it cannot be, for then no episode would be scorable any more. Raises
+    EnvironmentUnreachable if a server does not answer at the beginning.
     """
 
     def __init__(self, urls: Sequence[str], sessions: int) -> None:
@@ -139,11 +141,18 @@ class _Session:
 
     async def reset(self, web_task: str, seed: int) -> Observation:
         if self._connection is None:
-            try:
-                await self.connect()
-            except EnvironmentUnreachable as error:
-                raise EnvironmentFailure(str(error)) from error
+            await self._connect_anew()
         return await self._observe({"type": "reset", "data": {"seed": seed, "task_name": web_task}})
+
+    async def _connect_anew(self) -> None:
+        deadline = time.monotonic() + LOST_SECONDS
+        while True:
+            try:
+                return await self.connect()
+            except EnvironmentUnreachable as error:
+                if time.monotonic() > deadline:
+                    raise EnvironmentLost(f"the environment was lost: {error}") from error
+                await asyncio.sleep(0.2)
 
     async def step(self, action: str) -> Observation:
         if self._connection is None:
@@ -157,7 +166,12 @@ class _Session:
 
     async def _observe(self, message: dict[str, Any]) -> Observation:
         begin = time.perf_counter()
-        data = await self._ask(message)
+        try:
+            data = await self._ask(message)
+        except EnvironmentFailure:
+            if self._connection is None:
+                await self._connect_anew()  # now, so that an update that lost its service never counts as one
+            raise
         seen, metadata = data["observation"], data["observation"].get("metadata", {})
         if "unscorable" in metadata:
             raise EnvironmentFailure(f"unscorable: {metadata['unscorable']}")

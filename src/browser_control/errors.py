@@ -14,6 +14,7 @@ BrowserControlError
 │   ├── CheckpointMismatch        a checkpoint of another configuration
 │   └── ArchiveInvalid            an archive that is incomplete or altered
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
+├── EnvironmentLost               a service that answered before is gone: no episode can be scored any more
 ├── CheckpointDamaged             a checkpoint that does not match its own digests
 ├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
 ├── RankFailed                    another of the processes that train together failed
@@ -88,6 +89,10 @@ class ArchiveInvalid(UserError):
 
 class EnvironmentFailure(BrowserControlError):
     """The environment failed in the middle of an episode, which is therefore unscorable."""
+
+
+class EnvironmentLost(BrowserControlError):
+    """A service that answered before does not any more: what goes on without it would be worth nothing."""
 
 
 class BuildFailed(UserError):

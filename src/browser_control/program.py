@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, ConfigurationError, Preempted, UserError
+from browser_control.errors import (
+    EXIT_PREEMPTED,
+    EXIT_USER_ERROR,
+    ConfigurationError,
+    EnvironmentLost,
+    Preempted,
+    UserError,
+)
 from browser_control.parallel import ALONE, Alone
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
@@ -78,6 +85,9 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
     except Preempted as error:
         print(f"{error}: the same command continues", file=sys.stderr, flush=True)
         return EXIT_PREEMPTED
+    except EnvironmentLost as error:  # nobody's mistake, and worth another attempt
+        print(f"error: {error}; the same command continues", file=sys.stderr, flush=True)
+        return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

@@ -1,66 +1,65 @@
-"""The flow on Docker, for real, from images to an archive; and beside it, as processes, with the same numbers."""
+"""The flow on Docker, for real, from images to an archive; and beside it, as processes, with the same numbers.
 
-import importlib.util
+On its way BrowserGym and then training are killed, as the host may kill them at any time.
+"""
+
 import json
-import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from browser_control.pipeline import archive
 from browser_control.pipeline.runtimes.docker import RUN_LABEL
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "training.web_tasks=[click-button, enter-text]",
-    "training.updates=2",
-    "training.groups=2",
-    "training.group_size=2",
+    "training.updates=3",
+    "training.groups=1",
+    "training.group_size=3",
     "training.resample_limit=0",
+    "training.checkpoint_every=1",
     "warm_start.demonstrations=0",
     "warm_start.web_tasks=[]",
-    "evaluation.episodes=2",
-    "environment.sessions=4",
+    "evaluation.episodes=1",
+    "environment.sessions=3",
 ]
-
-
-@pytest.fixture(scope="module")
-def openenv(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A repository of OpenEnv's shape: its core as the package index has it, and a place for environments."""
-    folder = tmp_path_factory.mktemp("openenv")
-    spec = importlib.util.find_spec("openenv")
-    assert spec is not None and spec.submodule_search_locations
-    source = Path(next(iter(spec.submodule_search_locations)))
-    (folder / "src").mkdir()
-    subprocess.run(["cp", "-r", str(source), str(folder / "src")], check=True)
-    (folder / "envs" / "browsergym_env").mkdir(parents=True)
-    (folder / "envs" / "browsergym_env" / "README.md").write_text("A place for the environment.\n")
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], [*author, "commit", "-qm", "OpenEnv"]):
-        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def flow() -> Iterator[ModuleType]:
-    with prefect_test_harness(server_startup_timeout=240):
-        spec = importlib.util.spec_from_file_location("train", ROOT / "flows" / "train.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
 
 
 def places(folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in ("runs", "archives", "models")}
 
 
+class Killer:
+    """Kills a container each time that training has done another update, and waits until it was started again."""
+
+    def __init__(self, client: Any, runs: Path, stages: Sequence[str]) -> None:
+        self._client = client
+        self._runs = runs
+        self._stages = stages
+        self.killed: list[str] = []
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        for number, stage in enumerate(self._stages, start=1):
+            while self._read("metrics.jsonl").count("\n") < number:
+                time.sleep(0.02)
+            (run,) = self._runs.iterdir()
+            self._client.containers.get(f"browser-control-{run.name}-{stage}").kill("SIGKILL")
+            self.killed.append(stage)
+            while self._read("logs/train.log").count("continuing behind") < number:
+                time.sleep(0.02)
+
+    def _read(self, name: str) -> str:
+        return "".join(path.read_text() for path in self._runs.glob(f"*/{name}"))
+
+
 @pytest.mark.timeout(900)
-def test_a_run_in_docker_goes_from_nothing_to_an_archive_with_the_numbers_of_a_process(
+def test_a_run_in_docker_is_killed_twice_and_ends_in_an_archive_with_the_numbers_of_a_process(
     flow: ModuleType,
     client: Any,
     base_image: str,
@@ -68,7 +67,9 @@ def test_a_run_in_docker_goes_from_nothing_to_an_archive_with_the_numbers_of_a_p
     browsergym_image: str,
     openenv: str,
     tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    killer = Killer(client, tmp_path / "docker" / "runs", ["environment", "train"])
     in_docker = flow.train(
         runtime="docker",
         training_base=base_image,
@@ -78,6 +79,12 @@ def test_a_run_in_docker_goes_from_nothing_to_an_archive_with_the_numbers_of_a_p
         overrides=SMALL,
         **places(tmp_path / "docker"),
     )
+    assert killer.killed == ["environment", "train"]
+    words = "".join(capfd.readouterr())
+    assert "the environment service died during train" in words
+    assert "train was killed by signal 9" in words
+    assert "the environment was lost" in (Path(in_docker) / "logs" / "train.log").read_text()
+
     manifest = archive.verify(in_docker)
     assert len(manifest["openenv_commit"]) == 40
     assert [image.split(":")[0] for image in manifest["images"]] == [
@@ -102,5 +109,5 @@ def numbers(folder: Path) -> list[Any]:
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         kept = ("success/", "update/", "train/")
         found.append({key: value for key, value in json.loads(line).items() if key.startswith(kept)})
-    assert len(found) == 4
+    assert len(found) == 5
     return found

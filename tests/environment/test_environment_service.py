@@ -17,7 +17,7 @@ from service_process import Service, start_service, stop_service
 from websockets.sync.client import connect
 
 from browser_control.environment_client import Environments, Observation
-from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
+from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 from browser_control.page import parse_page
 
 
@@ -222,6 +222,17 @@ def test_an_episode_whose_chromium_was_killed_is_unscorable_and_the_next_reset_w
         for session in range(2):
             assert environments.reset(session, "click-test", seed=1).result().text == 'button "Click Me!" [13]'
             assert environments.step(session, "click('13')").result().reward == 1.0
+
+
+@pytest.mark.parametrize("message", ["reset", "step"])
+def test_a_service_that_is_gone_is_no_unscorable_episode(own_service: Service, message: str) -> None:
+    with Environments([own_service.url], sessions=1) as environments:
+        environments.reset(0, "click-test", seed=1).result()
+        own_service.process.kill()
+        own_service.process.wait(timeout=5)
+        with pytest.raises(EnvironmentLost, match="the environment was lost: No environment answers at"):
+            (act(environments, "click('13')") if message == "step" else environments.reset(0, "click-test", 2).result())
+    stop_service(own_service)
 
 
 def test_several_browsers_share_the_sessions_and_die_alone(chromium: str) -> None:

@@ -41,6 +41,10 @@ def misbehave(how: str | None, first: bool = True) -> None:
             raise RuntimeError("only the first time")
         case "oom":
             raise MemoryError
+        case "eat":  # until the kernel has enough of it
+            eaten = []
+            while True:
+                eaten.append(bytearray(1 << 20))
         case "refuse":
             print("error: the moon is in the wrong house", file=sys.stderr)
             sys.exit(2)

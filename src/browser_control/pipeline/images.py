@@ -8,9 +8,11 @@ import hashlib
 import io
 import re
 import tarfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +25,8 @@ from browser_control.pipeline.engine import Client, answering
 
 REPOSITORY = "browser-control"
 IMAGE_LABEL = "browser-control.image"
-_KEPT = 3  # of each image, the newest; others that no container uses are removed after a build
+_KEPT = 3  # of each image, the newest; others are removed after a build once they are a week old and not in use
+_KEPT_SECONDS = 7 * 86400  # a run that uses one has no container of it between two stages
 
 _NETWORK = re.compile(
     r"temporary failure|could not resolve|name resolution|timed? ?out|connection (refused|reset)|network is unreachable"
@@ -248,10 +251,11 @@ def _packed(root: Path, paths: Iterable[str]) -> io.BytesIO:
 
 
 def _prune(client: Client, image: Image) -> None:
-    """Removes images of the same name that are old and that no container uses."""
+    """Removes images of the same name that are old, but for the newest."""
     found = client.images.list(filters={"label": f"{IMAGE_LABEL}={image.name}"})
     found.sort(key=lambda each: each.attrs["Created"], reverse=True)
-    for old in found[_KEPT:]:
+    before = datetime.fromtimestamp(time.time() - _KEPT_SECONDS, UTC).isoformat()
+    for old in (each for each in found[_KEPT:] if each.attrs["Created"] < before):
         for name in old.tags:
             if name.startswith(f"{REPOSITORY}/{image.name}:"):
                 try:

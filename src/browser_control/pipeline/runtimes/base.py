@@ -167,7 +167,8 @@ class StageError(BrowserControlError):
         if self.reason == "configuration":
             return _last_words(self.tail) or f"{self.name} refused what it was asked for"
         words = {
-            "out_of_memory": "ran out of memory",
+            "out_of_memory": "ran out of memory; lower training.tokens_per_micro_batch or environment.sessions, or let"
+            " it have more (in Docker, --memory)",
             "killed": f"was killed by signal {-self.exit_code}",
             "preempted": "was asked to stop; what was done is saved",
             "crashed": f"crashed with exit code {self.exit_code}",

@@ -1,0 +1,149 @@
+"""A run in Docker that is stopped, killed or starved leaves nothing that the next run does not take away."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+from stand_in_checkout import StandInCheckout
+
+from browser_control.pipeline.runtimes.docker import RUN_LABEL
+
+CONFIG = """
+name: stand-in
+model: {name: /nowhere}
+training: {web_tasks: [click-button, enter-text], updates: 2}
+warm_start: {web_tasks: [enter-text], demonstrations: 4}
+environment: {sessions: 2}
+"""
+
+
+class Command:
+    """`python flows/train.py --runtime docker` of a checkout with stand-ins, on the server of the tests."""
+
+    def __init__(self, checkout: StandInCheckout, openenv: str) -> None:
+        self.folder = checkout.folder
+        (self.folder / "config.yaml").write_text(CONFIG)
+        options = {
+            "config": self.folder / "config.yaml",
+            "runtime": "docker",
+            "run-id": f"kills-{os.getpid()}",
+            "runs": self.folder / "runs",
+            "archives": self.folder / "archives",
+            "models": self.folder / "models",
+            "training-base": checkout.base_image,
+            "browsergym-base": checkout.base_image,
+            "openenv-url": openenv,
+            "openenv-ref": "main",
+        }
+        self.arguments = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self.environ = {
+            **os.environ,
+            "BROWSER_CONTROL_PROGRAMS": "stand_ins",
+            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(self.folder / "flows" / "train.py"), *self.arguments, *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def finish(self, *arguments: str) -> tuple[int, str]:
+        with self.start(*arguments) as process:
+            words, _ = process.communicate(timeout=240)
+        return process.returncode, words
+
+    def log(self, name: str) -> str:
+        return "".join(path.read_text() for path in self.folder.glob(f"runs/*/logs/{name}.log"))
+
+
+@pytest.fixture
+def command(flow: ModuleType, stand_in_checkout: StandInCheckout, openenv: str) -> Command:
+    return Command(stand_in_checkout, openenv)
+
+
+def left(client: Any) -> list[str]:
+    """What is labelled with our run."""
+    label = {"label": f"{RUN_LABEL}=kills-{os.getpid()}"}
+    containers = client.containers.list(all=True, filters=label, ignore_removed=True)
+    return [each.name for each in [*containers, *client.networks.list(filters=label)]]
+
+
+def building(client: Any, step: str) -> list[str]:
+    found = client.containers.list(all=True, ignore_removed=True)
+    return [each.name for each in found if step in " ".join(each.attrs["Config"]["Cmd"] or [])]
+
+
+def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()[0] if process else ""
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(600)
+def test_a_stopped_run_leaves_nothing(client: Any, command: Command, stand_in_checkout: StandInCheckout) -> None:
+    stand_in_checkout.write_dockerfiles("fine_tune_local=hang")
+    with command.start() as process:
+        wait_for(lambda: "progress" in command.log("train"), process)
+        assert len(left(client)) == 4  # two containers, two networks
+        process.send_signal(signal.SIGTERM)
+        words, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, words
+    assert "the same command continues this run" in words
+    assert left(client) == []
+
+
+@pytest.mark.timeout(600)
+def test_a_build_that_is_stopped_leaves_no_container(
+    client: Any, command: Command, stand_in_checkout: StandInCheckout
+) -> None:
+    step = f"sleep 31{os.getpid()}"
+    stand_in_checkout.write_dockerfiles(step=f"RUN {step}")
+    with command.start() as process:
+        wait_for(lambda: building(client, step), process)
+        process.send_signal(signal.SIGTERM)
+        words, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, words
+    wait_for(lambda: not building(client, step))
+    assert left(client) == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", ["fine_tune_local"])
+def test_what_a_killed_run_leaves_is_taken_by_the_next(
+    client: Any, command: Command, stand_in_checkout: StandInCheckout, stage: str
+) -> None:
+    stand_in_checkout.write_dockerfiles(f"{stage}=stubborn")
+    with command.start() as process:
+        wait_for(lambda: "progress" in command.log("train"), process)
+        process.kill()
+    assert left(client)
+    stand_in_checkout.write_dockerfiles()
+    code, words = command.finish()
+    assert code == 0, words
+    assert left(client) == []
+
+
+@pytest.mark.timeout(600)
+def test_training_that_is_killed_for_memory_is_not_tried_again_and_says_what_to_do(
+    client: Any, command: Command, stand_in_checkout: StandInCheckout
+) -> None:
+    stand_in_checkout.write_dockerfiles("fine_tune_local=eat")
+    code, words = command.finish("--memory", "96m")
+    assert code == 1
+    sentence = (
+        "error: train ran out of memory; lower training.tokens_per_micro_batch or environment.sessions, or let it"
+    )
+    assert sentence in words
+    calls = (command.folder / "runs" / f"kills-{os.getpid()}" / "calls").read_text().split()
+    assert calls.count("fine_tune_local") == 1
+    assert left(client) == []
