@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 ARGS ?=
 POOL ?= local
-LIMIT ?= 1
+LIMIT ?= $(if $(filter gpu,$(POOL)),1)
 server deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 worker serve: export BROWSER_CONTROL_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling Prefect anew at every start costs five seconds
@@ -18,14 +18,15 @@ train: setup ## run the main job: from the base model to an archive of the train
 
 # A lease that only the server's memory holds ends a run when the server is restarted.
 server: export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
+server: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 server: setup ## start a Prefect server with its UI on this machine
 	@exec .venv/bin/prefect server start $(ARGS)
 
 deploy: setup ## set up work pools, deployments and automations; NIGHTLY=on|off GPUS=n
 	@exec $(PYTHON) deployments/setup.py $(if $(NIGHTLY),--nightly $(NIGHTLY)) $(if $(GPUS),--gpus $(GPUS))
 
-worker: setup ## work off the runs of a pool: POOL=local (the default) or gpu, LIMIT=n at a time
-	@exec .venv/bin/prefect worker start --type process --pool $(POOL) --limit $(LIMIT) $(ARGS)
+worker: setup ## work off the runs of a pool: POOL=local (the default) or gpu, LIMIT=n at a time (gpu: 1)
+	@exec .venv/bin/prefect worker start --type process --pool $(POOL) $(if $(LIMIT),--limit $(LIMIT)) $(ARGS)
 
 serve: setup ## serve the flows of this machine without a worker
 	@exec $(PYTHON) deployments/serve.py

@@ -1,5 +1,6 @@
 """Serves the deployments of one machine without a worker (`make serve`): schedules, the UI's form and the CLI work."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 
 ROOT = Path(__file__).resolve().parents[1]
+HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"  # of the runs, which inherit it; without one none is seen to have died
 sys.path.insert(0, str(ROOT))
 
 from flows.evaluate import evaluate  # noqa: E402
@@ -19,6 +21,7 @@ _FLOWS: dict[str, Flow[Any, Any]] = {"flows/train.py:train": train, "flows/evalu
 
 def main() -> None:
     """Those of prefect.yaml that need no GPU, with their parameters, one run at a time."""
+    os.environ.setdefault(HEARTBEAT, "30")
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     served = [
         _FLOWS[each["entrypoint"]].to_deployment(

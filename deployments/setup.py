@@ -42,23 +42,27 @@ _HEARTBEAT = "prefect.flow-run.heartbeat"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sets up work pools, deployments and automations on a Prefect server.")
-    parser.add_argument(
-        "--gpus", type=int, default=1, metavar="N", help="training runs at a time, one a GPU (default: 1)"
-    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="training runs at a time, one a GPU (at first: 1)")
     parser.add_argument("--nightly", choices=["on", "off"], help="switches the schedule; by itself it stays as it is")
     chosen = parser.parse_args()
     with get_client(sync_client=True) as client:
-        set_up_work_pool(
-            client, GPU, "Hosts with a GPU: one worker each, with --limit its number of GPUs.", chosen.gpus
-        )
+        gpus = chosen.gpus or limit_of(client, GPU) or 1
+        set_up_work_pool(client, GPU, "Hosts with a GPU: one worker each, with --limit its number of GPUs.", gpus)
         set_up_work_pool(client, LOCAL, "Machines that run programs as processes.", None)
         was_on = nightly_is_on(client)
         deploy()
         switch_nightly(client, was_on if chosen.nightly is None else chosen.nightly == "on")
-        limit(client, NIGHTLY, chosen.gpus)
+        limit(client, NIGHTLY, gpus)
         set_up_automation(client, crashed_without_heartbeat())
         notify_of_failed_nights(client)
         tell_of_secrets(client)
+
+
+def limit_of(client: SyncPrefectClient, name: str) -> int | None:
+    try:
+        return client.read_work_pool(name).concurrency_limit
+    except ObjectNotFound:
+        return None
 
 
 def set_up_work_pool(client: SyncPrefectClient, name: str, description: str, limit: int | None) -> None:

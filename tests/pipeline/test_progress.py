@@ -62,4 +62,7 @@ def test_scores_are_shown_by_web_task_and_over_all() -> None:
         {"web task": "a", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
         {"web task": "all", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
     ]
-    assert "| all | 0.30 [0.11, 0.60] | 0.90 [0.60, 0.98] |" in markdown("run", rows, {"archive": "a/b"})
+    shown = markdown("run", rows, {"archive": "a/b", "Prefect": "http://127.0.0.1:4200/run/1 (start it first)"})
+    assert "| all | 0.30 [0.11, 0.60] | 0.90 [0.60, 0.98] |" in shown
+    assert "- archive: `a/b`" in shown
+    assert "- Prefect: [http://127.0.0.1:4200/run/1](http://127.0.0.1:4200/run/1) (start it first)" in shown

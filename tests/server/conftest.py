@@ -8,15 +8,17 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelling
+from prefect.client.schemas.sorting import LogSort
+from prefect.states import AwaitingRetry, Cancelling
 
 from browser_control.pipeline.runtimes.process import free_port
 
@@ -30,17 +32,26 @@ warm_start: {web_tasks: [enter-text], demonstrations: 4}
 environment: {sessions: 2}
 """
 PLANTED = {"HF_TOKEN": "hf_planted_0123456789", "WANDB_API_KEY": "wandb_planted_0123456789"}
+RUN = "BROWSER_CONTROL_TEST_RUN"  # by this variable all processes of a run are found, whatever they are called
 
 
 @dataclass
 class Server:
-    """A Prefect server in a folder of its own, with what `make deploy` sets up."""
+    """A Prefect server in a folder of its own, with what `make deploy` sets up.
+
+    Attributes:
+        mark: in the environment of all that descends from it.
+        more: settings beside the usual ones.
+        auth: user and password, where it asks for them.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
     mark: str = field(default_factory=lambda: str(uuid.uuid4()))
+    more: Mapping[str, str] = field(default_factory=dict)
+    auth: str = ""
     process: subprocess.Popen[bytes] | None = None
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -59,10 +70,12 @@ class Server:
             "PYTHONPATH": str(ROOT / "tests"),
             "STAND_IN_RELEASE": str(self.folder / "release"),
             "MARK": self.mark,
+            **self.more,
+            **({"PREFECT_API_AUTH_STRING": self.auth} if self.auth else {}),
         }
 
     def client(self) -> SyncPrefectClient:
-        return SyncPrefectClient(self.environ["PREFECT_API_URL"])
+        return SyncPrefectClient(self.environ["PREFECT_API_URL"], auth_string=self.auth or None)
 
     def start(self) -> None:
         command = [str(BIN / "prefect"), "server", "start", "--port", str(self.port)]
@@ -77,15 +90,18 @@ class Server:
         assert self.process is not None
         kill_tree(self.process)
 
-    def work(self, pool: str) -> subprocess.Popen[bytes]:
-        """Starts a worker, as `make worker` does, whose environment holds the planted secrets."""
-        command = [str(BIN / "prefect"), "worker", "start", "--type", "process", "--pool", pool, "--limit", "4"]
-        self.workers.append(self._spawn(command, f"worker-{pool}.log", PLANTED))
-        return self.workers[-1]
+    def work(self, pool: str, secrets: Mapping[str, str] = PLANTED) -> "subprocess.Popen[bytes]":
+        """Starts the pool's worker, in place of the one before, as `make worker` does; its environment has secrets."""
+        if pool in self.workers:
+            kill_tree(self.workers[pool])
+        limit = ["--limit", "1"] if pool == "gpu" else []
+        command = [str(BIN / "prefect"), "worker", "start", "--type", "process", "--pool", pool, *limit]
+        self.workers[pool] = self._spawn(command, f"worker-{pool}.log", secrets)
+        return self.workers[pool]
 
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(BIN / arguments[0]), *arguments[1:]]
-        return subprocess.run(command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=120)
+    def command(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        command, environ = [str(BIN / arguments[0]), *arguments[1:]], {**self.environ, **environ}
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120)
 
     def parameters(self, **chosen: Any) -> dict[str, Any]:
         folders = {name: str(self.folder / name) for name in ("runs", "archives", "models")}
@@ -93,13 +109,12 @@ class Server:
 
     def run(self, deployment: str, parameters: dict[str, Any] | None = None, **stand_ins: str) -> FlowRun:
         """Creates a flow run, on stand-ins that misbehave as they are told."""
-        variables = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", **stand_ins}
+        parameters = self.parameters() if parameters is None else parameters
+        variables = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", RUN: parameters.get("run_id", ""), **stand_ins}
         with self.client() as client:
             found = client.read_deployment_by_name(deployment)
             return client.create_flow_run_from_deployment(
-                found.id,
-                parameters=self.parameters() if parameters is None else parameters,
-                job_variables={"env": variables},
+                found.id, parameters=parameters, job_variables={"env": variables}
             )
 
     def state(self, run: FlowRun) -> tuple[str, str]:
@@ -109,12 +124,17 @@ class Server:
         assert state is not None
         return str(state.name), str(state.message)
 
-    def wait_for(self, run: FlowRun, *names: str, seconds: float = 150) -> str:
-        """Waits until the run is in a state of one of these names; returns the state's message."""
+    def wait_for(self, run: FlowRun, *names: str, seconds: float = 150, after: str = "") -> str:
+        """Waits until the run is in a state of one of these names; returns the state's message.
+
+        Args:
+            after: an end that the run has come to before, and is about to leave.
+        """
         deadline = time.monotonic() + seconds
+        ends = {"Failed", "Crashed", "Cancelled", "Completed"} - {after}
         while (found := self.state(run))[0] not in names:
             assert time.monotonic() < deadline, f"{found}, not {names}; {self.tail()}"
-            assert found[0] not in {"Failed", "Crashed", "Cancelled", "Completed"}, f"{found}; {self.tail()}"
+            assert found[0] not in ends, f"{found}; {self.tail()}"
             time.sleep(0.2)
         return found[1]
 
@@ -136,18 +156,50 @@ class Server:
         with self.client() as client:
             client.set_flow_run_state(run.id, Cancelling())
 
-    def wait_for_none(self, words: str, seconds: float) -> None:
-        """Waits until no stand-in is left whose command line holds `words`."""
+    def retry(self, run: FlowRun) -> None:
+        """What the button Retry of the UI does."""
+        with self.client() as client:
+            client.set_flow_run_state(run.id, AwaitingRetry(message="Retry from the UI"))
+
+    def wait_for_none(self, run_id: str, seconds: float) -> None:
+        """Waits until no process of the run is left: neither its flow nor a program, nor what those started."""
         deadline = time.monotonic() + seconds
-        while found := [command for command in marked(self.mark) if words in command]:
+        while found := commands(RUN, run_id):
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
+
+    def logs(self, run: FlowRun) -> list[str]:
+        """The lines that the server has of a run, as the UI shows them."""
+        chosen = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+        lines: list[str] = []
+        with self.client() as client:
+            while page := client.read_logs(chosen, limit=200, offset=len(lines), sort=LogSort.TIMESTAMP_ASC):
+                lines += [log.message for log in page]
+        return lines
+
+    def artifacts(self, key: str) -> dict[str, Any]:
+        """The contents of the artifacts whose key begins with `key`, by key."""
+        chosen = ArtifactFilter(key=ArtifactFilterKey(like_=f"{key}%"))
+        with self.client() as client:
+            return {str(each.key): each.data for each in client.read_artifacts(artifact_filter=chosen)}
+
+    def summary(self, run_id: str) -> str:
+        return str(self.artifacts(f"{run_id}-summary")[f"{run_id}-summary"])
+
+    def description(self, key: str) -> str:
+        chosen = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        with self.client() as client:
+            return str(client.read_artifacts(artifact_filter=chosen)[0].description)
+
+    def number_of_runs(self) -> int:
+        with self.client() as client:
+            return len(client.read_flow_runs())
 
     def tail(self) -> str:
         return "\n".join(path.read_text()[-3000:] for path in self.folder.glob("worker-*.log"))
 
     def stop(self) -> None:
-        for process in [*self.workers, *([self.process] if self.process else [])]:
+        for process in [*self.workers.values(), *([self.process] if self.process else [])]:
             kill_tree(process)
 
     def _spawn(self, command: list[str], log: str, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
@@ -182,17 +234,17 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     process.wait(10)
 
 
-def marked(mark: str) -> list[str]:
-    """Command lines of the live stand-ins with `MARK` in their environment."""
+def commands(variable: str, value: str) -> list[str]:
+    """Command lines of the live processes with this variable in their environment."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if f"MARK={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                if f"{variable}={value}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                     found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue
-    return [command for command in found if "stand_ins" in command]
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,17 @@ from prefect.cli.deploy._models import (
     RawScheduleConfig,
     WorkPoolConfig,
 )
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ParameterTypeError
+from prefect.settings.legacy import _get_settings_fields
+from prefect.settings.models.root import Settings
+from prefect.utilities.importtools import import_object
+from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ValidationError
 
 from browser_control import configuration
+from browser_control.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "prefect.yaml"
@@ -29,7 +37,9 @@ POOLS = {"gpu", "local"}
 
 def problems(written: dict[str, Any]) -> list[str]:
     """What is wrong with a file like prefect.yaml."""
-    found = unknown(PrefectYamlModel, {key: value for key, value in written.items() if key != "definitions"}, "")
+    found = unknown(PrefectYamlModel, {key: value for key, value in written.items() if key != "definitions"}, "file")
+    for step in written["pull"]:
+        found += [f"pull: there is no step {each}" for each in step if not callable(import_object(each))]
     names = [f"{each['entrypoint']} {each['name']}" for each in written["deployments"]]
     found += [f"{name} is there twice" for name in set(names) if names.count(name) > 1]
     for each in written["deployments"]:
@@ -41,7 +51,11 @@ def of_deployment(each: dict[str, Any]) -> list[str]:
     name = each["name"]
     found = unknown(DeploymentConfig, each, name)
     found += unknown(WorkPoolConfig, each["work_pool"], f"{name}: work_pool")
-    found += unknown(ConcurrencyLimitSpec, each.get("concurrency_limit", {}), f"{name}: concurrency_limit")
+    found += of_job_variables(each["work_pool"].get("job_variables", {}), name)
+    limit = each.get("concurrency_limit", {})
+    found += unknown(ConcurrencyLimitSpec, limit, f"{name}: concurrency_limit")
+    if limit and limit.get("collision_strategy") not in set(ConcurrencyLimitStrategy):
+        found.append(f"{name}: there is no collision_strategy {limit.get('collision_strategy')!r}")
     if each["work_pool"]["name"] not in POOLS:
         found.append(f"{name}: there is no work pool {each['work_pool']['name']!r}")
     try:
@@ -50,14 +64,31 @@ def of_deployment(each: dict[str, Any]) -> list[str]:
         return [*found, f"{name}: there is no entry point {each['entrypoint']}: {error}"]
     found += of_parameters(flow, each["parameters"], name)
     for schedule in each.get("schedules", []):
-        try:
-            RawScheduleConfig.model_validate(schedule)
-        except ValidationError as error:
-            found.append(f"{name}: {error}")
+        found += [f"{name}: {problem}" for problem in of_schedule(schedule)]
         found += of_parameters(flow, {**each["parameters"], **schedule.get("parameters", {})}, name)
-        if "timezone" not in schedule:
-            found.append(f"{name}: a schedule has no time zone")
     return found
+
+
+def of_job_variables(variables: dict[str, Any], name: str) -> list[str]:
+    known = ProcessWorker.get_default_base_job_template()["variables"]["properties"]
+    found = [f"{name}: job_variables: there is no key {key}" for key in variables if key not in known]
+    settings = {field.upper() for field in _get_settings_fields(Settings)}
+    found += [
+        f"{name}: Prefect has no setting {variable}"
+        for variable in variables.get("env", {})
+        if variable.startswith("PREFECT_") and variable not in settings
+    ]
+    found += [f"{name}: {key} is no text" for key, value in variables.get("env", {}).items() if type(value) is not str]
+    return found
+
+
+def of_schedule(schedule: dict[str, Any]) -> list[str]:
+    try:
+        model = RawScheduleConfig.model_validate(schedule)
+        CronSchedule(cron=model.cron or "", timezone=model.timezone)
+    except ValidationError as error:
+        return [str(error)]
+    return [] if model.timezone else ["a schedule has no time zone"]
 
 
 def of_parameters(flow: Flow[..., Any], parameters: dict[str, Any], name: str) -> list[str]:
@@ -66,7 +97,8 @@ def of_parameters(flow: Flow[..., Any], parameters: dict[str, Any], name: str) -
         return [f"{name}: there is no parameter {stranger}" for stranger in strangers]
     try:
         flow.validate_parameters(parameters)
-    except Exception as error:
+        configuration.load(parameters.get("config", known["config"].default))
+    except (ParameterTypeError, UserError) as error:
         return [f"{name}: {error}"]
     return []
 
@@ -96,29 +128,46 @@ def written() -> dict[str, Any]:
 
 def test_prefect_yaml_is_right(written: dict[str, Any]) -> None:
     assert problems(written) == []
-    for each in written["deployments"]:
-        configuration.load(each["parameters"].get("config", "smollm2_135m_local_lora.yaml"))
 
 
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
+        (["deployment"], [], "file: there is no key deployment"),
         (["deployments", 0, "concurency_limit"], 1, "there is no key concurency_limit"),
-        (["deployments", 0, "work_pool", "job_variable"], {}, "there is no key job_variable"),
+        (["deployments", 0, "schedule_"], {}, "there is no key schedule_"),
+        (["deployments", 0, "concurrency_limit", "limits"], 2, "concurrency_limit: there is no key limits"),
+        (["deployments", 0, "concurrency_limit", "collision_strategy"], "QUEUE", "no collision_strategy 'QUEUE'"),
+        (["deployments", 0, "work_pool", "job_variable"], {}, "work_pool: there is no key job_variable"),
         (["deployments", 0, "work_pool", "name"], "gpus", "there is no work pool 'gpus'"),
+        (["deployments", 0, "work_pool", "job_variables", "environ"], {}, "job_variables: there is no key environ"),
+        (["deployments", 0, "work_pool", "job_variables", "env", "PREFECT_FLOW_HEARTBEAT"], "30", "has no setting"),
+        (["deployments", 0, "work_pool", "job_variables", "env", "DO_NOT_TRACK"], 1, "DO_NOT_TRACK is no text"),
         (["deployments", 0, "entrypoint"], "flows/trian.py:train", "there is no entry point"),
         (["deployments", 0, "entrypoint"], "flows/train.py:trian", "there is no entry point"),
         (["deployments", 0, "parameters", "runtime"], "dokcer", "runtime"),
         (["deployments", 0, "parameters", "environment_sessions"], 0, "environment_sessions"),
+        (["deployments", 0, "parameters", "config"], "lfm.yaml", "there is no configuration 'lfm.yaml'"),
         (["deployments", 0, "parameters", "sesions"], 4, "there is no parameter sesions"),
+        (["deployments", 3, "parameters", "grid"], {"seed": 1}, "grid"),
         (["deployments", 0, "schedules", 0, "parameters", "start_from"], "last", "start_from"),
+        (["deployments", 0, "schedules", 0, "parameters", "start"], "promoted", "there is no parameter start"),
         (["deployments", 0, "schedules", 0, "timezon"], "UTC", "timezon"),
-        (["deployment"], [], "there is no key deployment"),
+        (["deployments", 0, "schedules", 0, "timezone"], "Europe/Berlim", "Europe/Berlim"),
+        (["deployments", 0, "schedules", 0, "timezone"], None, "a schedule has no time zone"),
+        (["deployments", 0, "schedules", 0, "cron"], "0 25 * * *", "0 25 * * *"),
     ],
 )
 def test_what_is_wrong_is_found(written: dict[str, Any], place: list[Any], value: Any, words: str) -> None:
-    section = written = yaml.safe_load(yaml.safe_dump(written, default_flow_style=False))  # without shared anchors
+    section = written = yaml.safe_load(yaml.dump(written, Dumper=WithoutAnchors))
     for part in place[:-1]:
         section = section[part]
     section[place[-1]] = value
-    assert any(words in problem for problem in problems(written))
+    assert any(words in problem for problem in problems(written)), problems(written)
+
+
+class WithoutAnchors(yaml.SafeDumper):
+    """Writes what several places share to each of them, so that one can be changed alone."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

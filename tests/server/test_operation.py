@@ -1,22 +1,31 @@
 """Operation on a real Prefect server with real workers: what its users and their nights do to it."""
 
+import json
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import PLANTED, Server, kill_tree, marked, read_json
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from conftest import PLANTED, RUN, Server, commands, kill_tree, read_json
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.system import Secret
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
+from processes import wait_until
+from stand_ins import digest
 
 from browser_control.pipeline import archive
 from browser_control.pipeline.registry import Registry
 
 Calls = Callable[[str], list[str]]
 LOCAL, GPU = "train/smollm2-135m", "train/lfm2-350m"
+IN_BLOCKS = {"hf-token": "hf_in_a_block_0123456789", "wandb-api-key": "wandb_in_a_block_0123456789"}
+SECRETS = [*PLANTED.values(), *IN_BLOCKS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,7 @@ def test_three_nights_and_a_rollback(server: Server, killed: object, calls: Call
         scores.append((promoted.run_id, promoted.successes))
         assert "warm_start" not in calls(night)
         assert read_json(server.folder / "runs" / night / "start.json")["seeds_drawn"] > 0
+    assert "adapter: `not promoted, no better: 0 pages won, 10 lost of 20" in server.summary("third")
     assert scores == [("second", 20), ("second", 20)]
     assert registry.read().seeds_drawn == 12  # of three runs, each behind the one before
     evaluation = {
@@ -63,12 +73,25 @@ def test_a_cancelled_run_ends_in_ten_seconds_with_nothing_left_and_continues(ser
     parameters = server.parameters(run_id="cancelled")
     run = server.run(LOCAL, parameters, STAND_IN="fine_tune_local=wait")
     server.wait_for_text("cancelled", "progress")
+    assert any("stand_ins.environment" in command for command in commands(RUN, "cancelled"))
     server.cancel(run)
     server.wait_for_none("cancelled", seconds=10)
     server.wait_for(run, "Cancelled", seconds=60)  # the worker imports the flow once more, to look for hooks
     server.wait_for(server.run(LOCAL, parameters), "Completed")
     archive.verify(str(server.folder / "archives" / "cancelled"))
     assert calls("cancelled").count("warm_start") == 1
+    result = read_json(server.folder / "runs" / "cancelled" / "result.json")
+    assert result["continued_from"] == ["step-000001"]
+
+
+def test_a_retry_from_the_ui_resumes(server: Server, calls: Calls) -> None:
+    run = server.run(LOCAL, server.parameters(run_id="retried"), STAND_IN="fine_tune_local=oom-once")
+    assert "train ran out of memory" in server.wait_for(run, "Failed")
+    server.retry(run)
+    server.wait_for(run, "Completed", after="Failed")
+    archive.verify(str(server.folder / "archives" / "retried"))
+    first = ["fetch_model", "evaluate", "warm_start", "evaluate", "fine_tune_local"]
+    assert calls("retried") == [*first, "fetch_model", "fine_tune_local", "evaluate"]
 
 
 def test_a_run_outlives_a_restart_of_the_server(server: Server) -> None:
@@ -81,16 +104,54 @@ def test_a_run_outlives_a_restart_of_the_server(server: Server) -> None:
     archive.verify(str(server.folder / "archives" / "restarted"))
 
 
-def test_a_wrong_value_is_refused_before_anything_starts(server: Server) -> None:
-    done = server.command("prefect", "deployment", "run", LOCAL, "-p", "environment_sessions=0", "-p", "run_id=wrong")
-    assert done.returncode != 0
-    assert "environment_sessions" in done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("environment_sessions=0", "'environment_sessions'. Failure reason: 0 is less than the minimum of 1"),
+        ("runtime=dokcer", "'runtime'. Failure reason: 'dokcer' is not one of ['process', 'docker']"),
+        ("sesions=4", "specified but not found on the deployment: 'sesions'"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_there_is_a_run(server: Server, value: str, words: str) -> None:
+    before = server.number_of_runs()
+    done = server.command("prefect", "deployment", "run", LOCAL, "-p", value)
+    assert done.returncode == 1
+    assert words in " ".join((done.stdout + done.stderr).split())
+    assert server.number_of_runs() == before
+
+
+def test_a_wrong_value_of_the_configuration_fails_in_one_sentence_before_anything_starts(server: Server) -> None:
+    run = server.run(LOCAL, server.parameters(run_id="wrong", overrides=["training.updats=3"]))
+    assert "training.updats" in server.wait_for(run, "Failed")
     assert not (server.folder / "runs" / "wrong").exists()
+
+
+def test_a_program_that_chatters_is_followed_for_a_while_and_logged_whole(server: Server) -> None:
+    run = server.run(LOCAL, server.parameters(run_id="chatter"), STAND_IN="fine_tune_local=chatter")
+    server.wait_for(run, "Completed")
+    lines = [line for line in server.logs(run) if line.startswith("line ")]
+    assert lines == [f"line {number} of many" for number in range(300)]
+    assert "... more in logs/train.log of the run directory" in server.logs(run)
+    assert (server.folder / "runs" / "chatter" / "logs" / "train.log").read_text().count(" of many\n") == 1000
+
+
+def test_what_a_run_shows(server: Server) -> None:
+    """Tags by model and web tasks, progress with the success rate, a table, and a summary that links to the run."""
+    run = server.run(LOCAL, server.parameters(run_id="shown"))
+    server.wait_for(run, "Completed")
+    with server.client() as client:
+        assert {"stand-in", "click-button", "enter-text"} <= set(client.read_flow_run(run.id).tags)
+        tasks = sorted(task.name for task in client.read_task_runs(flow_run_filter=only(run)))
+    assert {"train", "health-gate", "evaluate-before", "evaluate-after", "archive", "promote"} <= set(tasks)
+    shown = server.artifacts("shown")
+    assert "success 0.50" in server.description("shown-train")
+    assert json.loads(shown["shown-success"])[-1]["web task"] == "all"
+    assert f"/flow-run/{run.id})" in server.summary("shown")
 
 
 def test_a_sweep_compares_runs_of_a_deployment(server: Server) -> None:
     parameters = {
-        "grid": {"seed": [0, 1]},
+        "grid": {"seed": [2, 0], "training.learning_rate": [1e-4, 2e-4]},
         "deployment": LOCAL,
         "name": "sweep",
         "config": str(server.folder / "config.yaml"),
@@ -98,11 +159,19 @@ def test_a_sweep_compares_runs_of_a_deployment(server: Server) -> None:
         "archives": str(server.folder / "archives"),
     }
     run = server.run("sweep/smollm2-135m", parameters)
-    server.wait_for(run, "Completed")
+    server.wait_for(run, "Completed", seconds=240)
     with server.client() as client:
         children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
-        assert len(client.read_flow_runs(flow_run_filter=children)) == 2
-    assert len(list((server.folder / "archives").glob("sweep-*"))) == 2
+        assert len(client.read_flow_runs(flow_run_filter=children)) == 4
+    table = json.loads(server.artifacts("sweep-success")["sweep-success"])
+    assert [(row["seed"], row["training.learning_rate"], row["success"][:4]) for row in table] == [
+        ("0", "0.0001", "0.90"),
+        ("0", "0.0002", "0.90"),
+        ("2", "0.0001", "0.70"),
+        ("2", "0.0002", "0.70"),
+    ]
+    for row in table:
+        archive.verify(row["archive"])
     assert not (server.folder / "models" / "sweep").exists()
 
 
@@ -110,7 +179,7 @@ def test_a_killed_run_is_seen_as_crashed_within_two_minutes_and_the_next_starts_
     server: Server, killed: tuple[FlowRun, float]
 ) -> None:
     run, when = killed
-    assert [command for command in marked(server.mark) if "killed" in command] == []
+    assert commands(RUN, "killed") == []
     waiting = server.run(GPU, server.parameters(run_id="killed"))
     server.work("gpu")
     assert "heartbeat" in server.wait_for(run, "Crashed", seconds=max(5, 130 - (time.time() - when)))
@@ -159,6 +228,86 @@ def test_a_nightly_that_is_switched_on_is_scheduled_with_its_parameters_and_stay
     assert "is off" in server.command("python", "deployments/setup.py", "--nightly", "off").stdout
 
 
+def test_a_failed_nightly_notifies(server: Server, heard: list[str]) -> None:
+    with temporary_settings({PREFECT_API_URL: server.environ["PREFECT_API_URL"]}):
+        url = heard.pop()
+        block = CustomWebhookNotificationBlock(name="heard", url=url, json_data={"words": "{{subject}} {{body}}"})
+        block.save("nightly")
+    assert "automation: a failed nightly notifies\n" in server.command("python", "deployments/setup.py").stdout
+    server.work("gpu")
+    run = server.run(GPU, server.parameters(run_id="unlucky"), STAND_IN="fine_tune_local=oom")
+    server.wait_for(run, "Failed")
+    wait_until(lambda: heard, 30)
+    assert "nightly training: Failed" in heard[0]
+    assert "train ran out of memory" in heard[0]
+    assert f"/runs/flow-run/{run.id}" in heard[0]
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """What a webhook was told; before that, its URL."""
+    found: list[str] = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        found.append(f"http://127.0.0.1:{listening.server_port}/")
+        yield found
+        listening.shutdown()
+
+
+def test_setting_up_again_changes_nothing(server: Server) -> None:
+    assert server.command("python", "deployments/setup.py", "--gpus", "2").returncode == 0
+    before = set_up(server)
+    done = server.command("python", "deployments/setup.py")
+    assert "secret block hf-token: " in done.stdout
+    assert "work pool gpu: 2 at a time" in done.stdout
+    assert set_up(server) == before
+    assert server.command("python", "deployments/setup.py", "--gpus", "1").returncode == 0
+    assert set_up(server) != before
+
+
+def set_up(server: Server) -> list[tuple[object, ...]]:
+    """What there is of pools, deployments, schedules and automations, and what they say."""
+    with server.client() as client:
+        pools = client.read_work_pools()
+        deployments = client.read_deployments()
+        automations = [
+            automation
+            for name in ("a run without a heartbeat is crashed", "a failed nightly notifies")
+            for automation in client.read_automations_by_name(name)
+        ]
+    return sorted(
+        [
+            *(("pool", pool.name, str(pool.id), pool.concurrency_limit) for pool in pools),
+            *(("automation", each.name, str(each.id), each.enabled) for each in automations),
+            *(
+                (
+                    "deployment",
+                    str(each.id),
+                    str(each.global_concurrency_limit and each.global_concurrency_limit.limit),
+                    str(each.parameters),
+                    str([(schedule.slug, schedule.active, schedule.parameters) for schedule in each.schedules]),
+                )
+                for each in deployments
+            ),
+        ],
+        key=str,
+    )
+
+
+def only(run: FlowRun) -> FlowRunFilter:
+    return FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+
+
 def scheduled(server: Server) -> list[FlowRun]:
     """What the scheduler has planned."""
     with server.client() as client:
@@ -166,19 +315,44 @@ def scheduled(server: Server) -> list[FlowRun]:
     return [run for run in runs if run.auto_scheduled and (run.expected_start_time or datetime.min) > datetime.now(UTC)]
 
 
-def test_secrets_reach_only_who_needs_them_and_are_written_nowhere(server: Server, killed: object) -> None:
-    """Last, so that it searches what all the others left behind."""
-    seen = {line for path in (server.folder / "runs").glob("*/secrets") for line in path.read_text().splitlines()}
-    assert seen == {
-        "fetch_model HF_TOKEN",
+def test_a_secret_block_serves_where_the_environment_has_none(server: Server, killed: object) -> None:
+    with temporary_settings({PREFECT_API_URL: server.environ["PREFECT_API_URL"]}):
+        for name, value in IN_BLOCKS.items():
+            Secret(value=value).save(name)  # type: ignore[arg-type]
+    server.work("gpu", secrets={})
+    (server.folder / "release").unlink(missing_ok=True)
+    run = server.run(GPU, server.parameters(run_id="blocks"), STAND_IN="fine_tune_local=wait")
+    server.wait_for_text("blocks", "progress")
+    running = commands(RUN, "blocks")
+    assert any("fine_tune_local" in command for command in running)
+    assert [command for command in running if any(value in command for value in SECRETS)] == []
+    (server.folder / "release").touch()
+    server.wait_for(run, "Completed")
+    assert given(server, "blocks") == {
+        f"fetch_model HF_TOKEN={digest(IN_BLOCKS['hf-token'])}",
         "evaluate",
         "warm_start",
-        "fine_tune_local WANDB_API_KEY",
+        f"fine_tune_local WANDB_API_KEY={digest(IN_BLOCKS['wandb-api-key'])}",
     }
-    found = [
-        str(path)
-        for path in server.folder.rglob("*")
-        if path.is_file() and any(value.encode() in path.read_bytes() for value in PLANTED.values())
-    ]
-    assert found == []
-    assert Path(server.folder / "home" / "prefect.db").stat().st_size > 0
+
+
+def given(server: Server, run_id: str) -> set[str]:
+    """Which programs of a run were given which secrets."""
+    return set((server.folder / "runs" / run_id / "secrets").read_text().splitlines())
+
+
+def test_secrets_reach_only_who_needs_them_and_are_written_nowhere(server: Server) -> None:
+    """Last, so that it searches what all the others left behind: run directories, archives, logs, and the database."""
+    assert given(server, "first") == {
+        f"fetch_model HF_TOKEN={digest(PLANTED['HF_TOKEN'])}",
+        "evaluate",
+        "warm_start",
+        f"fine_tune_local WANDB_API_KEY={digest(PLANTED['WANDB_API_KEY'])}",
+    }
+    files = [path for path in server.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if any(value.encode() in path.read_bytes() for value in SECRETS)] == []
+    with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
+        rows = list(database.iterdump())  # a value may lie across two pages of the file
+    assert [row for row in rows if any(value in row for value in SECRETS)] == []
+    for table in ("log", "artifact", "flow_run", "flow_run_state", "task_run_state", "deployment", "block_document"):
+        assert any(row.startswith(f'INSERT INTO "{table}"') for row in rows), table

@@ -1,16 +1,21 @@
 """Programs with the names, arguments, files and exit codes of ours, that take no time: `BROWSER_CONTROL_PROGRAMS`.
 
 `STAND_IN` says who misbehaves, as in `fine_tune_local=crash-once`; each leaves a line in `calls` of the run directory.
-`STAND_IN_SKILL` says how many of ten episodes the trained adapter solves.
+`STAND_IN_SKILL` says how many of ten episodes the trained adapter solves; by itself nine, and one less for each seed.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+import yaml
+
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 
 
 def arguments(name: str) -> argparse.Namespace:
@@ -25,15 +30,21 @@ def arguments(name: str) -> argparse.Namespace:
     chosen = parser.parse_args()
     with (chosen.run_directory / "calls").open("a") as calls:
         calls.write(f"{name}\n")
-    secrets = [name for name in ("HF_TOKEN", "WANDB_API_KEY") if name in os.environ]
+    secrets = [f"{each}={digest(os.environ[each])}" for each in SECRETS if each in os.environ]
     with (chosen.run_directory / "secrets").open("a") as seen:
         seen.write(" ".join([name, *secrets]) + "\n")
     first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
-    misbehave(dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name), first)
+    how = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name)
+    misbehave(how, first, chosen.run_directory)
     return chosen
 
 
-def misbehave(how: str | None, first: bool = True) -> None:
+def digest(secret: str) -> str:
+    """Says which secret a program was given without saying it."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def misbehave(how: str | None, first: bool = True, directory: Path | None = None) -> None:
     match how:
         case "crash":
             raise RuntimeError("it was to be expected")
@@ -45,6 +56,10 @@ def misbehave(how: str | None, first: bool = True) -> None:
             eaten = []
             while True:
                 eaten.append(bytearray(1 << 20))
+        case "oom-once" if first:
+            raise MemoryError
+        case "chatter":
+            print("\n".join(f"line {number} of many" for number in range(1000)), flush=True)
         case "refuse":
             print("error: the moon is in the wrong house", file=sys.stderr)
             sys.exit(2)
@@ -54,8 +69,9 @@ def misbehave(how: str | None, first: bool = True) -> None:
             os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
             time.sleep(0.5)
             raise RuntimeError("where is the environment?")
-        case "wait":  # until it is released, or asked to stop
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+        case "wait":  # until it is released, or asked to stop: then it saves its work
+            assert directory is not None
+            signal.signal(signal.SIGTERM, lambda *_: save_and_leave(directory))
             report("wait", 1, 2)
             while not Path(os.environ["STAND_IN_RELEASE"]).exists():
                 time.sleep(0.1)
@@ -69,9 +85,15 @@ def misbehave(how: str | None, first: bool = True) -> None:
             time.sleep(600)
 
 
-def learned() -> int:
+def save_and_leave(directory: Path) -> None:
+    write_checkpoint(directory / "checkpoints" / "step-000001", b"saved", 4, 1)
+    sys.exit(75)
+
+
+def learned(directory: Path) -> int:
     """Of ten episodes, how many the trained adapter solves."""
-    return int(os.environ.get("STAND_IN_SKILL", "9"))
+    seed = int(yaml.safe_load((directory / "config.yaml").read_text()).get("seed", 0))
+    return int(os.environ.get("STAND_IN_SKILL", 9 - seed))
 
 
 def write_checkpoint(folder: Path, adapter: bytes, skill: int, seeds_drawn: int) -> None:

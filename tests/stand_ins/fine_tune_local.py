@@ -3,10 +3,13 @@ import json
 import stand_ins
 
 chosen = stand_ins.arguments("fine_tune_local")
+continued_from = sorted(path.name for path in (chosen.run_directory / "checkpoints").glob("step-*"))
+skill = stand_ins.learned(chosen.run_directory)
 for step in (1, 2):
     stand_ins.report("train", step, 2)
     folder = chosen.run_directory / "checkpoints" / f"step-{step:06d}"
-    stand_ins.write_checkpoint(folder, b"trained" * step, stand_ins.learned(), chosen.seeds_drawn + 2 * step)
+    stand_ins.write_checkpoint(folder, b"trained" * step, skill, chosen.seeds_drawn + 2 * step)
 print("a line for the log")
 (chosen.run_directory / "metrics.jsonl").write_text('{"update": 1}\n')
-(chosen.run_directory / "result.json").write_text(json.dumps({"updates": 2, "initial": chosen.initial_adapter}))
+result = {"updates": 2, "initial": chosen.initial_adapter, "continued_from": continued_from}
+(chosen.run_directory / "result.json").write_text(json.dumps(result))

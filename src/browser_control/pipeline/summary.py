@@ -68,10 +68,18 @@ def markdown(run_id: str, rows: Sequence[Mapping[str, str]], places: Mapping[str
         "|" + " --- |" * len(columns),
         *("| " + " | ".join(row.get(column, "") for column in columns) + " |" for row in rows),
         "",
-        *(f"- {name}: `{place}`" for name, place in places.items()),
+        *(f"- {name}: {_marked(place)}" for name, place in places.items()),
         "",
     ]
     return "\n".join(lines)
+
+
+def _marked(place: str) -> str:
+    """A page as a link, anything else as code, to be copied."""
+    address, *words = place.split(" ", 1)
+    return (
+        " ".join([f"[{address}]({address})", *words]) if address.startswith(("http://", "https://")) else f"`{place}`"
+    )
 
 
 def places(directory: RunDirectory, archive_url: str, ui: str) -> dict[str, str]:
