@@ -141,6 +141,11 @@ class Play:
         return [ask(session).result() for session in sessions]
 
 
+def handed_on(completions: Sequence[str], reward: list[float], **named: Any) -> list[float]:
+    """The reward that the environment gave."""
+    return reward
+
+
 def browsergym_action(text: str, prompt: prompts.Prompt) -> str:
     """What the model said, or, where that is no action of the page, a click on its first element.
 
@@ -196,7 +201,7 @@ def theirs(configuration: Configuration, environments: Environments, peer: Peer)
                 report_to="none",
                 disable_tqdm=True,
             ),
-            reward_funcs=lambda completions, reward, **_: reward,
+            reward_funcs=handed_on,
             train_dataset=Dataset.from_list([{"prompt": str(SEED + number)} for number in range(100_000)]),
             processing_class=AutoTokenizer.from_pretrained(folder),
             peft_config=LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets)),
