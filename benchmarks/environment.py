@@ -163,9 +163,9 @@ def play_sessions(url: str, numbers: range, seconds: float, ready: Barrier) -> P
     return played._replace(cpu=cpu)
 
 
-def ours(sessions: int, seconds: float, browsers: int | None) -> dict[str, Any]:
+def ours(sessions: int, seconds: float, options: list[str]) -> dict[str, Any]:
     """Our service under `sessions` sessions, which several client processes play so that none is the bottleneck."""
-    options = ["--sessions", str(sessions), *(["--browsers", str(browsers)] if browsers else [])]
+    options = ["--sessions", str(sessions), *options]
     clients = -(-sessions // SESSIONS_A_CLIENT)
     shares = [range(sessions)[client::clients] for client in range(clients)]
     spawn = multiprocessing.get_context("spawn")
@@ -353,7 +353,7 @@ def main() -> int:
     parser.add_argument("--openenv", type=Path, metavar="CLONE", help="clone of OpenEnv; left out without one")
     parser.add_argument("--without-plain", action="store_true", help="leave out plain BrowserGym")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--browsers", type=int, help="Chromiums of our service (default: its own)")
+    parser.add_argument("--service", default="", help='of our service: --service="--browsers 4 --no-in-page"')
     parser.add_argument("--seconds", type=float, default=8.0, help="for each number of sessions")
     parser.add_argument("--episodes", type=int, default=3, help="of plain BrowserGym and of OpenEnv")
     parser.add_argument("--output", type=Path, help="where the figures go as JSON")
@@ -362,7 +362,7 @@ def main() -> int:
     program = find_chromium()
     cores = len(os.sched_getaffinity(0))
     report: dict[str, Any] = {"cores": cores, "load_before": os.getloadavg()[0]}
-    rows = [ours(sessions, options.seconds, options.browsers) for sessions in options.sessions]
+    rows = [ours(sessions, options.seconds, options.service.split()) for sessions in options.sessions]
     report["ours"] = with_efficiency(rows)
     report["floors"] = asyncio.run(floors(program, 50))
     if not options.without_plain:

@@ -18,15 +18,27 @@ from plain_browsergym import SNAPSHOT, Recording, Seen, read_recordings
 from browser_control.environment.actions import parse_action
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.episode import PageSession, View
+from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.service import BrowserPool
 from browser_control.page import Element
 
 Difference = tuple[str, str]  # what differs, and how
 
 
-async def replay(page: PageSession, recording: Recording) -> list[Difference]:
-    """Plays the recorded actions; what was seen otherwise than in plain BrowserGym, up to the first difference."""
-    view = await page.reset(recording.web_task, recording.seed)
+async def replay(page: PageSession, recording: Recording, in_page: bool = False) -> list[Difference]:
+    """Plays the recorded actions; what was seen otherwise than in plain BrowserGym, up to the first difference.
+
+    With `in_page`, in a page that has played other episodes of the web task before and was not loaded since.
+    """
+    if in_page:
+        for seed in range(recording.seed + 1, recording.seed + 3):
+            await page.reset(recording.web_task, seed, kept=True)
+            for action, _ in recording.steps:
+                view, _ = await page.act(parse_action(action))
+                if view.done:
+                    break
+        assert page.web_task == recording.web_task
+    view = await page.reset(recording.web_task, recording.seed, in_page)
     differences = [] if view.goal == recording.goal else [("goal", f"{recording.goal!r} is {view.goal!r}")]
     differences += await compare(page, view, "", recording.first)
     for index, (action, seen) in enumerate(recording.steps):
@@ -77,7 +89,7 @@ def _first_difference(plain: list[list[object]], ours: list[list[object]]) -> st
     return f"{len(pairs)} elements: {pairs[0][0]} is {pairs[0][1]}"
 
 
-async def replay_all(recordings: Sequence[Recording]) -> dict[tuple[str, int], list[Difference]]:
+async def replay_all(recordings: Sequence[Recording], in_page: bool = False) -> dict[tuple[str, int], list[Difference]]:
     """The differences of each recording, by web task and seed."""
     pool = BrowserPool(find_chromium())
     await pool.start()
@@ -85,7 +97,7 @@ async def replay_all(recordings: Sequence[Recording]) -> dict[tuple[str, int], l
         page = await pool.page()
         found = {}
         for recording in recordings:
-            found[recording.web_task, recording.seed] = await replay(page, recording)
+            found[recording.web_task, recording.seed] = await replay(page, recording, in_page)
         return found
     finally:
         pool.stop()
@@ -95,14 +107,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recordings", nargs="+", type=Path)
     parser.add_argument("--tasks", nargs="*")
+    parser.add_argument("--in-page", action="store_true", help="in pages that have played other episodes before")
     options = parser.parse_args()
     recordings = [
         recording
         for file in options.recordings
         for recording in read_recordings(file)
         if not options.tasks or recording.web_task in options.tasks
+        if not options.in_page or recording.web_task in IN_PAGE
     ]
-    found = asyncio.run(replay_all(recordings))
+    found = asyncio.run(replay_all(recordings, options.in_page))
     kinds: collections.Counter[str] = collections.Counter()
     for (web_task, seed), differences in sorted(found.items()):
         for what, how in differences:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from in_page import compare_all
 from parity import replay_all
 from plain_browsergym import PlainBrowserGym, read_recordings, record
 
+from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.page_server import PageServer, bundle_folder
 from browser_control.web_tasks import WEB_TASKS
 
@@ -25,6 +27,27 @@ def test_recorded_episodes_of_browsergym_go_the_same_way(chromium: str) -> None:
     assert len({recording.web_task for recording in recordings}) >= 30
     found = asyncio.run(replay_all(recordings))
     assert {episode: differences for episode, differences in found.items() if differences} == {}
+
+
+def test_recorded_episodes_go_the_same_way_in_a_page_that_played_others_before(chromium: str) -> None:
+    recordings = [
+        each
+        for each in read_recordings(RECORDINGS)
+        if each.web_task in IN_PAGE and (each.web_task, each.seed) not in RACES
+    ]
+    assert len({recording.web_task for recording in recordings}) >= 20
+    found = asyncio.run(replay_all(recordings, in_page=True))
+    assert {episode: differences for episode, differences in found.items() if differences} == {}
+
+
+def test_an_episode_in_an_open_page_is_that_of_a_loaded_one(chromium: str) -> None:
+    found = asyncio.run(compare_all(["click-tab-2", "login-user", "email-inbox", "click-menu", "order-food"], range(6)))
+    assert {web_task: differences for web_task, differences in found.items() if differences} == {}
+
+
+def test_the_comparison_sees_a_web_task_that_does_not_begin_anew(chromium: str) -> None:
+    [differences] = asyncio.run(compare_all(["use-colorwheel"], range(3))).values()
+    assert "textbox" in differences[0]
 
 
 def test_browsergym_of_today_goes_the_same_way(chromium: str, miniwob_url: str) -> None:

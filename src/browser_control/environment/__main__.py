@@ -29,8 +29,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--pages",
         type=_positive,
-        help="pages kept open, so that many episodes find one of their web task (default: a half more than sessions, "
-        "and at least eight more)",
+        help="pages kept open, so that many episodes find one of their web task (default: twice as many as "
+        "sessions, and eight)",
     )
     parser.add_argument(
         "--in-page",
@@ -86,7 +86,7 @@ def serve(options: argparse.Namespace) -> None:
         else:
             from browser_control.environment import service
 
-            pages = options.pages or options.sessions + max(8, options.sessions // 2)
+            pages = options.pages or 2 * options.sessions + 8
             service.run(
                 program, listener, options.sessions, options.max_turns, options.browsers, pages, options.in_page
             )

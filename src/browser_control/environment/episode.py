@@ -28,6 +28,7 @@ RESET_WAIT = 200
 STEP_WAIT = 650
 AIMS = 3  # how often an action is aimed anew if something comes between the aim and the click
 KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts have gathered
+LOADS = 3  # how often a page is loaded until all its files have arrived
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
@@ -135,13 +136,16 @@ class PageSession:
             self._mouse_event("mouseReleased", button, 1)
         if self._mouse != ORIGIN:  # nothing of the new page may lie under the mouse of the old one
             self._move(*ORIGIN)
-        loaded = await self._send("Page.navigate", {"url": self._url})
-        if loaded.get("errorText"):
-            raise PageLost(f"{self._url} could not be loaded: {loaded['errorText']}")
         self._episodes = 0
-        seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, kept)
-        assert isinstance(seen, dict)
-        return seen
+        for last in (*[False] * (LOADS - 1), True):
+            loaded = await self._send("Page.navigate", {"url": self._url})
+            error = loaded.get("errorText", "")
+            if not error:
+                seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, kept, last)
+                assert isinstance(seen, dict)
+                if "lost" not in seen:
+                    return seen
+        raise PageLost(f"{self._url} could not be loaded: {error}")
 
     async def _restart(self, web_task: str, seed: int) -> Message | None:
         """Begins an episode in the open page, or says that it cannot."""
@@ -150,11 +154,11 @@ class PageSession:
         # The click takes the focus from where it was, and has the move delivered before the page is put back.
         await self._click_at(*ORIGIN)
         try:
-            seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, True)
+            seen = await self._call("reset", web_task, miniwob_seed(seed), RESET_WAIT, True, False)
         except DevToolsError:
             return None
         assert isinstance(seen, dict)
-        return seen if seen["url"] == self._url else None
+        return seen if seen.get("url") == self._url else None
 
     async def act(self, call: Call) -> tuple[View, str]:
         """Carries out an action: the page after it, and why it failed ("" if it did not); raises PageLost."""

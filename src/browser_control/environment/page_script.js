@@ -149,13 +149,23 @@ const SPECIAL_GOALS = {
 
 const MAX_TIME = 1000000;  // BrowserGym's, in milliseconds of the page's clock
 
-// Waits for the page, and takes away what only people need.
-async function load() {
+// A file that did not arrive: Chromium drops what is under way whenever a network interface of the machine comes or
+// goes, as those of containers do, and a page that lacks a script or a style sheet is another page.
+let lost = null;
+addListener.call(window, "error", event => {
+  if (event.target !== window && /^(script|link|img)$/.test(event.target?.localName)) lost ??= event.target.src || event.target.href;
+}, true);
+
+async function loaded() {
   if (document.readyState !== "complete")
     await new Promise(resolve => addListener.call(window, "load", resolve, { once: true }));
-  for (let waits = 0; !document.getElementById("reward-display") && waits < 2000; waits++)
+  for (let waits = 0; !document.getElementById("reward-display") && !lost && waits < 2000; waits++)
     await new Promise(resolve => realTimeout(resolve, waits && 1));  // the page's own load listener comes after ours
-  if (!document.getElementById("reward-display")) throw new Error(`${location.href} has not started MiniWoB's core`);
+  if (!document.getElementById("reward-display") && !lost) throw new Error(`${location.href} has not started MiniWoB's core`);
+}
+
+// Takes away what only people need.
+function prepare() {
   removeDisplay();
   core.getUtterance = withDisplay(core.getUtterance);
   core.endEpisode = withDisplay(core.endEpisode);
@@ -176,14 +186,7 @@ function bringBackOwnState(state) {
   guard = null;
 }
 
-// Begins an episode: in a page that was just loaded, or once more in one that is to be `kept` for that.
-async function start(webTask, seed, kept) {
-  if (remembered) {
-    bringBackOwnState(rollBack());
-  } else {
-    await load();
-    if (kept) remember(ownState());
-  }
+async function start(webTask, seed) {
   Math.seedrandom(seed);
   core.EPISODE_MAX_TIME = MAX_TIME;
   core.startEpisodeReal();
@@ -196,8 +199,18 @@ async function start(webTask, seed, kept) {
   return typeof goal === "object" && goal !== null ? goal.utterance : goal;
 }
 
-async function reset(webTask, seed, wait, kept) {
-  const goal = await start(webTask, seed, kept);
+// Begins an episode: in a page that was just loaded, or once more in one that is to be `kept` for that. A page that
+// lacks one of its files is only said to, unless that is to be `accepted`.
+async function reset(webTask, seed, wait, kept, accepted) {
+  if (remembered) {
+    bringBackOwnState(rollBack());
+  } else {
+    await loaded();
+    if (lost && !accepted) return { lost };
+    prepare();
+    if (kept) remember(ownState());
+  }
+  const goal = await start(webTask, seed);
   await advance(wait);
   return { goal, ...await observe() };
 }
