@@ -68,10 +68,11 @@ class EngineUnavailable(UserError):
 
 
 class RepositoryUnavailable(UserError):
-    """A git repository cannot be reached, or has no such commit."""
+    """A git repository has no such commit, or is `unreachable`; through a `network`, it may be back in a moment."""
 
-    def __init__(self, words: str, network: bool = False) -> None:
+    def __init__(self, words: str, unreachable: bool = False, network: bool = False) -> None:
         super().__init__(words)
+        self.unreachable = unreachable
         self.network = network
 
     @property

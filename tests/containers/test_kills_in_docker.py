@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,9 @@ warm_start: {web_tasks: [enter-text], demonstrations: 4}
 environment: {sessions: 2}
 """
 
+RUN = f"kills-{os.getpid()}"
+PLANTED = {"HF_TOKEN": "planted-token", "WANDB_API_KEY": "planted-key"}
+
 
 class Command:
     """`python flows/train.py --runtime docker` of a checkout with stand-ins, on the server of the tests."""
@@ -33,7 +37,7 @@ class Command:
         options = {
             "config": self.folder / "config.yaml",
             "runtime": "docker",
-            "run-id": f"kills-{os.getpid()}",
+            "run-id": RUN,
             "runs": self.folder / "runs",
             "archives": self.folder / "archives",
             "models": self.folder / "models",
@@ -47,6 +51,7 @@ class Command:
             **os.environ,
             "BROWSER_CONTROL_PROGRAMS": "stand_ins",
             "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            **PLANTED,
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -71,7 +76,7 @@ def command(flow: ModuleType, stand_in_checkout: StandInCheckout, openenv: str) 
 
 def left(client: Any) -> list[str]:
     """What is labelled with our run."""
-    label = {"label": f"{RUN_LABEL}=kills-{os.getpid()}"}
+    label = {"label": f"{RUN_LABEL}={RUN}"}
     containers = client.containers.list(all=True, filters=label, ignore_removed=True)
     return [each.name for each in [*containers, *client.networks.list(filters=label)]]
 
@@ -89,12 +94,41 @@ def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str] | 
         time.sleep(0.05)
 
 
+def confined(client: Any) -> None:
+    """What `docker inspect` says of the service and of training, and what they reach."""
+    environment, train = (client.containers.get(f"browser-control-{RUN}-{name}") for name in ("environment", "train"))
+    for each in (environment, train):
+        config, host = each.attrs["Config"], each.attrs["HostConfig"]
+        assert config["User"].split(":")[0] not in ("", "0", "root")
+        assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+        assert (host["SecurityOpt"], host["Init"], host["ReadonlyRootfs"]) == (["no-new-privileges"], True, True)
+        assert 0 < host["PidsLimit"] <= 4096
+        assert 0 < host["Memory"] == host["MemorySwap"]
+        assert (host["NetworkMode"], host["PidMode"], host["PortBindings"]) == (f"browser-control-{RUN}-inside", "", {})
+        assert not any("docker.sock" in mount["Source"] for mount in each.attrs["Mounts"])
+        assert not any(value in repr(config["Labels"]) for value in PLANTED.values())
+    assert "planted" not in repr(environment.attrs)
+    assert [variable for variable in train.attrs["Config"]["Env"] if "planted" in variable] == [
+        "WANDB_API_KEY=planted-key"
+    ]
+    with socket.create_server(("0.0.0.0", 0)) as host_of_all:
+        gateway = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+        way_out = f"import socket; socket.create_connection({(gateway, host_of_all.getsockname()[1])}, timeout=3)"
+        assert train.exec_run(["python", "-c", way_out]).exit_code == 0  # to Weights & Biases
+        assert b"unreachable" in environment.exec_run(["python", "-c", way_out]).output
+        named = environment.exec_run(["python", "-c", "import socket; socket.getaddrinfo('example.com', 80)"])
+        assert b"gaierror" in named.output
+
+
 @pytest.mark.timeout(600)
-def test_a_stopped_run_leaves_nothing(client: Any, command: Command, stand_in_checkout: StandInCheckout) -> None:
+def test_a_run_is_confined_and_leaves_nothing_when_it_is_stopped(
+    client: Any, command: Command, stand_in_checkout: StandInCheckout
+) -> None:
     stand_in_checkout.write_dockerfiles("fine_tune_local=hang")
     with command.start() as process:
         wait_for(lambda: "progress" in command.log("train"), process)
         assert len(left(client)) == 4  # two containers, two networks
+        confined(client)
         process.send_signal(signal.SIGTERM)
         words, _ = process.communicate(timeout=60)
     assert process.returncode == 75, words
@@ -131,6 +165,10 @@ def test_what_a_killed_run_leaves_is_taken_by_the_next(
     code, words = command.finish()
     assert code == 0, words
     assert left(client) == []
+    seen = set((command.folder / "runs" / RUN / "secrets").read_text().splitlines())
+    assert seen == {"fetch_model HF_TOKEN", "fine_tune_local WANDB_API_KEY", "evaluate", "warm_start"}
+    kept = [path for root in ("runs", "archives") for path in (command.folder / root).rglob("*") if path.is_file()]
+    assert not any(b"planted" in path.read_bytes() for path in kept)
 
 
 @pytest.mark.timeout(600)
@@ -144,6 +182,6 @@ def test_training_that_is_killed_for_memory_is_not_tried_again_and_says_what_to_
         "error: train ran out of memory; lower training.tokens_per_micro_batch or environment.sessions, or let it"
     )
     assert sentence in words
-    calls = (command.folder / "runs" / f"kills-{os.getpid()}" / "calls").read_text().split()
+    calls = (command.folder / "runs" / RUN / "calls").read_text().split()
     assert calls.count("fine_tune_local") == 1
     assert left(client) == []

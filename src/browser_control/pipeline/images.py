@@ -38,6 +38,7 @@ _PULL = re.compile(
 )
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step \d+/\d+ : ")
+_ENGINES = re.compile(r"\s*$| ---> |Removing intermediate container ")  # not the step's own words
 
 
 @dataclass(frozen=True)
@@ -142,23 +143,28 @@ def build(
             step.append(line)
             on_line(line)
     except _Failure as failure:
-        raise _failed(image, str(failure), list(step)) from None
+        raise _failed(image, base_of(root, image), str(failure), list(step)) from None
 
 
-def _failed(image: Image, error: str, step: list[str]) -> BuildFailed:
+def base_of(root: Path, image: Image) -> str:
+    """The base image: as it was chosen, or the Dockerfile's."""
+    default = re.search(r"^ARG BASE_IMAGE=(\S+)", (root / image.dockerfile).read_text(), re.MULTILINE)
+    return image.arguments.get("BASE_IMAGE") or (default[1] if default else "")
+
+
+def _failed(image: Image, base: str, error: str, step: list[str]) -> BuildFailed:
     """What went wrong, from the engine's word for it and the failing step's output."""
     said = "\n".join([*step, error])
     if "No space left on device" in said or "no space left on device" in said:
         return BuildFailed(f"the image {image.name} cannot be built: no space left on the disk; free some")
     first = next((line for line in step if _STEP.match(line)), "")
-    base = first.partition(" : FROM ")[2] or image.arguments.get("BASE_IMAGE", "")
     if " : FROM " in first or _PULL.search(error):
         return BuildFailed(
             f"the base image {base} of {image.name} cannot be pulled ({error.strip()}): check its name and the network,"
             f" or choose another with --{image.name}-base",
             network=bool(_NETWORK.search(error)) and not _PULL.search(error),
         )
-    words = " | ".join(line for line in step[1:] if line.strip())[-600:] or error
+    words = " | ".join(line for line in step[1:] if not _ENGINES.match(line))[-600:] or error
     command = _STEP.sub("", first)[:100]
     return BuildFailed(f"the image {image.name} cannot be built, at {command!r}: {words}", bool(_NETWORK.search(said)))
 
@@ -216,19 +222,19 @@ class _Failure(Exception):
 
 def _lines(stream: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Whole lines of a build's output; what moves, as the progress of a pull, is left out."""
-    rest = ""
+    rest, failure = "", None
     for event in stream:
         if "error" in event:
-            if rest:
-                yield rest
-            raise _Failure(str(event["error"]))
-        if "stream" in event:
+            failure = _Failure(str(event["error"]))  # read to the end all the same, which closes the connection
+        elif "stream" in event:
             *whole, rest = _COLOUR.sub("", rest + event["stream"]).split("\n")
             yield from (line.rstrip("\r") for line in whole if line.strip())
         elif "status" in event and "progress" not in event:
             yield " ".join(filter(None, (event.get("id"), event["status"])))
     if rest:
         yield rest
+    if failure is not None:
+        raise failure
 
 
 def _packed(root: Path, paths: Iterable[str]) -> io.BytesIO:

@@ -58,7 +58,7 @@ def _fetch(url: str, ref: str, folder: Path) -> str:
     try:
         commit = _fetch_anew(url, ref, partial)
     except RepositoryUnavailable as error:
-        if here is not None and error.network and _ref_of(folder) == ref:
+        if here is not None and error.unreachable and _ref_of(folder) == ref:
             return here
         raise
     else:
@@ -81,7 +81,7 @@ def _fetch_anew(url: str, ref: str, folder: Path) -> str:
     except FileNotFoundError as error:
         raise RepositoryUnavailable("git is missing: install it (as root `apt-get install git`)") from error
     except subprocess.TimeoutExpired as error:
-        raise RepositoryUnavailable(f"{url} does not answer: check the network", network=True) from error
+        raise RepositoryUnavailable(f"{url} does not answer: check the network", True, _remote(url)) from error
     except subprocess.CalledProcessError as error:
         words = error.stderr or ""
         if "No space left on device" in words:
@@ -92,8 +92,14 @@ def _fetch_anew(url: str, ref: str, folder: Path) -> str:
         raise RepositoryUnavailable(
             f"{url} cannot be cloned ({_reason(words)}): check the network and --openenv-url, or put a clone at"
             f" commit {ref} into {folder.with_name('OpenEnv')}",
-            network=True,
+            unreachable=True,
+            network=_remote(url),
         ) from error
+
+
+def _remote(url: str) -> bool:
+    """Whether a network lies between, as for a URL or git's HOST:PATH."""
+    return not url.startswith("file:") and re.match(r"[\w.@-]+:", url) is not None
 
 
 def _reason(words: str) -> str:

@@ -1,0 +1,111 @@
+"""Images built by a real engine, from a Dockerfile of a few lines."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser_control.errors import BuildFailed
+from browser_control.pipeline import images
+from browser_control.pipeline.images import Image
+
+COMMITS = {"SOURCE_COMMIT": "5" * 40, "OPENENV_COMMIT": "0" * 40}
+
+
+class Checkout:
+    """A repository with one image, of `base`."""
+
+    def __init__(self, client: Any, folder: Path, base: str) -> None:
+        self.client = client
+        self.folder = folder
+        self.base = base
+        self.built: set[str] = set()
+        self.lines: list[str] = []
+        (folder / "docker" / "training").mkdir(parents=True)
+        (folder / ".dockerignore").write_text("# all but these\n*\n!docker\n!code\n")
+        (folder / "code").write_text("print(1)\n")
+        self.steps("COPY code /code")
+
+    def steps(self, *steps: str) -> None:
+        labels = (
+            (Path(__file__).resolve().parents[2] / "docker/training/Dockerfile").read_text().partition("ARG SOURCE")
+        )
+        text = "\n".join(["ARG BASE_IMAGE", "FROM ${BASE_IMAGE}", *steps, labels[1] + labels[2]])
+        (self.folder / "docker" / "training" / "Dockerfile").write_text(text)
+
+    def ensure(self, base: str = "") -> tuple[str, bool]:
+        image = Image("training", {"BASE_IMAGE": base or self.base})
+        name, built = images.ensure(self.client, self.folder, image, COMMITS, self.lines.append)
+        self.built.add(name)
+        return name, built
+
+    def fails(self, base: str = "") -> BuildFailed:
+        with pytest.raises(BuildFailed) as caught:
+            self.ensure(base)
+        assert "\n" not in str(caught.value) and "intermediate container" not in str(caught.value)
+        return caught.value
+
+
+@pytest.fixture
+def checkout(client: Any, base_image: str, tmp_path: Path) -> Iterator[Checkout]:
+    made = Checkout(client, tmp_path, base_image)
+    yield made
+    for name in made.built:
+        client.images.remove(name)
+
+
+def test_an_image_is_built_once_for_what_is_in_it(checkout: Checkout) -> None:
+    first, built = checkout.ensure()
+    assert built
+    os.utime(checkout.folder / "code")
+    (checkout.folder / "ignored").write_text("not a part of it")
+    assert checkout.ensure() == (first, False)
+    (checkout.folder / "code").write_text("print(2)\n")
+    second, built = checkout.ensure()
+    assert built and second != first
+
+
+def test_an_image_says_where_it_comes_from_and_holds_no_secret(
+    checkout: Checkout, client: Any, base_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "planted-token")
+    name, _ = checkout.ensure()
+    image = client.images.get(name)
+    assert {key: value for key, value in image.labels.items() if key != "org.opencontainers.image.title"} == {
+        "org.opencontainers.image.revision": "5" * 40,
+        "org.opencontainers.image.base.name": base_image,
+        "browser-control.openenv-commit": "0" * 40,
+        "browser-control.context-digest": name.partition(":")[2],
+        "browser-control.image": "training",
+    }
+    assert "planted-token" not in repr(image.attrs) + repr(image.history())
+
+
+def test_a_failing_step_is_named_with_its_own_words(checkout: Checkout) -> None:
+    checkout.steps(f"RUN : {time.time()} && echo fine", "RUN echo the moon is in the wrong house >&2 && false")
+    error = checkout.fails()
+    assert str(error).startswith("the image training cannot be built, at 'RUN echo the moon")
+    assert str(error).endswith(": the moon is in the wrong house")
+    assert "fine" in checkout.lines and not error.retriable
+
+
+def test_a_full_disk_is_said(checkout: Checkout) -> None:
+    checkout.steps("RUN cat /etc/passwd > /dev/full")
+    assert str(checkout.fails()).endswith("no space left on the disk; free some")
+
+
+def test_a_base_image_that_cannot_be_pulled_is_named(checkout: Checkout) -> None:
+    error = checkout.fails(base="127.0.0.1:9/nosuch:1")
+    assert str(error).startswith("the base image 127.0.0.1:9/nosuch:1 of training cannot be pulled (")
+    assert "choose another with --training-base" in str(error)
+
+
+def test_a_build_leaves_no_container(checkout: Checkout, client: Any) -> None:
+    step = f"RUN : {time.time()} && false"
+    checkout.steps(step)
+    checkout.fails()
+    found = client.containers.list(all=True, ignore_removed=True)
+    assert [each for each in found if step.removeprefix("RUN ") in " ".join(each.attrs["Config"]["Cmd"] or [])] == []
