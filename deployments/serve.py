@@ -10,9 +10,9 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 
 ROOT = Path(__file__).resolve().parents[1]
-HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"  # of the runs, which inherit it; without one none is seen to have died
 sys.path.insert(0, str(ROOT))
 
+from browser_control.pipeline.server import HEARTBEAT  # noqa: E402
 from flows.evaluate import evaluate  # noqa: E402
 from flows.train import train  # noqa: E402
 
@@ -21,7 +21,8 @@ _FLOWS: dict[str, Flow[Any, Any]] = {"flows/train.py:train": train, "flows/evalu
 
 def main() -> None:
     """Those of prefect.yaml that need no GPU, with their parameters, one run at a time."""
-    os.environ.setdefault(HEARTBEAT, "30")
+    for variable, value in HEARTBEAT.items():  # the runs inherit it
+        os.environ.setdefault(variable, value)
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     served = [
         _FLOWS[each["entrypoint"]].to_deployment(

@@ -25,6 +25,7 @@ from prefect.exceptions import ObjectNotFound
 ROOT = Path(__file__).resolve().parents[1]
 GPU, LOCAL = "gpu", "local"
 NIGHTLY = "train/lfm2-350m"
+FLOWS = ("train", "evaluate", "sweep")
 NOTIFIER = "nightly"  # name of the notification block that hears of a failed night
 SECRETS = {
     "hf-token": "HF_TOKEN, for gated or private models",
@@ -47,13 +48,13 @@ def main() -> None:
     chosen = parser.parse_args()
     with get_client(sync_client=True) as client:
         gpus = chosen.gpus or limit_of(client, GPU) or 1
-        set_up_work_pool(client, GPU, "Hosts with a GPU: one worker each, with --limit its number of GPUs.", gpus)
+        set_up_work_pool(client, GPU, "Hosts with a GPU: one worker for each GPU.", gpus)
         set_up_work_pool(client, LOCAL, "Machines that run programs as processes.", None)
         was_on = nightly_is_on(client)
         deploy()
         switch_nightly(client, was_on if chosen.nightly is None else chosen.nightly == "on")
         limit(client, NIGHTLY, gpus)
-        set_up_automation(client, crashed_without_heartbeat())
+        set_up_automation(client, crashed_without_heartbeat(client))
         notify_of_failed_nights(client)
         tell_of_secrets(client)
 
@@ -117,14 +118,21 @@ def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
         return None
 
 
-def crashed_without_heartbeat() -> AutomationCore:
-    """A worker that was killed says nothing: the silence of its run does."""
+def crashed_without_heartbeat(client: SyncPrefectClient) -> AutomationCore:
+    """A worker that was killed says nothing: the silence of its run does.
+
+    Only of our flows: others may send a heartbeat every three minutes, as Prefect does by itself.
+    """
+    flows = [f"prefect.flow.{client.read_flow_by_name(name).id}" for name in FLOWS]
     return AutomationCore(
         name="a run without a heartbeat is crashed",
         description=f"Marks a flow run as crashed {SILENCE.seconds} s after its last heartbeat.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification.model_validate(
+                {"prefect.resource.id": flows, "prefect.resource.role": "flow"}
+            ),
             for_each={"prefect.resource.id"},
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *_ENDS},

@@ -29,6 +29,11 @@ def fetch_model(run: Run) -> Path:
     return stages.fetch_model(run)
 
 
+@task(name="take-gpu", **once)
+def take_gpu(run: Run, services: contextlib.ExitStack) -> None:
+    services.enter_context(stages.gpu(run))
+
+
 @task(name="start-browsergym", **once)
 def start_browsergym(run: Run, services: contextlib.ExitStack) -> BrowserGym:
     return services.enter_context(stages.browsergym(run, 0))
@@ -75,6 +80,8 @@ def evaluate(
         artifacts.tag(run)
         judged = fetch_adapter(run, adapter, models)
         fetch_model(run)
+        if stages.wants_gpu(run):
+            take_gpu(run, services)
         environment = start_browsergym(run, services)
         health_gate(run, environment)
         scores = evaluate_adapter(run, environment, judged)

@@ -69,6 +69,11 @@ def fetch_model(run: Run) -> Path:
     return stages.fetch_model(run)
 
 
+@task(name="take-gpu", **once)
+def take_gpu(run: Run, services: contextlib.ExitStack) -> None:
+    services.enter_context(stages.gpu(run))
+
+
 @task(name="start-browsergym", **once)
 def start_browsergym(run: Run, port: int, replicas: int, services: contextlib.ExitStack) -> BrowserGym:
     return services.enter_context(stages.browsergym(run, port, replicas))
@@ -185,6 +190,8 @@ def train(
             build_images(run, run.runtime.images, commit)
         begun = fetch_promoted(run, chosen.models, chosen.start_from)
         fetch_model(run)
+        if stages.wants_gpu(run):
+            take_gpu(run, services)
         environment = start_browsergym(run, chosen.environment_port, chosen.environment_replicas, services)
         health_gate(run, environment)
         scores = {"base": evaluate_before(run, environment)}

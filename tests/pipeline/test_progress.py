@@ -53,6 +53,14 @@ def test_the_terminal_tells_of_each_stage(is_terminal: bool) -> None:
     assert "no space" in shown
 
 
+def test_what_a_run_waits_for_is_said_at_once() -> None:
+    output = io.StringIO()
+    terminal = Terminal(Console(file=output, force_terminal=False, highlight=False, width=100))
+    terminal.began("take-gpu")
+    terminal.progressed("take-gpu", Progress("take-gpu", 0, 1, message="waiting for GPU 0"), None)
+    assert "take-gpu 0/1 · waiting for GPU 0" in output.getvalue()
+
+
 def test_scores_are_shown_by_web_task_and_over_all() -> None:
     evaluation = {"web_tasks": {"a": {"successes": 3, "episodes": 11, "unscorable": 1}}}
     scores = read_scores(evaluation)

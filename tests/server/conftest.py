@@ -68,6 +68,8 @@ class Server:
             "BROWSER_CONTROL_HOME": str(ROOT),
             "BROWSER_CONTROL_PROGRAMS": "stand_ins",
             "PYTHONPATH": str(ROOT / "tests"),
+            "CUDA_VISIBLE_DEVICES": "",
+            "TMPDIR": str(self.folder / "tmp"),
             "STAND_IN_RELEASE": str(self.folder / "release"),
             "MARK": self.mark,
             **self.more,
@@ -78,6 +80,7 @@ class Server:
         return SyncPrefectClient(self.environ["PREFECT_API_URL"], auth_string=self.auth or None)
 
     def start(self) -> None:
+        (self.folder / "tmp").mkdir(exist_ok=True)
         command = [str(BIN / "prefect"), "server", "start", "--port", str(self.port)]
         self.process = self._spawn(command, "server.log", {})
         deadline = time.monotonic() + 180
@@ -186,10 +189,11 @@ class Server:
     def summary(self, run_id: str) -> str:
         return str(self.artifacts(f"{run_id}-summary")[f"{run_id}-summary"])
 
-    def description(self, key: str) -> str:
+    def descriptions(self, key: str) -> list[str]:
+        """What is said of the artifacts of this key, as of a task's progress."""
         chosen = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         with self.client() as client:
-            return str(client.read_artifacts(artifact_filter=chosen)[0].description)
+            return [str(each.description) for each in client.read_artifacts(artifact_filter=chosen)]
 
     def number_of_runs(self) -> int:
         with self.client() as client:

@@ -38,7 +38,7 @@ def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = 
 
 
 def _run(load: Callable[[], Any], chosen: Parameters) -> None:
-    for variable, value in server.QUIET.items():
+    for variable, value in {**server.QUIET, **server.HEARTBEAT}.items():
         os.environ.setdefault(variable, value)
     with contextlib.ExitStack() as stack:
         temporary = None

@@ -143,7 +143,7 @@ class Terminal:
     def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None:
         if self._live is not None:
             self._live.update(_Running(stage, progress, seconds_left, self._began))
-        elif time.monotonic() - self._printed >= _PLAIN_SECONDS:
+        elif progress.done == 0 or time.monotonic() - self._printed >= _PLAIN_SECONDS:  # 0: it says what it waits for
             self._printed = time.monotonic()
             self.console.print(describe(stage, progress, seconds_left), soft_wrap=True, markup=False)
 

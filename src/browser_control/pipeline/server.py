@@ -33,6 +33,9 @@ _ENVIRON = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
 
+# Without it the heartbeat comes every 180 seconds, and the automation of deployments/setup.py takes the run for dead.
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+
 # Our own lines are what the terminal shows; Prefect's are in its database.
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",

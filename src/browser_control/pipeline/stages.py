@@ -12,9 +12,10 @@ from typing import Any, Literal
 from browser_control import configuration
 from browser_control.errors import BrowserControlError, EnvironmentUnreachable, ServiceFailed
 from browser_control.pipeline import archive as archives
+from browser_control.pipeline import gpu as gpus
 from browser_control.pipeline import openenv, summary
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
-from browser_control.pipeline.progress import Pace, parse_progress
+from browser_control.pipeline.progress import Pace, Progress, parse_progress
 from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.run import Run, announced
@@ -80,6 +81,25 @@ def build_images(run: Run, images: Images, openenv_commit: str) -> None:
     with announced(run, "build-images") as words:
         run.directory.logs.mkdir(parents=True, exist_ok=True)
         words += images.build(openenv_commit, run.directory.logs, lambda line: run.listener.line("build-images", line))
+
+
+def wants_gpu(run: Run) -> bool:
+    device = run.configuration.model.device
+    return device == "cuda" or (device == "auto" and run.runtime.gpu)
+
+
+@contextlib.contextmanager
+def gpu(run: Run) -> Iterator[None]:
+    """Holds the GPUs of this machine for the length of the block; waits for the run that has them."""
+
+    def wait(words: str) -> None:
+        run.listener.line("take-gpu", words)
+        run.listener.progressed("take-gpu", Progress("take-gpu", 0, 1, message=words), None)
+
+    with contextlib.ExitStack() as stack:
+        with announced(run, "take-gpu"):
+            stack.enter_context(gpus.held(f"run {run.id}", wait))
+        yield
 
 
 class ServiceDied(BrowserControlError):

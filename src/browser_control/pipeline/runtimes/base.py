@@ -114,6 +114,11 @@ class Runtime(ABC):
     python: str
     images: Images | None = None
 
+    @property
+    @abstractmethod
+    def gpu(self) -> bool:
+        """Whether a stage that computes finds a GPU."""
+
     def check(self) -> None:
         """Raises UserError for what can be seen to be missing, before anything is started."""
         return

@@ -22,7 +22,7 @@ from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from browser_control.errors import EngineUnavailable
-from browser_control.pipeline import engine
+from browser_control.pipeline import engine, gpu
 from browser_control.pipeline.engine import Client, answering
 from browser_control.pipeline.images import BuiltImages, Image
 from browser_control.pipeline.runtimes import container as containers
@@ -92,6 +92,12 @@ class DockerSettings(BaseModel):
         if memory:
             containers.bytes_of(memory)
         return memory
+
+
+def device_request(named: tuple[str, ...]) -> DeviceRequest:
+    """Asks for these GPUs of the engine's host; for all, where none are named."""
+    which = {"device_ids": list(named)} if named else {"count": -1}
+    return DeviceRequest(capabilities=[["gpu"]], **which)
 
 
 class DockerRuntime(Runtime):
@@ -208,7 +214,7 @@ class DockerRuntime(Runtime):
                 labels=self._labels(),
                 network=first.name,
                 networking_config={first.name: endpoint},
-                device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if stage.gpu and self.gpu else [],
+                device_requests=[device_request(gpu.named())] if stage.gpu and self.gpu else [],
                 **self._limits(stage, memory),
                 **containers.arguments(stage),
             )

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from browser_control.errors import ServiceFailed
+from browser_control.pipeline import gpu
 from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
     Listening,
@@ -46,6 +47,10 @@ class ProcessRuntime(Runtime):
 
     def __init__(self, settings: ProcessSettings | None = None) -> None:
         self.grace = (settings or ProcessSettings()).grace
+
+    @property
+    def gpu(self) -> bool:
+        return bool(gpu.present())
 
     def listening(self, port: int) -> Listening:
         return Listening(_HOST, port or free_port())
