@@ -43,6 +43,7 @@ from browser_control.training import Trainer
 with warnings.catch_warnings():  # what TRL's imports warn of is not ours
     warnings.simplefilter("ignore")
     from datasets import Dataset
+    from datasets.table import InMemoryTable
     from trl import GRPOConfig, GRPOTrainer
 
 TOKENS = 16
@@ -157,6 +158,12 @@ def browsergym_action(text: str, prompt: prompts.Prompt) -> str:
         return f"click('{prompt.elements[0].bid}')"
 
 
+def seeds(count: int) -> Dataset:
+    """Prompts that are seeds; named by hand, since the library cannot name a table on every version of Python."""
+    table = InMemoryTable.from_pydict({"prompt": [str(SEED + number) for number in range(count)]})
+    return Dataset(table, fingerprint="seeds")
+
+
 class Clock(TrainerCallback):
     """Seconds of each update."""
 
@@ -202,7 +209,7 @@ def theirs(configuration: Configuration, environments: Environments, peer: Peer)
                 disable_tqdm=True,
             ),
             reward_funcs=handed_on,
-            train_dataset=Dataset.from_list([{"prompt": str(SEED + number)} for number in range(100_000)]),
+            train_dataset=seeds(100_000),
             processing_class=AutoTokenizer.from_pretrained(folder),
             peft_config=LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets)),
             rollout_func=Play(environments, policy.load(configuration, folder), "click-button", peer),
