@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from browser_control.actions import choices, parse_bid, parse_label
 from browser_control.page import STATES, Element, PageUnreadable, Text, format_page, parse_page, quote, unquote
 
 plain_text = st.text().map(lambda text: unquote(quote(text)))  # as it comes from a page: white space collapsed
@@ -54,3 +55,11 @@ def test_the_page_reads_as_documented() -> None:
 def test_another_line_is_refused(line: str) -> None:
     with pytest.raises(PageUnreadable):
         parse_page(line)
+
+
+def test_a_link_can_be_clicked_with_alt_held_where_that_is_offered() -> None:
+    elements = parse_page('link "Ada" [46]\nbutton "Search" [16]').elements
+    [(action, _)] = choices(elements, ["alt-click"])
+    assert action.spell(elements) == 'alt-click link "Ada" [46]'
+    assert action.to_browsergym() == "click('46', 'left', ['Alt'])"
+    assert parse_label(action.spell(elements)) == parse_bid(action.to_browsergym()) == action

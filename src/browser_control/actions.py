@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from browser_control.page import Element, quote, unquote
 
-VERBS = ("click", "fill", "select", "press", "hover", "drag", "scroll")
+VERBS = ("click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click")
 KEYS = ("Enter", "Tab", "Escape", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Backspace", "Delete")
 SCROLL_PIXELS = 200
 _TEXT_ROLES = frozenset({"textbox", "searchbox", "spinbutton"})
@@ -21,6 +21,7 @@ _PATTERNS: dict[str, re.Pattern[str]] = {
     verb: re.compile(pattern, re.DOTALL)
     for verb, pattern in {
         "click": rf"click {_TARGET}",
+        "alt-click": rf"alt-click {_TARGET}",
         "fill": rf"fill {_TARGET} with ({_STRING})",
         "select": rf"select {_TARGET} option ({_STRING})",
         "press": rf"press ({_STRING}) in {_TARGET}",
@@ -49,6 +50,8 @@ class Action:
         match self.verb:
             case "click" | "hover":
                 return f"{self.verb}({self.bid!r})"
+            case "alt-click":
+                return f"click({self.bid!r}, 'left', ['Alt'])"
             case "fill":
                 return f"fill({self.bid!r}, {self.argument!r})"
             case "select":
@@ -67,7 +70,7 @@ class Action:
         """The policy's spelling, with the labels that `elements` show."""
         by_bid = {element.bid: element for element in elements}
         match self.verb:
-            case "click" | "hover":
+            case "click" | "alt-click" | "hover":
                 return f"{self.verb} {by_bid[self.bid].label}"
             case "fill":
                 return f"fill {by_bid[self.bid].label} with {quote(self.argument)}"
@@ -96,7 +99,7 @@ def parse_label(text: str) -> Action:
         raise InvalidAction(f"not an action: {text[:80]!r}")
     parts = found.groups()
     match verb:
-        case "click" | "hover":
+        case "click" | "alt-click" | "hover":
             return Action(verb, parts[0])
         case "fill" | "select":
             return Action(verb, parts[0], unquote(parts[1]))
@@ -129,6 +132,8 @@ def parse_bid(text: str) -> Action:
     match call.func.id, arguments:
         case ("click" | "hover") as verb, [str(bid)]:
             return Action(verb, bid)
+        case "click", [str(bid), "left", ["Alt"]]:
+            return Action("alt-click", bid)
         case "fill", [str(bid), str(value)]:
             return Action("fill", bid, value)
         case "select_option", [str(bid), str(option)]:
@@ -174,6 +179,10 @@ def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tupl
             case "click" | "hover":
                 for element in usable:
                     yield Action(verb, element.bid), False
+            case "alt-click":  # a link's own script runs, and the page's address stays
+                for element in usable:
+                    if element.role == "link":
+                        yield Action(verb, element.bid), False
             case "fill":
                 for element in usable:
                     if element.role in _TEXT_ROLES:

@@ -63,7 +63,7 @@ class Policy(_Section):
     """Prompt, action spelling and decoding."""
 
     action_format: Literal["label", "bid"] = "label"
-    actions: tuple[Literal["click", "fill", "select", "press", "hover", "drag", "scroll"], ...] = (
+    actions: tuple[Literal["click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click"], ...] = (
         "click",
         "fill",
         "select",

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -311,3 +312,43 @@ def test_help_answers_within_a_second() -> None:
     subprocess.run([sys.executable, "-m", "browser_control.environment", "--help"], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0  # however busy the machine is
+
+
+@pytest.mark.parametrize(("modifiers", "reward"), [("", 0.0), (", 'left', ['Alt']", 1.0)])
+def test_a_link_whose_script_is_wanted_is_clicked_with_alt_held(
+    service: Service, modifiers: str, reward: float
+) -> None:
+    """As in BrowserGym: a click on `href='#'` changes the address, which ends the episode without reward."""
+    with Environments([service.url], sessions=1) as environments:
+        first = environments.reset(0, "search-engine", seed=1).result()
+        name = re.findall(r'"([^"]*)"', first.goal)[0]
+        assert "3rd search result" in first.goal
+        fill, search = f"fill('{bid(first, 'textbox')}', {name!r})", f"click('{bid(first, 'button', 'Search')}')"
+        links = [each for each in parse_page(act(environments, fill, search).text).elements if each.role == "link"]
+        last = act(environments, f"click('{links[2].bid}'{modifiers})")
+        assert (last.reward, last.done) == (reward, True)
+
+
+def test_more_sessions_than_pages_and_web_tasks_in_turn(chromium: str) -> None:
+    service = start_service("--sessions", "3", "--pages", "1", "--browsers", "1")
+    try:
+        with Environments([service.url], sessions=3) as environments:
+            for seed, web_task in enumerate(("click-test", "login-user", "click-test", "book-flight", "login-user")):
+                seen = [environments.reset(session, web_task, seed) for session in range(3)]
+                assert len({(future.result().goal, future.result().text) for future in seen}) == 1
+    finally:
+        assert stop_service(service) == 0
+
+
+def test_a_seed_makes_the_same_episode_after_a_restart_and_in_an_open_or_a_loaded_page(service: Service) -> None:
+    def first_pages(url: str) -> list[tuple[str, str]]:
+        with Environments([url], sessions=1) as environments:
+            seen = [environments.reset(0, "click-checkboxes", seed).result() for seed in (5, 6, 5)]
+        assert seen[0] == replace(seen[2], seconds=seen[0].seconds) != seen[1]
+        return [(observation.goal, observation.text) for observation in seen]
+
+    other = start_service("--sessions", "1", "--no-in-page")
+    try:
+        assert first_pages(other.url) == first_pages(service.url)
+    finally:
+        assert stop_service(other) == 0

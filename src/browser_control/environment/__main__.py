@@ -29,7 +29,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--pages",
         type=_positive,
-        help="pages kept open, so that many episodes find one of their web task (default: twice as many as "
+        help="pages kept open, so that many episodes find one of their web task (default: a half more than "
         "sessions, and eight)",
     )
     parser.add_argument(
@@ -86,7 +86,7 @@ def serve(options: argparse.Namespace) -> None:
         else:
             from browser_control.environment import service
 
-            pages = options.pages or 2 * options.sessions + 8
+            pages = options.pages or options.sessions + options.sessions // 2 + 8
             service.run(
                 program, listener, options.sessions, options.max_turns, options.browsers, pages, options.in_page
             )

@@ -29,6 +29,8 @@ STEP_WAIT = 650
 AIMS = 3  # how often an action is aimed anew if something comes between the aim and the click
 KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts have gathered
 LOADS = 3  # how often a page is loaded until all its files have arrived
+# After which a page's garbage is collected; by itself Chromium lets 50 MB a page gather before it does.
+GARBAGE_EPISODES = 50
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
@@ -71,6 +73,7 @@ class PageSession:
         self._url = ""
         self._goal = ""
         self._episodes = 0  # since the page was loaded
+        self._uncollected = 0  # episodes
         self.web_task = ""  # whose page can take another episode as it is
 
     @classmethod
@@ -126,6 +129,10 @@ class PageSession:
             self.web_task = ""
             raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
         self._episodes += 1
+        self._uncollected += 1
+        if self._uncollected == GARBAGE_EPISODES:
+            self._uncollected = 0
+            self._send("HeapProfiler.collectGarbage")
         self.web_task = web_task if kept and self._episodes < KEPT_EPISODES else ""
         self._goal = seen["goal"]
         return self._view(seen)

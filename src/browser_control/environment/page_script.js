@@ -164,6 +164,24 @@ async function loaded() {
   if (!document.getElementById("reward-display") && !lost) throw new Error(`${location.href} has not started MiniWoB's core`);
 }
 
+// An icon whose image changes under the mouse has no box until the new image is there, and a click goes elsewhere:
+// images that style sheets put in an element's place are fetched before the episode, and held.
+const heldImages = [];
+async function fetchImages() {
+  const urls = new Set();
+  for (const sheet of document.styleSheets) {
+    if (sheet.href?.includes("jquery-ui")) continue;
+    for (const rule of sheet.cssRules)
+      for (const [, url] of (rule.style?.content ?? "").matchAll(/url\("([^"]*)"\)/g)) urls.add(new URL(url, sheet.href ?? location.href).href);
+  }
+  await Promise.all([...urls].map(url => {
+    const image = new Image();
+    heldImages.push(image);
+    image.src = url;
+    return image.decode().catch(() => { lost ??= url; });
+  }));
+}
+
 // Takes away what only people need.
 function prepare() {
   removeDisplay();
@@ -206,6 +224,7 @@ async function reset(webTask, seed, wait, kept, accepted) {
     bringBackOwnState(rollBack());
   } else {
     await loaded();
+    await fetchImages();
     if (lost && !accepted) return { lost };
     prepare();
     if (kept) remember(ownState());

@@ -22,10 +22,6 @@ PARTLY: Mapping[str, str] = {
     "click-test-2": _OVERLAP,
     "click-test-transfer": _OVERLAP,
     "drag-box": "on some seeds the box that is dragged covers the middle of the other, and the drop is refused",
-    "search-engine": (
-        "BrowserGym ends an episode as failed when the page's address changes, which a click on a result does "
-        "(`href='#'`): no policy is rewarded"
-    ),
 }
 
 # Solvable with what the policy has, but nobody wrote it down yet.
