@@ -114,8 +114,12 @@ class Runtime(ABC):
     python: str
     images: Images | None = None
 
-    def check(self) -> None:
-        """Raises UserError for what can be seen to be missing, before anything is started."""
+    def check(self, server: bool = True) -> None:
+        """Raises UserError for what can be seen to be missing, before anything is started.
+
+        Args:
+            server: whether a Prefect server can be asked by now.
+        """
         return
 
     def reap(self) -> None:
