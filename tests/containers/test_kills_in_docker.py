@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -119,13 +118,11 @@ def confined(client: Any) -> None:
     assert [variable for variable in train.attrs["Config"]["Env"] if "planted" in variable] == [
         "WANDB_API_KEY=planted-key"
     ]
-    with socket.create_server(("0.0.0.0", 0)) as host_of_all:
-        gateway = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
-        way_out = f"import socket; socket.create_connection({(gateway, host_of_all.getsockname()[1])}, timeout=3)"
-        assert train.exec_run(["python", "-c", way_out]).exit_code == 0  # to Weights & Biases
-        assert b"unreachable" in environment.exec_run(["python", "-c", way_out]).output
-        named = environment.exec_run(["python", "-c", "import socket; socket.getaddrinfo('example.com', 80)"])
-        assert b"gaierror" in named.output
+    joined = environment.attrs["NetworkSettings"]["Networks"]
+    networks = {name: client.networks.get(name).attrs["Internal"] for name in joined}
+    assert networks == {f"browser-control-{RUN}-inside": True}
+    named = environment.exec_run(["python", "-c", "import socket; socket.getaddrinfo('example.com', 80)"])
+    assert b"gaierror" in named.output
 
 
 @pytest.mark.timeout(600)
