@@ -133,4 +133,8 @@ def test_compose_says_what_the_user_described() -> None:
     assert browsergym["build"]["args"]["BASE_IMAGE"].endswith("python:3.12-slim}")
     assert training["build"]["args"]["BASE_IMAGE"].endswith("nvidia/cuda:12.1.0-cudnn8-devel-ubuntu22.04}")
     assert "deploy" not in services["training-cpu"]
+    for service in services.values():
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"]
+        assert service["init"] and service["pids_limit"] and service["mem_limit"]
+    assert "docker.sock" not in COMPOSE.read_text()
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))

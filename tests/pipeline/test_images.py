@@ -12,6 +12,7 @@ from browser_control.errors import BuildFailed
 from browser_control.pipeline import images
 from browser_control.pipeline.images import Image
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMITS = {"SOURCE_COMMIT": "5" * 40, "OPENENV_COMMIT": "0" * 40}
 
 
@@ -30,9 +31,7 @@ class Checkout:
         self.steps("COPY code /code")
 
     def steps(self, *steps: str) -> None:
-        labels = (
-            (Path(__file__).resolve().parents[2] / "docker/training/Dockerfile").read_text().partition("ARG SOURCE")
-        )
+        labels = (ROOT / "docker/training/Dockerfile").read_text().partition("ARG SOURCE")
         text = "\n".join(["ARG BASE_IMAGE", "FROM ${BASE_IMAGE}", *steps, labels[1] + labels[2]])
         (self.folder / "docker" / "training" / "Dockerfile").write_text(text)
 
@@ -66,6 +65,25 @@ def test_an_image_is_built_once_for_what_is_in_it(checkout: Checkout) -> None:
     (checkout.folder / "code").write_text("print(2)\n")
     second, built = checkout.ensure()
     assert built and second != first
+
+
+def test_of_openenv_only_what_is_used_goes_into_an_image(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text((ROOT / ".dockerignore").read_text())
+    for name in (
+        "src/openenv/core.py",
+        "envs/browsergym_env/models.py",
+        "envs/other_env/film.mov",
+        "README.md",
+        ".git/HEAD",
+    ):
+        for image in ("training", "browsergym"):
+            file = tmp_path / "docker" / image / "OpenEnv" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    assert images.context(tmp_path, Image("training"))[1:] == [
+        "docker/training/OpenEnv/envs/browsergym_env/models.py",
+        "docker/training/OpenEnv/src/openenv/core.py",
+    ]
 
 
 def test_an_image_says_where_it_comes_from_and_holds_no_secret(

@@ -32,7 +32,7 @@ def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = 
         chosen = parameters.parse(arguments)
         from browser_control.pipeline import run
 
-        run.check(chosen)
+        run.check(chosen, server=False)
         _run(lambda: _load(flow_file, name), chosen)
     sys.exit(0)
 

@@ -35,7 +35,9 @@ def connect(host_block: str = "", registry_block: str = "") -> Client:
         if registry_block:
             from prefect_docker.credentials import DockerRegistryCredentials
 
-            DockerRegistryCredentials.load(registry_block).login(client)
+            block = _block(DockerRegistryCredentials, registry_block)
+            password = block.password.get_secret_value()  # the block's own login is a coroutine
+            client.login(username=block.username, password=password, registry=block.registry_url, reauth=block.reauth)
         return client
 
 
@@ -46,7 +48,7 @@ def answering() -> Iterator[None]:
         yield
     except (DockerException, requests.RequestException, OSError) as error:
         words = str(error)
-        if isinstance(error, APIError) and error.response is not None and error.response.status_code < 500:
+        if isinstance(error, APIError):
             raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
         if "Permission denied" in words or "PermissionError" in words:
             raise EngineUnavailable(
@@ -73,4 +75,14 @@ def has_gpu(client: Client) -> bool:
 def _from_block(name: str) -> Client:
     from prefect_docker.host import DockerHost
 
-    return DockerHost.load(name).get_client()
+    return _block(DockerHost, name).get_client()
+
+
+def _block(kind: Any, name: str) -> Any:
+    try:
+        return kind.load(name)
+    except ValueError as error:
+        raise EngineUnavailable(
+            f"the Prefect server has no {kind.__name__} block {name!r}: register one with"
+            " `prefect block register -m prefect_docker`, then make it in the UI"
+        ) from error

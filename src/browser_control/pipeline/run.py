@@ -63,8 +63,11 @@ def begin(
         yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
 
-def check(chosen: Parameters) -> tuple[Configuration, str]:
+def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     """The configuration and the run that `chosen` come to; starts and writes nothing.
+
+    Args:
+        server: whether a Prefect server can be asked by now.
 
     Raises:
         UserError: what can be known to be wrong beforehand; one sentence.
@@ -80,7 +83,9 @@ def check(chosen: Parameters) -> tuple[Configuration, str]:
     if archive.exists(archive.join(chosen.archives, name)):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
-    make_runtime(_runtime_settings(chosen, settings, RunDirectory(Path(chosen.runs).absolute() / name))).check()
+    directory = RunDirectory(Path(chosen.runs).absolute() / name)
+    with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
+        runtime.check(server)
     if urls := browsergym.given_urls(settings):
         browsergym.refuse_unreachable(urls)
     elif chosen.environment_port:

@@ -136,9 +136,9 @@ class DockerRuntime(Runtime):
         """Whether a stage that computes gets the GPUs."""
         return self.settings.gpus == "all" or (self.settings.gpus == "auto" and engine.has_gpu(self.client))
 
-    def check(self) -> None:
-        if self.settings.host_block or self.settings.registry_block:
-            return  # they are on a Prefect server, which need not be up yet
+    def check(self, server: bool = True) -> None:
+        if not server and (self.settings.host_block or self.settings.registry_block):
+            return  # that is where they are
         with answering():
             self.client.ping()
             if self.settings.gpus == "all" and not engine.has_gpu(self.client):
