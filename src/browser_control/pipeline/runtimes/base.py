@@ -24,6 +24,7 @@ _OUT_OF_MEMORY = re.compile(
     re.MULTILINE,
 )
 
+
 @dataclass(frozen=True)
 class Stage:
     """A program that runs to its end.
@@ -48,6 +49,7 @@ class Stage:
     gpu: bool = False
     internet: bool = False
 
+
 @dataclass(frozen=True)
 class Service(Stage):
     """A program that serves until it is stopped.
@@ -60,12 +62,14 @@ class Service(Stage):
     port: int = 0
     published: int = 0
 
+
 @dataclass(frozen=True)
 class Listening:
     """Where a service has to listen to be found."""
 
     host: str
     port: int
+
 
 class Served(ABC):
     """A service that was started."""
@@ -85,6 +89,7 @@ class Served(ABC):
     def restart(self) -> None:
         """Starts it again under the same URLs, where it died."""
 
+
 class Images(Protocol):
     """What a runtime starts programs from, where it does not take them as they lie here."""
 
@@ -94,6 +99,7 @@ class Images(Protocol):
 
     def build(self, openenv_commit: str | None, logs: Path, on_line: OnLine) -> list[str]:
         """Builds what is not there as it is needed; returns a word on each image."""
+
 
 class Runtime(ABC):
     """Runs stages and services.
@@ -113,16 +119,12 @@ class Runtime(ABC):
     def gpu(self) -> bool:
         """Whether a stage that computes finds a GPU."""
 
-    def check(self) -> None:
-        """Raises UserError for what can be seen to be missing, before anything is started."""
-
     def check(self, server: bool = True) -> None:
         """Raises UserError for what can be seen to be missing, before anything is started.
 
         Args:
             server: whether a Prefect server can be asked by now.
         """
-
         return
 
     def reap(self) -> None:
@@ -150,6 +152,7 @@ class Runtime(ABC):
     @abstractmethod
     def serve(self, service: Service) -> AbstractContextManager[Served]:
         """Runs a service inside a `with` block. That it started does not mean that it is healthy."""
+
 
 class StageError(BrowserControlError):
     """A program ended otherwise than it should."""
@@ -181,6 +184,7 @@ class StageError(BrowserControlError):
         }
         return f"{self.name} {words[self.reason]}"
 
+
 def reason_of(exit_code: int, tail: Sequence[str], killed_for_memory: bool) -> Reason:
     """Why a program ended with `exit_code`, negative for a signal."""
     if killed_for_memory or (exit_code != 0 and _OUT_OF_MEMORY.search("\n".join(tail))):
@@ -190,6 +194,7 @@ def reason_of(exit_code: int, tail: Sequence[str], killed_for_memory: bool) -> R
     if exit_code == EXIT_PREEMPTED:
         return "preempted"
     return "killed" if exit_code < 0 else "crashed"
+
 
 def _last_words(tail: Sequence[str]) -> str:
     """What a program said of what is wrong: the line of a full disk, else the last one."""
