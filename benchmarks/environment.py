@@ -233,9 +233,9 @@ def openenv(clone: Path, episodes: int) -> dict[str, Any]:
 
 def plain(program: Path, episodes: int) -> dict[str, Any]:
     """`gym.make` and nothing else, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(program), str(episodes)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PLAIN, str(program), str(episodes)], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"plain BrowserGym failed: {done.stderr}")
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     return {
         "episodes": len(rows),
