@@ -105,6 +105,18 @@ def test_a_run_outlives_a_restart_of_the_server(server: Server) -> None:
     archive.verify(str(server.folder / "archives" / "restarted"))
 
 
+def test_one_machine_serves_its_flows_without_a_worker(server: Server) -> None:
+    command = [sys.executable, str(ROOT / "deployments" / "serve.py")]
+    with subprocess.Popen(command, env=server.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        try:
+            wait_until(lambda: server.deployments() >= {f"{LOCAL}-here", "evaluate/smollm2-135m-here"}, 60)
+            run = server.run(f"{LOCAL}-here", server.parameters(run_id="served"))
+            server.wait_for(run, "Completed")
+        finally:
+            serving.terminate()
+    assert LOCAL in server.deployments()
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
