@@ -224,7 +224,8 @@ def test_a_slept_through_schedule_trains_once(server: Server) -> None:
     server.wait_for(runs[-1], "Completed")
 
 
-def test_of_two_runs_on_a_gpu_one_waits(server: Server, killed: object) -> None:
+def test_of_two_runs_on_a_gpu_one_waits(server: Server) -> None:
+    server.work("gpu")
     (server.folder / "release").unlink(missing_ok=True)
     first = server.run(GPU, server.parameters(run_id="one"), STAND_IN="fine_tune_local=wait")
     server.wait_for_text("one", "progress")
@@ -356,7 +357,7 @@ def scheduled(server: Server) -> list[FlowRun]:
     return [run for run in runs if run.auto_scheduled and (run.expected_start_time or datetime.min) > datetime.now(UTC)]
 
 
-def test_a_secret_block_serves_where_the_environment_has_none(server: Server, killed: object) -> None:
+def test_a_secret_block_serves_where_the_environment_has_none(server: Server) -> None:
     with temporary_settings({PREFECT_API_URL: server.environ["PREFECT_API_URL"]}):
         for name, value in IN_BLOCKS.items():
             Secret(value=value).save(name)  # type: ignore[arg-type]
