@@ -26,7 +26,7 @@ def main() -> None:
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     served = [
         _FLOWS[each["entrypoint"]].to_deployment(
-            each["name"],
+            f"{each['name']}-here",  # one of the same name that has a work pool would keep it, and its runs fail
             description=each["description"],
             tags=each["tags"],
             parameters=each["parameters"],

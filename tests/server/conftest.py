@@ -195,6 +195,11 @@ class Server:
         with self.client() as client:
             return [str(each.description) for each in client.read_artifacts(artifact_filter=chosen)]
 
+    def deployments(self) -> set[str]:
+        with self.client() as client:
+            flows = {flow.id: flow.name for flow in client.read_flows()}
+            return {f"{flows[each.flow_id]}/{each.name}" for each in client.read_deployments()}
+
     def number_of_runs(self) -> int:
         with self.client() as client:
             return len(client.read_flow_runs())

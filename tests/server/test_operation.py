@@ -105,6 +105,18 @@ def test_a_run_outlives_a_restart_of_the_server(server: Server) -> None:
     archive.verify(str(server.folder / "archives" / "restarted"))
 
 
+def test_one_machine_serves_its_flows_without_a_worker(server: Server) -> None:
+    command = [sys.executable, str(ROOT / "deployments" / "serve.py")]
+    with subprocess.Popen(command, env=server.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        try:
+            wait_until(lambda: server.deployments() >= {f"{LOCAL}-here", "evaluate/smollm2-135m-here"}, 60)
+            run = server.run(f"{LOCAL}-here", server.parameters(run_id="served"))
+            server.wait_for(run, "Completed")
+        finally:
+            serving.terminate()
+    assert LOCAL in server.deployments()
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -212,7 +224,8 @@ def test_a_slept_through_schedule_trains_once(server: Server) -> None:
     server.wait_for(runs[-1], "Completed")
 
 
-def test_of_two_runs_on_a_gpu_one_waits(server: Server, killed: object) -> None:
+def test_of_two_runs_on_a_gpu_one_waits(server: Server) -> None:
+    server.work("gpu")
     (server.folder / "release").unlink(missing_ok=True)
     first = server.run(GPU, server.parameters(run_id="one"), STAND_IN="fine_tune_local=wait")
     server.wait_for_text("one", "progress")
@@ -344,7 +357,7 @@ def scheduled(server: Server) -> list[FlowRun]:
     return [run for run in runs if run.auto_scheduled and (run.expected_start_time or datetime.min) > datetime.now(UTC)]
 
 
-def test_a_secret_block_serves_where_the_environment_has_none(server: Server, killed: object) -> None:
+def test_a_secret_block_serves_where_the_environment_has_none(server: Server) -> None:
     with temporary_settings({PREFECT_API_URL: server.environ["PREFECT_API_URL"]}):
         for name, value in IN_BLOCKS.items():
             Secret(value=value).save(name)  # type: ignore[arg-type]
