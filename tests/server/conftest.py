@@ -15,7 +15,14 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.states import AwaitingRetry, Cancelling
@@ -194,6 +201,11 @@ class Server:
         chosen = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
         with self.client() as client:
             return [str(each.description) for each in client.read_artifacts(artifact_filter=chosen)]
+
+    def tasks(self, run: FlowRun) -> set[str]:
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        with self.client() as client:
+            return {task.name for task in client.read_task_runs(flow_run_filter=chosen)}
 
     def deployments(self) -> set[str]:
         with self.client() as client:
