@@ -49,6 +49,11 @@ def test_the_environment_variable_overrides_the_urls(monkeypatch: pytest.MonkeyP
     assert loaded.digest == before.digest
 
 
+def test_all_weights_are_not_trained_in_bfloat16() -> None:
+    with pytest.raises(ConfigurationError, match="bfloat16 rounds steps away"):
+        configuration.load("lfm2_350m_local.yaml", ["model.dtype=bfloat16"])
+
+
 def test_seeds_of_evaluation_demonstrations_and_training_never_meet() -> None:
     ranges = [configuration.EVALUATION_SEEDS, configuration.DEMONSTRATION_SEEDS, configuration.TRAINING_SEEDS]
     for one, next_one in itertools.pairwise(ranges):

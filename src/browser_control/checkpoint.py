@@ -6,6 +6,7 @@ There is no random state to keep: every draw is keyed by seed, update, episode a
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -16,19 +17,21 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized  # to bytes: a full disk is then an OSError as it is elsewhere
 
 from browser_control.configuration import Configuration
-from browser_control.errors import CheckpointDamaged, CheckpointMismatch
+from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
 from browser_control.policy import Policy
-from browser_control.run_directory import RunDirectory, read_json, write_json
+from browser_control.run_directory import RunDirectory, read_json, sync, write_json
 
 _DIGESTS = "digests.json"
 _WEIGHTS = "adapter_model.safetensors"
 _ALL_WEIGHTS = "model.safetensors"
 # settings that may differ between the run that wrote a checkpoint and the one that continues from it
-_MAY_DIFFER = (
-    "environment",
+MAY_DIFFER = (
+    "environment.urls",
+    "environment.sessions",
     "evaluation",
     "training.updates",
     "training.checkpoint_every",
@@ -68,12 +71,17 @@ def save(
     try:
         _save_weights(policy, temporary)
         if optimizer is not None:
-            torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+            state_dict = io.BytesIO()
+            torch.save(optimizer.state_dict(), state_dict)
+            (temporary / "optimizer.pt").write_bytes(state_dict.getbuffer())
         write_json(temporary / "state.json", {**state, "configuration": configuration.model_dump(mode="json")})
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         write_json(temporary / _DIGESTS, digests)
         os.chmod(temporary, 0o755)
+        for path in (*temporary.iterdir(), temporary):
+            sync(path)
         _replace(temporary, folder)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -84,7 +92,7 @@ def load(
     policy: Policy,
     configuration: Configuration | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    may_differ: tuple[str, ...] = _MAY_DIFFER,
+    may_differ: tuple[str, ...] = MAY_DIFFER,
 ) -> dict[str, Any]:
     """Reads a checkpoint into `policy` (and `optimizer`) and returns the state it was saved with.
 
@@ -117,15 +125,30 @@ def verify(folder: Path) -> None:
 
 
 def newest(run: RunDirectory) -> Path | None:
-    """The newest checkpoint of training that is whole; damaged ones are named on stderr and passed over."""
-    for folder in reversed(run.steps()):
+    """The newest checkpoint of training that is whole; damaged ones are named on stderr and passed over.
+
+    Raises:
+        ConfigurationError: there are checkpoints, and none is whole: what was trained is not thrown away unasked.
+    """
+    steps = run.steps()
+    for folder in reversed(steps):
         try:
             verify(folder)
         except CheckpointDamaged as error:
             print(f"{error}; using the one before", file=sys.stderr, flush=True)
         else:
             return folder
+    if steps:
+        raise ConfigurationError(
+            f"no checkpoint in {run.checkpoints} is whole; bring one back, or remove its step-* folders to begin again"
+        )
     return None
+
+
+def discard_after(run: RunDirectory, folder: Path) -> None:
+    """Deletes checkpoints newer than `folder`: they are damaged, and must not outlive whole ones when pruning."""
+    for later in (each for each in run.steps() if each.name > folder.name):
+        shutil.rmtree(later)
 
 
 def prune(run: RunDirectory, keep: int) -> None:
@@ -140,11 +163,11 @@ def _save_weights(policy: Policy, folder: Path) -> None:
     model: Any = policy.model
     if hasattr(model, "peft_config"):
         tensors = {name: tensor.contiguous().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
-        save_file(tensors, folder / _WEIGHTS)
+        (folder / _WEIGHTS).write_bytes(serialized(tensors))
         model.peft_config["default"].save_pretrained(folder)
     else:
         tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in model.named_parameters()}
-        save_file(tensors, folder / _ALL_WEIGHTS)
+        (folder / _ALL_WEIGHTS).write_bytes(serialized(tensors))
         model.config.save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
 

@@ -154,6 +154,10 @@ class Configuration(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Configuration":
+        if self.lora is None and self.model.dtype != "float32":
+            raise ValueError(
+                "model.dtype must be float32 where all weights are trained (lora: null): bfloat16 rounds steps away"
+            )
         if self.warm_start.demonstrations and not self.warm_start.web_tasks:
             raise ValueError("warm_start.demonstrations is set, but warm_start.web_tasks names none")
         return self

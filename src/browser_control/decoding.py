@@ -61,7 +61,18 @@ class Model:
     @property
     def reads_chunks(self) -> bool:
         """Whether padding between tokens is harmless: not to convolutions, which see their neighbours."""
-        return not any("conv" in kind for kind in getattr(self.config, "layer_types", None) or ())
+        return self.attends_fully and not any("conv" in kind for kind in self._kinds)
+
+    @property
+    def attends_fully(self) -> bool:
+        """Whether a token sees all before it, so that a mask of ours says all: not where attention has a window."""
+        if not self._kinds:
+            return getattr(self.config, "sliding_window", None) is None
+        return all("conv" in kind or kind == "full_attention" for kind in self._kinds)
+
+    @property
+    def _kinds(self) -> list[str]:
+        return list(getattr(self.config, "layer_types", None) or ())
 
 
 class DynamicReader:

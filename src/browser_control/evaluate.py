@@ -50,7 +50,7 @@ def _evaluate(job: program.Job) -> None:
                 progress.report(f"evaluate {wanted}", done, total, won / done)
 
         scores = evaluate(policy, environments, job.configuration, count)
-        write_json(job.arguments.output, {"checkpoint": wanted if folder is None else folder.name, **scores})
+        write_json(job.arguments.output, {"checkpoint": "base" if folder is None else folder.name, **scores})
         overall = scores["overall"]
         print(f"{wanted}: {overall['success']} [{overall['low']}, {overall['high']}] over {total} episodes", flush=True)
 

@@ -60,7 +60,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class UpdateStatistics:
-    """What one update did, for the log."""
+    """What one update did, for the log; `tokens` are those that were read, a shared prompt's once."""
 
     samples: int
     unique_samples: int
@@ -135,7 +135,8 @@ def update(
     """
     normaliser = episodes * policy.settings.max_action_tokens
     optimizer.zero_grad(set_to_none=True)
-    share = processes.share(rows(policy, batch))
+    laid = rows(policy, batch)
+    share = processes.share(laid)
 
     def descend() -> Tensor:
         seen = [torch.empty(3, 0, device=policy.device)]
@@ -151,7 +152,7 @@ def update(
     processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
     optimizer.step()
-    return _statistics(batch, seen, float(norm))
+    return _statistics(batch, sum(map(_length, laid)), seen, float(norm))
 
 
 def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -169,12 +170,12 @@ def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip)
     return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
 
 
-def _statistics(batch: Sequence[Sample], decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
+def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
     ratios, gaps, surprise = decisions
     return UpdateStatistics(
         samples=sum(sample.count for sample in batch),
         unique_samples=len(batch),
-        tokens=sum(sample.completion.length for sample in batch),
+        tokens=tokens,
         decisions=ratios.numel(),
         ratio_min=ratios.min().item(),
         ratio_mean=ratios.mean().item(),

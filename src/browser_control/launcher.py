@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from browser_control.errors import EXIT_PREEMPTED
+from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR
 from browser_control.preemption import PASSED_ON, Preemption
 
 _POLL_SECONDS = 0.1
@@ -60,6 +60,8 @@ def _failed(code: int | None) -> bool:
 def _exit_code(codes: Sequence[int | None]) -> int:
     """The worst of all; a signal (negative, as Python counts) becomes 128 + its number, as a shell would say."""
     if failed := [code for code in codes if code is not None and _failed(code)]:
+        if EXIT_USER_ERROR in failed:  # it says what to do; others may have failed for want of this one
+            return EXIT_USER_ERROR
         worst = min(failed)
         return worst if worst > 0 else 128 - worst
     return max(code or 0 for code in codes)

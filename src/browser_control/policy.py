@@ -94,7 +94,8 @@ class Policy:
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = Model(causal.base_model, causal.get_output_embeddings(), model.config)
         on_gpu = self.device.type == "cuda"
-        self._reader: Reader = StaticReader(self._causal, graphs=True) if on_gpu else DynamicReader(self._causal)
+        static = on_gpu and self._causal.attends_fully
+        self._reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
         self._chat = _chat_pieces(tokenizer)
         self._stops = _stop_tokens(model, tokenizer)
 

@@ -101,6 +101,7 @@ class Trainer:
         self.sampler = WebTaskSampler(self.settings.web_tasks, configuration.seed)
         self.update = 0
         self.episodes = 0
+        self.written: Path | None = None  # the newest checkpoint, which is whole
 
     def train(self) -> None:
         """Runs until all updates are done.
@@ -135,6 +136,7 @@ class Trainer:
         except Preempted:
             self.sampler.restore(sampler_before)  # the update did not happen: the same groups will be played again
             raise
+        rate = self._learning_rate()
         self.update += 1
         self.episodes += len(played.episodes)
         seconds = time.perf_counter() - began
@@ -146,7 +148,7 @@ class Trainer:
             "speed/episodes_per_second": len(played.episodes) / seconds,
             **{f"speed/{what}_tokens_per_second": count / seconds for what, count in played.tokens.items()},
             "memory/peak_bytes": _peak_memory(),
-            "train/learning_rate": self._learning_rate(),
+            "train/learning_rate": rate,
         }
         if statistics is not None:
             values |= {f"update/{name}": value for name, value in asdict(statistics).items()}
@@ -234,6 +236,7 @@ class Trainer:
             state = checkpoint.load(newest, self.policy, self.configuration, self.optimizer)
             self.update, self.episodes = state["update"], state["episodes"]
             self.sampler.restore(state["sampler"])
+            self.written = newest
             print(f"continuing behind update {self.update} from {newest}", flush=True)
         elif self.initial is not None:
             _load_initial(self.initial, self.policy, self.configuration)
@@ -245,13 +248,16 @@ class Trainer:
                 self.run.warm_start,
                 self.policy,
                 self.configuration,
-                may_differ=("environment", "evaluation", "training"),
+                may_differ=(*checkpoint.MAY_DIFFER, "training"),
             )
             print(f"starting from {self.run.warm_start}", flush=True)
 
     def _newest(self) -> Path | None:
+        newest = checkpoint.newest(self.run)
+        if newest is not None:
+            checkpoint.discard_after(self.run, newest)
         checkpoint.prune(self.run, self.settings.keep_checkpoints)
-        return checkpoint.newest(self.run)
+        return newest
 
     def _warm_start(self) -> None:
         if not self.run.warm_start.exists():
@@ -267,8 +273,11 @@ class Trainer:
         return sum(parameter.detach().double().sum().item() for parameter in trainable(self.policy.model))
 
     def _write(self) -> None:
+        if self.run.step(self.update) == self.written:
+            return  # asked to end right after a checkpoint: to replace it by itself could only lose it
         state: dict[str, Any] = {"update": self.update, "episodes": self.episodes, "sampler": self.sampler.state()}
         checkpoint.save(self.run.step(self.update), self.policy, self.configuration, state, self.optimizer)
+        self.written = self.run.step(self.update)
         checkpoint.prune(self.run, self.settings.keep_checkpoints)
 
     def _announce(self) -> None:

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> RunDirectory:
         write_text(run.step(step) / "adapter.bin", f"weights {step}")
     write_text(run.logs / "train.log", "hello\n")
     write_text(run.root / ".hidden", "not for the archive")
-    write_json(run.result, {"updates": 3, "best_checkpoint": "step-000001"})
+    write_json(run.result, {"updates": 3})
     return run
 
 
@@ -38,7 +38,6 @@ def test_an_archive_holds_what_mattered_and_verifies(run: RunDirectory, url: str
     written = archive.write(run, url, "small", SETTINGS, ORIGIN)
     assert archive.verify(url) == written
     assert set(written["files"]) == {
-        "checkpoints/step-000001/adapter.bin",  # the best
         "checkpoints/step-000003/adapter.bin",  # the newest
         "config.yaml",
         "logs/train.log",

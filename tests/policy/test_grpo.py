@@ -141,26 +141,28 @@ def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy, archi
 
 
 def test_the_gradient_of_two_arms_is_the_analytic_one(make_policy: MakePolicy) -> None:
-    """Two buttons, one right: d/dtheta of sum A log p = k1 A1 (1-p) dl + k0 A0 (-p) dl, with l the logit gap."""
+    """Two buttons, one right, one decision: d log p = (1 - p) dl and d log (1 - p) = -p dl, with l the logits' gap."""
     policy = make_policy(policy={"actions": ["click"]})
-    episodes = play_group(policy, wants_yes, size=32)
-    by_text = {episode.turns[0].completion.text: episode for episode in episodes}
-    arms = {text: episode for text, episode in by_text.items() if "button" in text}
-    right = next(episode for episode in arms.values() if episode.success)
-    batch = grpo.samples([episodes])
-    found = gradient(policy, batch, 32)
+    environments = PaperEnvironments(4, wants_yes, page=lambda seed: 'button "yes" [11]\nbutton "no" [12]')
+    starts = [Start("click-button", 7, member) for member in range(32)]
+    episodes, _ = play(policy, environments, starts, max_turns=3, random_seed=0)
+    right = next(episode for episode in episodes if episode.success).turns[0].completion
+    wrong = next(episode for episode in episodes if not episode.success).turns[0].completion
+    [decision] = right.decisions
+    assert wrong.decisions == right.decisions and wrong.token_ids[:decision] == right.token_ids[:decision]
+    found = gradient(policy, grpo.samples([episodes]), 32)
 
-    parameters = trainable(policy.model)
-    expected = torch.zeros_like(found)
-    for sample in batch:
-        total = policy.log_probs([sample.completion]).sum()
-        gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-        flat = torch.cat([each.flatten() for each in gradients if each is not None])
-        expected -= (sample.positive + sample.negative) * flat / (32 * policy.settings.max_action_tokens)
+    read = torch.tensor([right.prompt_ids + right.token_ids[:decision]])
+    logits = policy.model(input_ids=read).logits[0, -1]  # of the whole model, without anything of ours
+    gap = (logits[right.token_ids[decision]] - logits[wrong.token_ids[decision]]) / policy.temperature
+    p = torch.sigmoid(gap).item()
+    won = sum(episode.success for episode in episodes)
+    assert 0 < won < 32
+    mean = won / 32
+    ascent = won * (1 - mean) * (1 - p) + (32 - won) * (0 - mean) * -p
+    slopes = torch.autograd.grad(gap, trainable(policy.model))
+    expected = -ascent / (32 * policy.settings.max_action_tokens) * torch.cat([each.flatten() for each in slopes])
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-4)
-    before = policy.log_probs([right.turns[0].completion]).sum().item()
-    _descend(policy, found, 0.5)
-    assert policy.log_probs([right.turns[0].completion]).sum().item() > before
 
 
 @pytest.mark.parametrize(
@@ -189,13 +191,3 @@ def test_the_same_seed_gives_the_same_episodes(make_policy: MakePolicy) -> None:
 
     assert texts() == texts()
     assert texts() != texts(seed=8)
-
-
-def _descend(policy: Policy, flat: torch.Tensor, rate: float) -> None:
-    position = 0
-    with torch.no_grad():
-        for parameter in trainable(policy.model):
-            if parameter.grad is not None:
-                count = parameter.numel()
-                parameter -= rate * flat[position : position + count].view_as(parameter)
-                position += count

@@ -19,6 +19,7 @@ from browser_control.rollout import read_action
 
 MakePolicy = Callable[..., Policy]
 BOTH = pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+EVERY = pytest.mark.parametrize("architecture", ["llama", "lfm2", "mistral"])  # full, convolutions, a window
 PAGES = (PAGE, 'button "a much longer label than others have" [7]\nbutton "b" [8]', 'radio "x" [1]\nradio "y" [2]')
 
 
@@ -29,7 +30,7 @@ def sampled(policy: Policy, count: int = 12) -> list[Completion]:
     )
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("decoding", ["constrained", "free"])
 def test_the_trainer_finds_the_log_probabilities_of_the_sampler(
     make_policy: MakePolicy, architecture: str, decoding: str
@@ -42,7 +43,7 @@ def test_the_trainer_finds_the_log_probabilities_of_the_sampler(
     torch.testing.assert_close(recomputed, expected, atol=2e-5, rtol=0)
 
 
-@BOTH
+@EVERY
 def test_log_probabilities_do_not_depend_on_the_batch(make_policy: MakePolicy, architecture: str) -> None:
     policy = make_policy(architecture)
     completions = sampled(policy)
@@ -83,7 +84,7 @@ def test_a_row_lays_completions_behind_their_prompt() -> None:
     ]
 
 
-@BOTH
+@EVERY
 def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, architecture: str) -> None:
     policy = make_policy(architecture)
     together = sampled(policy, 6)

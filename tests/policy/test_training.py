@@ -9,7 +9,7 @@ from tiny import PaperEnvironments, make_configuration
 
 from browser_control import checkpoint, policy
 from browser_control.configuration import TRAINING_SEEDS, Lora
-from browser_control.errors import CheckpointMismatch, Preempted
+from browser_control.errors import CheckpointMismatch, ConfigurationError, Preempted
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training import Initial, Trainer
@@ -82,12 +82,59 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     model_folder: ModelFolder, tmp_path: Path, undisturbed: torch.Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer(model_folder("llama"), tmp_path / "run", updates=3).train()
-    weights = tmp_path / "run/checkpoints/step-000003/adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
     continued = trainer(model_folder("llama"), tmp_path / "run")
+    weights = damage(continued, 3)
     continued.train()
     assert f"{weights} is damaged; using the one before" in capsys.readouterr().err
     assert torch.equal(adapter(continued), undisturbed)
+
+
+def damage(made: Trainer, step: int) -> Path:
+    weights = made.run.step(step) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    return weights
+
+
+def test_a_damaged_checkpoint_does_not_outlive_a_whole_one(model_folder: ModelFolder, tmp_path: Path) -> None:
+    made = trainer(model_folder("llama"), tmp_path / "run", updates=3)
+    made.train()
+    damage(made, 3)
+    with pytest.raises(Preempted):
+        trainer(model_folder("llama"), tmp_path / "run", StopAfter(0), keep_checkpoints=1).train()
+    assert [path.name for path in made.run.steps()] == ["step-000002"]
+    checkpoint.verify(made.run.step(2))
+
+
+def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(model_folder: ModelFolder, tmp_path: Path) -> None:
+    made = trainer(model_folder("llama"), tmp_path / "run", updates=2)
+    made.train()
+    damage(made, 1)
+    damage(made, 2)
+    with pytest.raises(ConfigurationError, match=r"no checkpoint in .* is whole"):
+        trainer(model_folder("llama"), tmp_path / "run").train()
+    assert [path.name for path in made.run.steps()] == ["step-000001", "step-000002"]
+    assert len(made.run.metrics.read_text().splitlines()) == 2
+
+
+def test_a_request_to_end_right_after_a_checkpoint_leaves_it_untouched(
+    model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    made = trainer(model_folder("llama"), tmp_path / "run", updates=2)
+    made.train()
+    before = made.run.step(2).stat().st_ino
+    with pytest.raises(Preempted):
+        trainer(model_folder("llama"), tmp_path / "run", StopAfter(0)).train()
+    assert made.run.step(2).stat().st_ino == before
+
+
+def test_another_step_limit_is_another_task(model_folder: ModelFolder, tmp_path: Path) -> None:
+    trainer(model_folder("llama"), tmp_path / "run", updates=1).train()
+    other = trainer(model_folder("llama"), tmp_path / "run")
+    other.configuration = other.configuration.model_copy(
+        update={"environment": other.configuration.environment.model_copy(update={"max_turns": 1})}
+    )
+    with pytest.raises(CheckpointMismatch, match=r"environment\.max_turns"):
+        other.train()
 
 
 def test_a_checkpoint_of_another_configuration_is_refused_with_what_differs(

@@ -7,13 +7,25 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from browser_control.configuration import Configuration
 from browser_control.environment_client import Observation
 from browser_control.errors import EnvironmentFailure
 
-TARGETS = {"llama": ("q_proj", "v_proj", "down_proj"), "lfm2": ("q_proj", "in_proj", "w1")}
+TARGETS = {
+    "llama": ("q_proj", "v_proj", "down_proj"),
+    "lfm2": ("q_proj", "in_proj", "w1"),
+    "mistral": ("q_proj", "v_proj", "down_proj"),
+}
 PAGE = '"Choose."\nbutton "yes" [11]\nbutton "no" [12]\ntextbox "Name" [13]'
 
 
@@ -66,6 +78,8 @@ def save_model(architecture: str, folder: Path) -> None:
     }
     if architecture == "llama":
         model: Any = LlamaForCausalLM(LlamaConfig(**shape))
+    elif architecture == "mistral":
+        model = MistralForCausalLM(MistralConfig(**shape, sliding_window=16))  # shorter than any prompt
     else:
         layers = ["conv", "full_attention", "conv"]
         model = Lfm2ForCausalLM(Lfm2Config(**shape, layer_types=layers, block_auto_adjust_ff_dim=False))

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -21,7 +21,6 @@ from fsspec import AbstractFileSystem
 from browser_control.configuration import DEMONSTRATION_SEEDS, EVALUATION_SEEDS, TRAINING_SEEDS, Configuration
 from browser_control.errors import ArchiveInvalid
 from browser_control.run_directory import RunDirectory
-from browser_control.run_directory import read_json as read_json_file
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -167,11 +166,9 @@ def _git(repository: Path, *arguments: str) -> str:
 
 
 def _contents(directory: RunDirectory) -> Iterator[tuple[str, Path]]:
-    """Names within the archive, and files; of the checkpoints of training the newest and, if named, the best."""
+    """Names within the archive, and files; of the checkpoints of training the newest."""
     steps = {path.name for path in directory.steps()}
     kept = {max(steps, default="")}
-    if directory.result.exists():
-        kept.add(PurePosixPath(str(read_json_file(directory.result).get("best_checkpoint", ""))).name)
     for path in directory.root.rglob("*"):
         name = path.relative_to(directory.root)
         if not path.is_file() or any(part.startswith(".") for part in name.parts):

@@ -57,8 +57,9 @@ def begin(
     runtime = make_runtime(_runtime_settings(chosen, settings, directory))
     with _held(directory.root), contextlib.closing(Terminal()) as terminal, contextlib.closing(runtime):
         runtime.reap()
-        if not directory.config.exists():
-            configuration.write(settings, directory.config)
+        configuration.write(
+            settings, directory.config
+        )  # a run continues under what its digest leaves out, as now given
         listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
         yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
