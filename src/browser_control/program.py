@@ -6,9 +6,10 @@ Nothing heavy is imported until the arguments are known to be right, so that `--
 import argparse
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,9 +77,8 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
         settings = configuration.load(arguments.config_file_name, arguments.set)
         directory = run_directory(settings, arguments.run_directory)
         job = Job(settings, directory, arguments, Preemption().listen(), argv)
-        if not job.run.config.exists():
-            configuration.write(settings, job.run.config)
-        return work(job) or 0
+        with _begun(job):
+            return work(job) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
@@ -93,6 +93,21 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
             raise
         print(f"error: {error.strerror or error}: {error.filename or 'the run directory'}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
+
+
+@contextmanager
+def _begun(job: Job) -> Iterator[None]:
+    """Writes the configuration into the run directory; takes it back where the run is refused before all else."""
+    new = not job.run.config.exists()
+    if new:
+        configuration.write(job.configuration, job.run.config)
+    try:
+        yield
+    except UserError:
+        with suppress(FileNotFoundError):  # another rank was quicker
+            if new and list(job.run.root.iterdir()) == [job.run.config]:
+                shutil.rmtree(job.run.root)
+        raise
 
 
 def run_directory(settings: Configuration, given: Path | None, environ: Mapping[str, str] = os.environ) -> RunDirectory:
