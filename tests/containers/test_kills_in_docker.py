@@ -157,13 +157,21 @@ def test_a_build_that_is_stopped_leaves_no_container(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("stage", ["fine_tune_local"])
-def test_what_a_killed_run_leaves_is_taken_by_the_next(
-    client: Any, command: Command, stand_in_checkout: StandInCheckout, stage: str
+@pytest.mark.parametrize(
+    ("program", "task"),
+    [
+        ("fetch_model", "fetch-model"),
+        ("evaluate", "evaluate-before"),
+        ("warm_start", "warm-start"),
+        ("fine_tune_local", "train"),
+    ],
+)
+def test_what_a_run_leaves_that_is_killed_at_a_task_is_taken_by_the_next(
+    client: Any, command: Command, stand_in_checkout: StandInCheckout, program: str, task: str
 ) -> None:
-    stand_in_checkout.write_dockerfiles(f"{stage}=stubborn")
+    stand_in_checkout.write_dockerfiles(f"{program}=stubborn")
     with command.started() as process:
-        wait_for(lambda: "progress" in command.log("train"), process)
+        wait_for(lambda: "progress" in command.log(task), process)
         process.kill()
     assert left(client)
     stand_in_checkout.write_dockerfiles()
