@@ -256,6 +256,28 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert not Path(place["runs"]).exists()
 
 
+@pytest.mark.parametrize("parameter", ["runs", "archives", "models"])
+def test_a_folder_that_cannot_be_is_refused_before_anything_starts(
+    place: dict[str, Any], tmp_path: Path, parameter: str
+) -> None:
+    from browser_control.pipeline import parameters, run
+
+    (tmp_path / "file").write_text("not a folder")
+    arguments = [*command(place)[2:], f"--{parameter}", str(tmp_path / "file" / "below")]
+    with pytest.raises(UserError, match=rf"{parameter}: no folder can be made at .*, since .*file is not a folder"):
+        run.check(parameters.parse(arguments))
+
+
+def test_a_prefect_server_that_does_not_answer_is_one_sentence(
+    place: dict[str, Any], tmp_path: Path, prefect_home: Path
+) -> None:
+    environ = {**command_environ(tmp_path, prefect_home, ""), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    result = subprocess.run(command(place), env=environ, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: no Prefect server answers at http://127.0.0.1:9/api")
+    assert result.stderr.count("\n") == 1
+
+
 def test_bad_input_ends_the_command_with_exit_code_2(place: dict[str, Any], tmp_path: Path, prefect_home: Path) -> None:
     arguments = [*command(place), "--set", "traning.updates=3"]
     result = subprocess.run(arguments, env=command_environ(tmp_path, prefect_home, ""), capture_output=True, text=True)

@@ -42,7 +42,9 @@ def _run(load: Callable[[], Any], chosen: Parameters) -> None:
         os.environ.setdefault(variable, value)
     with contextlib.ExitStack() as stack:
         temporary = None
-        if server.configured_server() is None:
+        if url := server.configured_server():
+            server.refuse_unreachable(url)
+        else:
             temporary = stack.enter_context(server.temporary_server(_STATE / "prefect-server.log"))
         flow = load()
         if temporary is not None:

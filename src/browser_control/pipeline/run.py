@@ -83,6 +83,7 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         )
     if archive.exists(archive.join(chosen.archives, name)):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
+    _refuse_unwritable(chosen)
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
@@ -121,6 +122,19 @@ def next_run_id(settings: Configuration, archives: str, start_from: str) -> str:
     while archive.exists(archive.join(archives, name := stem if number == 1 else f"{stem}-{number}")):
         number += 1
     return name
+
+
+def _refuse_unwritable(chosen: Parameters) -> None:
+    """Of folders of this machine: an archive may be anywhere."""
+    for parameter, where in (("runs", chosen.runs), ("archives", chosen.archives), ("models", chosen.models)):
+        if "://" in where:
+            continue
+        nearest = next(path for path in (Path(where).absolute(), *Path(where).absolute().parents) if path.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise ConfigurationError(
+                f"{parameter}: no folder can be made at {where!r}, since {nearest} is not a folder"
+                " that may be written to"
+            )
 
 
 def _refuse_another_configuration(settings: Configuration, folder: Path) -> None:

@@ -7,6 +7,7 @@ own database, so that `prefect server start` shows the run afterwards.
 
 import contextlib
 import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from browser_control.errors import ServiceFailed
+from browser_control.errors import ConfigurationError, ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 
@@ -101,6 +102,22 @@ def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url
+
+
+def refuse_unreachable(url: str) -> None:
+    """Raises ConfigurationError where nobody listens; a server that asks for a password is there."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return
+        raise ConfigurationError(
+            f"no Prefect server answers at {url} ({reason}): start it, or unset PREFECT_API_URL to run without one"
+        ) from error
 
 
 def _answers(url: str) -> bool:
