@@ -10,6 +10,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from browser_control.run_directory import RunDirectory, write_text
 
+_WANDB_SECONDS = 30.0  # that training waits for it to answer, once
+
 Value = float | int | str | None
 
 
@@ -74,7 +76,8 @@ def _wandb(run: RunDirectory, project: str) -> Any:
     import wandb
 
     try:
-        return wandb.init(project=project, id=run.root.name, dir=str(run.logs), resume="allow")
+        patience = wandb.Settings(init_timeout=_WANDB_SECONDS)
+        return wandb.init(project=project, id=run.root.name, dir=str(run.logs), resume="allow", settings=patience)
     except wandb.Error as error:
         print(f"logging without Weights & Biases: {' '.join(str(error).split())}", flush=True)
         return None

@@ -113,6 +113,7 @@ def confined(client: Any) -> None:
         assert (host["NetworkMode"], host["PidMode"]) == (f"browser-control-{RUN}-inside", "")
         assert not host["PortBindings"]
         assert not any("docker.sock" in mount["Source"] for mount in each.attrs["Mounts"])
+        assert not any(mount["RW"] for mount in each.attrs["Mounts"] if "cache" in mount["Destination"])
         assert not any(value in repr(config["Labels"]) for value in PLANTED.values())
     assert "planted" not in repr(environment.attrs)
     assert [variable for variable in train.attrs["Config"]["Env"] if "planted" in variable] == [

@@ -110,7 +110,7 @@ def fetch_model(run: Run) -> Path:
     """Puts the base model where training finds it; returns its folder."""
     with announced(run, "fetch-model") as words:
         lines: list[str] = []
-        _run(run, program(run, "fetch_model", log="fetch-model", internet=True), lines)
+        _run(run, program(run, "fetch_model", log="fetch-model", internet=True, fetches=True), lines)
         words.append(run.configuration.model.name)
         return Path(lines[-1])
 

@@ -37,7 +37,8 @@ class Stage:
         writes: folders that it writes to; they are at the same place wherever it runs.
         reads: files and folders beside them that it reads, at the same place.
         gpu: whether it computes.
-        internet: whether it talks to others than the services of its run. Only such a stage fills the caches of models.
+        internet: whether it talks to others than the services of its run.
+        fetches: whether it fills the caches of models, which all others only read.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Stage:
     reads: tuple[Path, ...] = ()
     gpu: bool = False
     internet: bool = False
+    fetches: bool = False
 
 
 @dataclass(frozen=True)

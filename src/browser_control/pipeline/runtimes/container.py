@@ -61,7 +61,7 @@ def mounts(stage: Stage) -> list[Mount]:
     found += [Mount(str(_WORKSPACE / path), str(path.absolute()), type="bind", read_only=True) for path in stage.reads]
     if not isinstance(stage, Service):
         for target, source in caches().items():
-            found.append(Mount(target, str(source), type="bind", read_only=not stage.internet))
+            found.append(Mount(target, str(source), type="bind", read_only=not stage.fetches))
     return found
 
 
