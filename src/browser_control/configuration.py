@@ -57,6 +57,9 @@ class Environment(_Section):
     urls: tuple[str, ...] = ("http://127.0.0.1:8080",)
     sessions: int = Field(default=8, ge=1, le=1024, description="episodes that run at a time")
     max_turns: int = Field(default=6, ge=1, le=100)
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
+        default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
+    )
 
 
 class Policy(_Section):

@@ -1,5 +1,6 @@
 """The service as a training program meets it: episodes, failures and limits, through the client."""
 
+import http.server
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +103,9 @@ def test_a_seed_makes_the_same_episode_again_in_any_session_and_spelling(service
         ("click('13'); click('13')", "exactly one call"),
         ("goto('http://127.0.0.1:1/')", "leaves the web task's own host"),
         ("goto('file:///etc/passwd')", "leaves the web task's own host"),
+        ("goto('http://miniwob@127.0.0.1/')", "leaves the web task's own host"),
+        (r"goto('http://127.0.0.1\\@miniwob/')", "leaves the web task's own host"),
+        ("goto('http://[')", "leaves the web task's own host"),
         ("fill('13', '" + "x" * 1_000_000 + "')", "characters"),
         ("click('13\0')", "exactly one call"),
     ],
@@ -173,6 +178,39 @@ def test_a_link_that_leaves_the_page_ends_the_episode_without_reward(service: Se
         left = act(environments, "goto('http://miniwob/miniwob/click-button.html')")
         assert (left.done, left.reward, left.error) == (True, 0.0, "")
         assert environments.reset(0, "click-test", seed=1).result().text == 'button "Click Me!" [13]'
+
+
+def test_goto_opens_a_host_that_is_allowed_and_that_ends_the_episode(
+    chromium: str, tmp_path: Path, service: Service
+) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Host"])
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"localhost:{server.server_port}"
+        allowing = start_service("--sessions", "1", "--allowed-hosts", "localhost")
+        try:
+            for url in (service.url, allowing.url):
+                with Environments([url], sessions=1) as environments:
+                    environments.reset(0, "click-test", seed=1).result()
+                    seen = act(environments, f"goto('http://{address}/')")
+                    assert (seen.done, bool(seen.error)) == ((True, False) if url == allowing.url else (False, True))
+                    assert seen.reward == 0.0
+            with Environments([allowing.url], sessions=1) as environments:
+                environments.reset(0, "click-test", seed=1).result()
+                assert "leaves the web task's own host" in act(environments, "goto('http://127.0.0.1/')").error
+                assert act(environments, "click('13')").reward == 1.0
+        finally:
+            server.shutdown()
+            assert stop_service(allowing) == 0
+    assert set(asked) == {address}
 
 
 def test_the_protocol_is_openenvs(service: Service) -> None:
@@ -291,6 +329,7 @@ def processes_of_group(group: int) -> list[int]:
         (["--browser", "/no/such/chromium"], "--browser names '/no/such/chromium'"),
         (["--port", "PORT"], "cannot listen on 127.0.0.1:PORT"),
         (["--sessions", "0"], "must be at least 1"),
+        (["--allowed-hosts", "http://x/"], "must be a host name"),
         (["--colour", "blue"], "unrecognized arguments"),
     ],
 )

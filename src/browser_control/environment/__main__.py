@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
@@ -38,6 +39,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=True,
         help="begin an episode in an open page of its web task, where that was shown to be the same episode",
     )
+    parser.add_argument(
+        "--allowed-hosts",
+        nargs="+",
+        type=_host,
+        default=[],
+        metavar="HOST",
+        help="that the action goto may open beside the web task's own (default: none)",
+    )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
 
@@ -47,6 +56,12 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.-]+", text):
+        raise argparse.ArgumentTypeError("must be a host name in lower case, without a port")
+    return text
 
 
 def _port(text: str) -> int:
@@ -88,7 +103,14 @@ def serve(options: argparse.Namespace) -> None:
 
             pages = options.pages or options.sessions + options.sessions // 2 + 8
             service.run(
-                program, listener, options.sessions, options.max_turns, options.browsers, pages, options.in_page
+                program,
+                listener,
+                options.sessions,
+                options.max_turns,
+                options.browsers,
+                pages,
+                options.in_page,
+                frozenset(options.allowed_hosts),
             )
 
 

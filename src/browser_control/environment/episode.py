@@ -7,9 +7,9 @@ lets the page's clock run on and lists the page.
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -55,6 +55,12 @@ class View:
     done: bool
 
 
+def _leads_to(url: str, hosts: frozenset[str]) -> bool:
+    """Whether a browser that opens `url` asks one of the hosts; false where Python and the browser could disagree."""
+    found = re.fullmatch(r"https?://([a-z0-9.-]+)(:[0-9]+)?([/?#][!-~]*)?", url)
+    return found is not None and found[1] in hosts and "\\" not in url
+
+
 def miniwob_seed(seed: int) -> int:
     """The seed that BrowserGym gives to MiniWoB's page for an episode of `seed`."""
     return int(np.random.RandomState(seed).randint(0, 1000000))
@@ -63,8 +69,11 @@ def miniwob_seed(seed: int) -> int:
 class PageSession:
     """One page (a tab in a context of its own) that plays one episode after the other."""
 
-    def __init__(self, browser: Browser, context: str, target: str, session: str) -> None:
+    def __init__(
+        self, browser: Browser, context: str, target: str, session: str, allowed_hosts: frozenset[str]
+    ) -> None:
         self._browser = browser
+        self._allowed_hosts = allowed_hosts
         self._context = context
         self._target = target
         self._session = session
@@ -77,8 +86,8 @@ class PageSession:
         self.web_task = ""  # whose page can take another episode as it is
 
     @classmethod
-    async def open(cls, browser: Browser, script: str) -> "PageSession":
-        """Opens a page; raises PageLost."""
+    async def open(cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset()) -> "PageSession":
+        """Opens a page, which `goto` may lead to the allowed hosts; raises PageLost."""
         send = browser.connection.send
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
@@ -100,7 +109,7 @@ class PageSession:
                 )
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             raise PageLost(f"no page could be opened: {error}") from error
-        return cls(browser, context, target, session)
+        return cls(browser, context, target, session, allowed_hosts)
 
     @property
     def alive(self) -> bool:
@@ -396,8 +405,8 @@ class PageSession:
         """There is no chat: the message goes nowhere."""
 
     async def _do_goto(self, url: str) -> None:
-        if urlsplit(url).scheme != "http" or urlsplit(url).netloc != HOST:
-            raise ActionFailed(f"goto leaves the web task's own host {HOST}")
+        if not _leads_to(url, self._allowed_hosts | {HOST}):
+            raise ActionFailed(f"goto leaves the web task's own host {HOST} for one that is not allowed")
         self.web_task = ""
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):

@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 class _Berth:
     """A place for one browser, started when it is needed and again after it died."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, allowed_hosts: frozenset[str]) -> None:
         self._program = program
+        self._allowed_hosts = allowed_hosts
         self._browser: Browser | None = None
         self._starting = asyncio.Lock()
         self._stopped = False
@@ -50,7 +51,7 @@ class _Berth:
         """Raises PageLost."""
         self.opening += 1
         try:
-            page = await PageSession.open(await self.browser(port), script)
+            page = await PageSession.open(await self.browser(port), script, self._allowed_hosts)
         except BrowserGone as error:
             raise PageLost(str(error)) from error
         finally:
@@ -66,8 +67,9 @@ class _Berth:
             if self._browser is None or not self._browser.alive:
                 if self._browser is not None:
                     self._browser.kill()
-                rules = f"MAP {HOST} 127.0.0.1:{port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-                self._browser = await Browser.launch(self._program, rules)
+                rules = [f"MAP {HOST} 127.0.0.1:{port}", "MAP * ~NOTFOUND"]
+                rules += [f"EXCLUDE {host}" for host in sorted({"127.0.0.1", *self._allowed_hosts})]
+                self._browser = await Browser.launch(self._program, ", ".join(rules))
             return self._browser
 
     def stop(self) -> None:
@@ -91,15 +93,23 @@ class BrowserPool:
     share the pages. There may be more pages than sessions, so that for many episodes a page of their web task is open.
     """
 
-    def __init__(self, program: Path, browsers: int = 1, pages: int = 1, in_page: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        program: Path,
+        browsers: int = 1,
+        pages: int = 1,
+        in_page: frozenset[str] = frozenset(),
+        allowed_hosts: frozenset[str] = frozenset(),
+    ) -> None:
         """
         Args:
             pages: how many are kept open; sessions that need more at once get them all the same.
             in_page: web tasks whose episodes may begin in an open page.
+            allowed_hosts: that an episode may go to beside MiniWoB's.
         """
         self._script = page_script()
         self._pages = PageServer(bundle_folder())
-        self._berths = [_Berth(program) for _ in range(browsers)]
+        self._berths = [_Berth(program, allowed_hosts) for _ in range(browsers)]
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
@@ -348,9 +358,10 @@ def run(
     browsers: int = 1,
     pages: int = 1,
     in_page: bool = True,
+    allowed_hosts: frozenset[str] = frozenset(),
 ) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
-    pool = BrowserPool(program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset())
+    pool = BrowserPool(program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset(), allowed_hosts)
     config = uvicorn.Config(
         application(pool, sessions, max_turns),
         log_level="warning",

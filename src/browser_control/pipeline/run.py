@@ -74,6 +74,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         UserError: what can be known to be wrong beforehand; one sentence.
     """
     settings = configuration.load(chosen.config, chosen.all_overrides)
+    if chosen.runtime == "docker" and settings.environment.allowed_hosts:
+        raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     name = chosen.run_id or next_run_id(settings, chosen.archives, chosen.start_from)

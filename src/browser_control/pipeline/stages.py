@@ -244,6 +244,7 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             sessions,
             "--max-turns",
             settings.max_turns,
+            *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
         )
         command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
         yield Service(name, command, run.directory.logs / f"{name}.log", port=where.port, published=published)
