@@ -1,5 +1,6 @@
 """Serves the deployments of one machine without a worker (`make serve`): schedules, the UI's form and the CLI work."""
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ _FLOWS: dict[str, Flow[Any, Any]] = {"flows/train.py:train": train, "flows/evalu
 
 def main() -> None:
     """Those of prefect.yaml that need no GPU, with their parameters, one run at a time."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for variable, value in HEARTBEAT.items():  # the runs inherit it
         os.environ.setdefault(variable, value)
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -1,10 +1,20 @@
 """The flow `evaluate`: judges the promoted adapter, or a named one, on held-out pages.
 
-For a Prefect server; alone, `python -m browser_control.evaluate` judges a checkpoint.
+    python flows/evaluate.py --help            every parameter
+
+A checkpoint alone is judged by `python -m browser_control.evaluate`.
 """
 
 import contextlib
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+    from browser_control.pipeline.command_line import main_by_signature
+
+    main_by_signature(__file__, "evaluate")
+
 from typing import Any, Literal
 
 from prefect import flow, task

@@ -1,11 +1,21 @@
 """The flow `sweep`: trains once for each combination of values, and gathers one table.
 
 On a server it starts runs of a deployment, which the workers share; without one (`deployment` empty) it trains here,
-one after the other.
+one after the other:
+
+    python flows/sweep.py --grid "{seed: [0, 1]}"
 """
 
 import importlib.util
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+    from browser_control.pipeline.command_line import main_by_signature
+
+    main_by_signature(__file__, "sweep")
+
 from typing import Any
 
 from prefect import flow, task
@@ -16,6 +26,7 @@ from prefect.futures import wait
 
 from browser_control.pipeline import archive, artifacts
 from browser_control.pipeline.grid import Combination, combinations, rows
+from browser_control.pipeline.progress import Terminal
 from browser_control.pipeline.registry import absolute
 
 once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -78,6 +89,7 @@ def sweep(
         results = {each: _train_here(parameters) for each, parameters in wanted.items()}
     table = rows(results)
     artifacts.publish_table(name, table)
+    Terminal().compared(table)
     return table
 
 

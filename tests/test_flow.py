@@ -288,6 +288,46 @@ def test_bad_input_ends_the_command_with_exit_code_2(place: dict[str, Any], tmp_
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("flow", "options", "words"),
+    [
+        ("evaluate.py", ["--adapter", "base"], ["all", "0.30 [", "health-gate"]),
+        (
+            "sweep.py",
+            ["--grid", "{seed: [2, 0], training.learning_rate: [1.0e-4]}"],
+            ["training.learning_rate", "0.90 [", "0.70 ["],
+        ),
+    ],
+)
+def test_the_other_flows_are_commands_too(
+    place: dict[str, Any], tmp_path: Path, prefect_home: Path, flow: str, options: list[str], words: list[str]
+) -> None:
+    del place["models" if flow == "sweep.py" else "archives"]  # the runs of a sweep have their own; none is made
+    arguments = [sys.executable, str(FLOW.with_name(flow)), *command(place)[2:], *options]
+    result = subprocess.run(arguments, env=command_environ(tmp_path, prefect_home, ""), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert [word for word in words if word not in result.stderr] == []
+
+
+@pytest.mark.parametrize(
+    ("flow", "options", "sentence"),
+    [
+        ("sweep.py", [], "the following arguments are required: --grid"),
+        ("sweep.py", ["--grid", "[1]"], "grid: Input should be a valid dictionary"),
+        ("evaluate.py", ["--environment-sessions", "none"], "environment_sessions: Input should be a valid integer"),
+        ("evaluate.py", ["--adapter", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_ends_the_other_flows_with_exit_code_2(
+    place: dict[str, Any], tmp_path: Path, prefect_home: Path, flow: str, options: list[str], sentence: str
+) -> None:
+    arguments = [sys.executable, str(FLOW.with_name(flow)), "--config", place["config"], "--runs", place["runs"]]
+    environ = command_environ(tmp_path, prefect_home, "")
+    result = subprocess.run([*arguments, *options], env=environ, capture_output=True, text=True)
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False), result.stderr
+    assert sentence in result.stderr
+
+
 def command(place: Mapping[str, str]) -> list[str]:
     options = [part for name, value in place.items() for part in (f"--{name}", value)]
     return [sys.executable, str(FLOW), *options]

@@ -1,4 +1,4 @@
-"""A page whose files do not all arrive, as Chromium drops them when a network interface of the machine comes or goes."""
+"""A page whose files do not all arrive: Chromium drops them when a network interface of the machine comes or goes."""
 
 import asyncio
 from pathlib import Path

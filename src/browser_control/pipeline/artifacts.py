@@ -102,7 +102,9 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
 
 def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
     """The table of scores of a run that makes no archive."""
-    publish_table(run.id, summary.table(evaluations))
+    rows = summary.table(evaluations)
+    run.listener.finished(rows, {"logs": str(run.directory.logs)})
+    publish_table(run.id, rows)
 
 
 def publish_table(name: str, rows: list[dict[str, str]]) -> None:

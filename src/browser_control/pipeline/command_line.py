@@ -1,4 +1,5 @@
-"""`python flows/train.py` as a program: parses and checks first, imports Prefect later, ends with a fitting exit code.
+"""A flow's file as a program: `python flows/train.py` parses and checks first, imports Prefect later, and ends with a
+fitting exit code.
 
 Prefect takes two seconds to import and its server six to start; both happen at the same time, and neither before the
 arguments are known to be good.
@@ -17,40 +18,73 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from browser_control.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, BrowserControlError, Preempted, UserError
+from browser_control.errors import (
+    EXIT_PREEMPTED,
+    EXIT_USER_ERROR,
+    BrowserControlError,
+    ConfigurationError,
+    Preempted,
+    UserError,
+)
 from browser_control.pipeline import parameters, server
-from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.runtimes.base import StageError
 
 _STATE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "browser-control"
 
 
 def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the flow `name` of `flow_file` with the parameters of the command line, and exits."""
+    """Runs the flow `name` of `flow_file`, which takes `Parameters`, with those of the command line, and exits."""
     signal.signal(signal.SIGTERM, _leave)
     with _exit_codes():
         chosen = parameters.parse(arguments)
         from browser_control.pipeline import run
 
         run.check(chosen, server=False)
-        _run(lambda: _load(flow_file, name), chosen)
+        with _prefect_server() as wait:
+            flow = _load(flow_file, name)
+            _run(flow, chosen.model_dump(), wait)
     sys.exit(0)
 
 
-def _run(load: Callable[[], Any], chosen: Parameters) -> None:
+def main_by_signature(flow_file: str, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """The same for any flow: its own parameters become the options, for which Prefect has to be imported first."""
+    signal.signal(signal.SIGTERM, _leave)
+    asks = {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments)
+    with _exit_codes(), contextlib.nullcontext(lambda: None) if asks else _prefect_server() as wait:
+        flow = _load(flow_file, name)
+        chosen = parameters.parse_schema(flow.parameters.model_dump(), flow_file, flow.description, arguments)
+        from prefect.exceptions import ParameterTypeError
+
+        try:
+            flow.validate_parameters(chosen)
+        except ParameterTypeError as error:
+            raise ConfigurationError(" ".join(str(error).split())) from error
+        _run(flow, chosen, wait)
+    sys.exit(0)
+
+
+@contextlib.contextmanager
+def _prefect_server() -> Iterator[Callable[[], None]]:
+    """The server that Prefect is to use, from before its import on: the one that is named, or one for this run.
+
+    It comes as what waits until it answers.
+    """
     for variable, value in {**server.QUIET, **server.HEARTBEAT}.items():
         os.environ.setdefault(variable, value)
-    with contextlib.ExitStack() as stack:
-        temporary = None
-        if url := server.configured_server():
-            server.refuse_unreachable(url)
-        else:
-            temporary = stack.enter_context(server.temporary_server(_STATE / "prefect-server.log"))
-        flow = load()
-        if temporary is not None:
-            temporary.wait()
-        stack.callback(server.flush)
-        flow(**chosen.model_dump())
+    if url := server.configured_server():
+        server.refuse_unreachable(url)
+        yield lambda: None
+    else:
+        with server.temporary_server(_STATE / "prefect-server.log") as temporary:
+            yield temporary.wait
+
+
+def _run(flow: Any, chosen: dict[str, Any], wait: Callable[[], None]) -> None:
+    wait()
+    try:
+        flow(**chosen)
+    finally:
+        server.flush()
 
 
 def _load(flow_file: str, name: str) -> Any:

@@ -1,9 +1,11 @@
 """The flow's parameters: one validated model behind the function's arguments, the command line and the UI's form."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from browser_control.errors import ConfigurationError
@@ -92,3 +94,35 @@ def parse(arguments: Sequence[str] | None = None) -> Parameters:
             parser.add_argument(option, metavar=name.upper(), help=description + shown)
     chosen = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return validate(chosen)
+
+
+def parse_schema(
+    schema: Mapping[str, Any], flow_file: str, description: str, arguments: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The parameters that a command line spells, one option for each of a flow's JSON schema; values are not checked.
+
+    What is no text is spelled in YAML, as `--grid "{seed: [0, 1]}"`.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python flows/{Path(flow_file).name}", description=description.partition("Args:")[0].strip()
+    )
+    for name, field in schema["properties"].items():
+        option = "--" + name.replace("_", "-")
+        words = field.get("description", "").replace("%", "%%")
+        required = name in schema["required"]
+        if name == "overrides":
+            parser.add_argument("--set", dest=name, action="append", metavar="SECTION.KEY=VALUE", help=words)
+        elif "enum" in field:
+            parser.add_argument(option, choices=field["enum"], help=words, required=required)
+        else:
+            read = str if field.get("type") == "string" else _yaml
+            shown = f" (default: {field['default']})" if field.get("default") else ""
+            parser.add_argument(option, type=read, metavar=name.upper(), help=words + shown, required=required)
+    return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid YAML") from error

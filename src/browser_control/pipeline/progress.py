@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 _PREFIX = "progress "
@@ -161,6 +161,14 @@ class Terminal:
         self.console.print(table)
         for name, place in places.items():
             self.console.print(f"{name:<10} {place}", soft_wrap=True, markup=False)
+
+    def compared(self, rows: list[dict[str, str]]) -> None:
+        """One row a run, without the long URL of its archive."""
+        shown = [{name: value for name, value in row.items() if name != "archive"} for row in rows]
+        table = Table(*(Column(name, overflow="fold") for name in shown[0]), box=SIMPLE)
+        for row in shown:
+            table.add_row(*row.values())
+        self.console.print(table)
 
     def close(self) -> None:
         """Gives the terminal back, also in the middle of a stage."""
