@@ -4,6 +4,10 @@
 
 An episode is a reset and one click. Times are seconds by the wall clock, as a client sees them through the protocol;
 CPU is that of the service and its browser. The floors are what Chromium itself takes, over the same connection.
+
+`--cores-as-sessions` gives N sessions N cores, to the service and its browsers alone, and the clients all others. Its
+efficiency is to be read beside what N such cores do of N times one with nothing but a loop of Python: cores that are
+threads of one core, or that share a clock, do less.
 """
 
 import argparse
@@ -19,8 +23,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Barrier
 from typing import Any, NamedTuple
@@ -50,9 +54,13 @@ with _pages() as url, _playwright_browsers(program) as browsers:
 
 
 @contextmanager
-def service(*options: str, environ: dict[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """A running service: its URL and process id."""
+def service(
+    *options: str, environ: dict[str, str] | None = None, cores: Sequence[int] = ()
+) -> Iterator[tuple[str, int]]:
+    """A running service, on `cores` alone if there are any: its URL and process id."""
     command = [sys.executable, "-W", "ignore", "-m", "browser_control.environment", "--port", "0", *options]
+    if cores:
+        command = ["taskset", "-c", ",".join(map(str, cores)), *command]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})})
     try:
         assert process.stdout is not None
@@ -88,17 +96,17 @@ def processes_of(service_pid: int) -> list[int]:
     return found
 
 
-def cpu_by_kind(service_pid: int) -> dict[str, float]:
-    """CPU seconds so far of the service and of Chromium's kinds of processes."""
+def cpu_by_kind(service_pids: Sequence[int]) -> dict[str, float]:
+    """CPU seconds so far of the services and of Chromium's kinds of processes."""
     seconds: dict[str, float] = collections.Counter()
-    for process in processes_of(service_pid):
+    for process in itertools.chain.from_iterable(map(processes_of, service_pids)):
         try:
             command = Path(f"/proc/{process}/cmdline").read_bytes()
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended meanwhile
         kind = re.search(rb"--type=([\w-]+)", command)
-        name = "service" if process == service_pid else kind[1].decode() if kind else "browser"
+        name = "service" if process in service_pids else kind[1].decode() if kind else "browser"
         seconds[name] += sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
     return seconds
 
@@ -123,8 +131,9 @@ class Played(NamedTuple):
     cpu: float
 
 
-def play_sessions(url: str, numbers: range, seconds: float, ready: Barrier) -> Played:
-    """Sessions that play one-step episodes for some seconds; a process of its own."""
+def play_sessions(urls: Sequence[str], numbers: range, seconds: float, ready: Barrier, cores: Sequence[int]) -> Played:
+    """Sessions that play one-step episodes for some seconds; a process of its own, on `cores`."""
+    os.sched_setaffinity(0, cores)
     from browser_control.environment_client import Environments
     from browser_control.page import parse_page
 
@@ -144,7 +153,7 @@ def play_sessions(url: str, numbers: range, seconds: float, ready: Barrier) -> P
         return episode
 
     with (
-        Environments([url], len(numbers)) as environments,
+        Environments(urls, len(numbers)) as environments,
         concurrent.futures.ThreadPoolExecutor(len(numbers)) as threads,
     ):
 
@@ -163,30 +172,43 @@ def play_sessions(url: str, numbers: range, seconds: float, ready: Barrier) -> P
     return played._replace(cpu=cpu)
 
 
-def ours(sessions: int, seconds: float, options: list[str]) -> dict[str, Any]:
-    """Our service under `sessions` sessions, which several client processes play so that none is the bottleneck."""
-    options = ["--sessions", str(sessions), *options]
-    clients = -(-sessions // SESSIONS_A_CLIENT)
+def ours(sessions: int, seconds: float, options: list[str], services: int, cores: Sequence[int]) -> dict[str, Any]:
+    """Our service under `sessions` sessions, which several client processes play so that none is the bottleneck.
+
+    Args:
+        services: that share the sessions.
+        cores: those of the services, the clients having the others; none leaves all to all.
+    """
+    options = ["--sessions", str(-(-sessions // services)), *options]
+    clients = services * -(-sessions // (services * SESSIONS_A_CLIENT))
     shares = [range(sessions)[client::clients] for client in range(clients)]
+    others = sorted(os.sched_getaffinity(0) - set(cores))
     spawn = multiprocessing.get_context("spawn")
     with (
-        service(*options) as (url, pid),
+        ExitStack() as stack,
         spawn.Manager() as manager,
         concurrent.futures.ProcessPoolExecutor(clients, mp_context=spawn) as processes,
     ):
         ready = manager.Barrier(clients + 1)
-        futures = [processes.submit(play_sessions, url, share, seconds, ready) for share in shares]
+        running = [stack.enter_context(service(*options, cores=cores)) for _ in range(services)]
+        urls, pids = [url for url, _ in running], [pid for _, pid in running]
+        futures = [
+            processes.submit(play_sessions, [urls[number % services]], share, seconds, ready, others)
+            for number, share in enumerate(shares)
+        ]
         ready.wait()  # every page has been seen once
-        before, begin = cpu_by_kind(pid), time.perf_counter()
+        before, begin = cpu_by_kind(pids), time.perf_counter()
         ready.wait()
-        took, after = time.perf_counter() - begin, cpu_by_kind(pid)
-        held = memory(pid)
+        took, after = time.perf_counter() - begin, cpu_by_kind(pids)
+        held = sum(map(memory, pids))
         played = [future.result() for future in futures]
     resets, steps, sizes = (list(itertools.chain.from_iterable(each[field] for each in played)) for field in range(3))
     episodes = len(resets)
     cpu = {kind: after[kind] - before.get(kind, 0.0) for kind in after}
     return {
         "sessions": sessions,
+        "services": services,
+        "cores": len(cores) or len(others),
         "episodes": episodes,
         "reset": quantiles(resets),
         "step": quantiles(steps),
@@ -205,6 +227,29 @@ def with_efficiency(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with their episodes/s over those of as many sessions of the first row's kind, each alone."""
     alone = rows[0]["episodes_per_second"] / rows[0]["sessions"]
     return [{**row, "efficiency": round(row["episodes_per_second"] / row["sessions"] / alone, 2)} for row in rows]
+
+
+def loops(core: int, ready: Barrier) -> int:
+    """How often a loop of Python goes round on a core, in as much time as everybody has."""
+    os.sched_setaffinity(0, [core])
+    ready.wait()
+    count, until = 0, time.perf_counter() + 1.0
+    while time.perf_counter() < until:
+        count += 1
+    return count
+
+
+def machine(cores: Sequence[int]) -> float:
+    """What the cores do together over what as many times one of them does alone."""
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        spawn.Manager() as manager,
+        concurrent.futures.ProcessPoolExecutor(len(cores), mp_context=spawn) as processes,
+    ):
+        barriers = manager.Barrier(1), manager.Barrier(len(cores))
+        alone = processes.submit(loops, cores[0], barriers[0]).result()
+        together = sum(processes.map(loops, cores, [barriers[1]] * len(cores)))
+    return round(together / len(cores) / alone, 2)
 
 
 def openenv(clone: Path, episodes: int) -> dict[str, Any]:
@@ -279,8 +324,15 @@ async def floors(program: Path, count: int) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    columns = ["episodes/s", "efficiency", "CPU s/episode", "cores busy", "client's", "MB"]
-    keys = ["episodes_per_second", "efficiency", "cpu_seconds_per_episode", "cores_busy", "client_cores_busy"]
+    columns = ["episodes/s", "efficiency", "machine's", "CPU s/episode", "cores busy", "client's", "MB"]
+    keys = [
+        "episodes_per_second",
+        "efficiency",
+        "machine",
+        "cpu_seconds_per_episode",
+        "cores_busy",
+        "client_cores_busy",
+    ]
     heads = ["", "reset p50 / p95 / p99 (ms)", "step p50 / p95 / p99 (ms)", *columns]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
 
@@ -353,6 +405,8 @@ def main() -> int:
     parser.add_argument("--openenv", type=Path, metavar="CLONE", help="clone of OpenEnv; left out without one")
     parser.add_argument("--without-plain", action="store_true", help="leave out plain BrowserGym")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--services", type=int, default=1, help="that share the sessions (default: %(default)s)")
+    parser.add_argument("--cores-as-sessions", action="store_true", help="give N sessions N cores")
     parser.add_argument("--service", default="", help='of our service: --service="--browsers 4 --no-in-page"')
     parser.add_argument("--seconds", type=float, default=8.0, help="for each number of sessions")
     parser.add_argument("--episodes", type=int, default=3, help="of plain BrowserGym and of OpenEnv")
@@ -362,7 +416,12 @@ def main() -> int:
     program = find_chromium()
     cores = len(os.sched_getaffinity(0))
     report: dict[str, Any] = {"cores": cores, "load_before": os.getloadavg()[0]}
-    rows = [ours(sessions, options.seconds, options.service.split()) for sessions in options.sessions]
+    rows = []
+    for sessions in options.sessions:
+        given = sorted(os.sched_getaffinity(0))[:sessions] if options.cores_as_sessions else []
+        rows.append(ours(sessions, options.seconds, options.service.split(), options.services, given))
+        if given:
+            rows[-1]["machine"] = machine(given)
     report["ours"] = with_efficiency(rows)
     report["floors"] = asyncio.run(floors(program, 50))
     if not options.without_plain:

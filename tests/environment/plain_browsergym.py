@@ -6,11 +6,14 @@ is a list. `python tests/environment/plain_browsergym.py --help` records episode
 """
 
 import argparse
+import asyncio
+import contextlib
 import gzip
 import json
 import logging
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -198,6 +201,26 @@ def record(gym: PlainBrowserGym, web_task: str, seed: int, steps: int) -> Record
     return recording
 
 
+@contextlib.contextmanager
+def served_pages() -> Iterator[str]:
+    """MiniWoB's pages over HTTP, as UTF-8 in which they are written, from a thread."""
+    from browser_control.environment.page_server import PageServer, bundle_folder
+
+    loop = asyncio.new_event_loop()
+    server = PageServer(bundle_folder())
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}/miniwob/"
+    finally:
+        loop.call_soon_threadsafe(server.stop)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(asyncio.sleep(0))  # lets the aborted connections close
+        loop.close()
+
+
 def read_recordings(file: Path) -> Iterator[Recording]:
     text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
     for line in text.splitlines():
@@ -212,7 +235,6 @@ def main() -> int:
     from browser_control.web_tasks import WEB_TASKS
 
     parser = argparse.ArgumentParser(description="Records episodes of plain BrowserGym, one JSON object a line.")
-    parser.add_argument("--miniwob-url", required=True, help="where MiniWoB's html/miniwob folder is served")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--tasks", nargs="*", default=list(WEB_TASKS))
     parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
@@ -221,8 +243,8 @@ def main() -> int:
     done = set()
     if options.output.exists():
         done = {(recording.web_task, recording.seed) for recording in read_recordings(options.output)}
-    gym = PlainBrowserGym(find_chromium(), options.miniwob_url)
-    with options.output.open("a") as output:
+    with served_pages() as url, options.output.open("a") as output:
+        gym = PlainBrowserGym(find_chromium(), url)
         for seed in options.seeds:
             for web_task in options.tasks:
                 if (web_task, seed) in done:
@@ -235,7 +257,7 @@ def main() -> int:
                     seed,
                     [(action, seen.reward, seen.done, seen.error[:60]) for action, seen in recording.steps],
                 )
-    gym.close()
+        gym.close()
     return 0
 
 

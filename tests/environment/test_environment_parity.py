@@ -1,43 +1,47 @@
 """The fast environment is plain BrowserGym's environment: same goal, page, bids, reward, end and errors.
 
-`recordings.jsonl.gz` holds episodes of random actions that plain_browsergym.py recorded; the full run over all web
-tasks is reported in docs/environment.md.
+`recordings.jsonl.gz` holds episodes of random actions that plain_browsergym.py recorded: all 125 web tasks, five seeds.
 """
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from in_page import compare_all
-from parity import replay_all
-from plain_browsergym import PlainBrowserGym, read_recordings, record
+from parity import Difference, replay_all
+from plain_browsergym import PlainBrowserGym, read_recordings, record, served_pages
 
 from browser_control.environment.in_page import IN_PAGE
-from browser_control.environment.page_server import PageServer, bundle_folder
+from browser_control.environment.page_server import bundle_folder
 from browser_control.web_tasks import WEB_TASKS
 
-# What differs now and then on a busy machine (docs/environment.md).
-RACES = {("social-media", 1), ("social-media", 3)}
+# Episodes that BrowserGym itself does not play the same way twice, and the day in terminal (docs/environment.md).
+NOT_COMPARED = {"stock-market", "terminal"}
+NEVER_THE_SAME = {("click-menu-2", seed) for seed in (2, 3, 4)}
+# Icons change under the mouse, and Chromium's frames decide what a click meets: on a busy machine not always alike.
+RESTLESS = ("email-inbox", "social-media", "tic-tac-toe")
+TRIES = 4
 RECORDINGS = Path(__file__).with_name("recordings.jsonl.gz")
 
 
-def test_recorded_episodes_of_browsergym_go_the_same_way(chromium: str) -> None:
-    recordings = [each for each in read_recordings(RECORDINGS) if (each.web_task, each.seed) not in RACES]
-    assert len({recording.web_task for recording in recordings}) >= 30
-    found = asyncio.run(replay_all(recordings))
-    assert {episode: differences for episode, differences in found.items() if differences} == {}
-
-
-def test_recorded_episodes_go_the_same_way_in_a_page_that_played_others_before(chromium: str) -> None:
+@pytest.mark.parametrize("in_page", [False, True], ids=["loaded", "in a page that played others before"])
+def test_recorded_episodes_of_browsergym_go_the_same_way(chromium: str, in_page: bool) -> None:
     recordings = [
         each
         for each in read_recordings(RECORDINGS)
-        if each.web_task in IN_PAGE and (each.web_task, each.seed) not in RACES
+        if each.web_task not in NOT_COMPARED and (each.web_task, each.seed) not in NEVER_THE_SAME
+        if not in_page or each.web_task in IN_PAGE
     ]
-    assert len({recording.web_task for recording in recordings}) >= 20
-    found = asyncio.run(replay_all(recordings, in_page=True))
-    assert {episode: differences for episode, differences in found.items() if differences} == {}
+    assert len(recordings) == (len(IN_PAGE if in_page else WEB_TASKS) - len(NOT_COMPARED)) * 5 - len(NEVER_THE_SAME)
+    different: dict[tuple[str, int], list[Difference]] = {}
+    for tries in range(TRIES):
+        if tries:
+            recordings = [each for each in recordings if (each.web_task, each.seed) in different]
+        found = asyncio.run(replay_all(recordings, in_page))
+        different = {episode: differences for episode, differences in found.items() if differences}
+        if not all(web_task.startswith(RESTLESS) for web_task, _ in different):
+            break
+    assert different == {}
 
 
 def test_an_episode_in_an_open_page_is_that_of_a_loaded_one(chromium: str) -> None:
@@ -50,12 +54,11 @@ def test_the_comparison_sees_a_web_task_that_does_not_begin_anew(chromium: str) 
     assert "textbox" in differences[0]
 
 
-def test_browsergym_of_today_goes_the_same_way(chromium: str, miniwob_url: str) -> None:
+def test_browsergym_of_today_goes_the_same_way(chromium: str) -> None:
     pytest.importorskip("playwright")
-    gym = PlainBrowserGym(Path(chromium), miniwob_url)
-    try:
+    with served_pages() as url:
+        gym = PlainBrowserGym(Path(chromium), url)
         recordings = [record(gym, web_task, 11, steps=1) for web_task in ("click-link", "login-user", "choose-list")]
-    finally:
         gym.close()
     assert not any(asyncio.run(replay_all(recordings)).values())
 
@@ -64,21 +67,3 @@ def test_the_web_tasks_are_browsergyms() -> None:
     pages = {page.stem for page in (bundle_folder() / "miniwob").glob("*.html")}
     assert set(WEB_TASKS) <= pages
     assert len(WEB_TASKS) == len(set(WEB_TASKS)) == 125
-
-
-@pytest.fixture(scope="module")
-def miniwob_url() -> Iterator[str]:
-    """MiniWoB's pages over HTTP, served from a thread."""
-    import threading
-
-    loop = asyncio.new_event_loop()
-    server = PageServer(bundle_folder())
-    loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/miniwob/"
-    loop.call_soon_threadsafe(server.stop)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.run_until_complete(asyncio.sleep(0))  # lets the aborted connections close
-    loop.close()

@@ -24,7 +24,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--browsers",
         type=_positive,
-        default=max(1, (os.cpu_count() or 1) // 4),
+        default=max(1, len(os.sched_getaffinity(0)) // 4),
         help="Chromiums that share the sessions (default: one for four cores)",
     )
     parser.add_argument(

@@ -27,6 +27,7 @@ SCALE = 1.5  # by which BrowserGym's coordinates are larger than the page's
 RESET_WAIT = 200
 STEP_WAIT = 650
 AIMS = 3  # how often an action is aimed anew if something comes between the aim and the click
+HOLD = 5  # ms for which a page that would change between the events of a click waits for all of them
 KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts have gathered
 LOADS = 3  # how often a page is loaded until all its files have arrived
 # After which a page's garbage is collected; by itself Chromium lets 50 MB a page gather before it does.
@@ -293,7 +294,10 @@ class PageSession:
     # -------------------------------------------------------------- the action set
 
     async def _aimed_click(self, bid: str, button: str, modifiers: list[str], clicks: int) -> None:
-        x, y = (await self._try("aim", bid, "mouse"))["point"]
+        aim = await self._try("aim", bid, "mouse")
+        if aim["restless"]:
+            self._send("Runtime.evaluate", {"expression": f"browserControl.hold({HOLD})"})
+        x, y = aim["point"]
         await self._click_at(x, y, button, clicks, keyboard.modifier_mask(modifiers))
 
     async def _do_click(self, bid: str, button: str, modifiers: list[str]) -> None:

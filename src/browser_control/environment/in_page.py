@@ -8,7 +8,7 @@ _NAMES = """
     ascending-numbers bisect-angle buy-ticket choose-list circle-center click-button
     click-button-sequence click-checkboxes click-checkboxes-large click-checkboxes-soft click-checkboxes-transfer
     click-collapsible click-collapsible-2 click-collapsible-2-nodelay click-collapsible-nodelay click-color
-    click-dialog click-dialog-2 click-link click-menu click-menu-2 click-option click-scroll-list click-shades
+    click-dialog click-dialog-2 click-link click-menu click-menu-2 click-option click-shades
     click-shape click-tab click-tab-2 click-tab-2-easy click-tab-2-hard click-tab-2-medium click-test click-test-2
     click-test-transfer click-widget copy-paste copy-paste-2 count-shape count-sides daily-calendar drag-box
     drag-circle drag-cube drag-items drag-items-grid drag-shapes drag-shapes-2 drag-single-shape drag-sort-numbers

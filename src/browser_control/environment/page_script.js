@@ -30,6 +30,7 @@ window.Date = class Date extends RealDate {
   constructor(...parts) { super(...(parts.length ? parts : [EPOCH + clock])); }
   static now() { return EPOCH + clock; }
 };
+const realNow = performance.now.bind(performance);
 performance.now = () => clock;
 
 function nextTimer(until) {
@@ -164,22 +165,55 @@ async function loaded() {
   if (!document.getElementById("reward-display") && !lost) throw new Error(`${location.href} has not started MiniWoB's core`);
 }
 
-// An icon whose image changes under the mouse has no box until the new image is there, and a click goes elsewhere:
-// images that style sheets put in an element's place are fetched before the episode, and held.
-const heldImages = [];
+// A style sheet can put an image in an element's place (`content: url(...)`). Until it has come the element has no box,
+// and a click meets what is behind it. In BrowserGym an episode has an empty cache: the image comes after the action by
+// which the first element took it. So it is here, whatever the browser has: all images are fetched before the episode,
+// and each is given to its rules at that moment.
+const NO_IMAGE = 'url("/never")';  // page_server.py leaves it unanswered
+const imageRules = [];  // [rule, content, url]
+const fetched = new Map();  // images by URL
+const taken = new Set(), delivered = new Set();  // URLs
+
 async function fetchImages() {
-  const urls = new Set();
   for (const sheet of document.styleSheets) {
     if (sheet.href?.includes("jquery-ui")) continue;
-    for (const rule of sheet.cssRules)
-      for (const [, url] of (rule.style?.content ?? "").matchAll(/url\("([^"]*)"\)/g)) urls.add(new URL(url, sheet.href ?? location.href).href);
+    for (const rule of sheet.cssRules) {
+      const [, url] = (rule.style?.content ?? "").match(/^url\("([^"]*)"\)$/) ?? [];
+      if (url) imageRules.push([rule, rule.style.content, new URL(url, sheet.href ?? location.href).href]);
+    }
   }
-  await Promise.all([...urls].map(url => {
-    const image = new Image();
-    heldImages.push(image);
+  for (const [, , url] of imageRules) if (!fetched.has(url)) fetched.set(url, new Image());
+  await Promise.all([...fetched].map(([url, image]) => {
     image.src = url;
     return image.decode().catch(() => { lost ??= url; });
   }));
+}
+
+// The mouse may be elsewhere by the time the images are delivered: over what an icon without a box leaves bare.
+for (const type of ["mousemove", "mousedown", "mouseup"])
+  addListener.call(window, type, () => { if (imageRules.length) takeImages(); }, true);
+
+function takeImages() {
+  for (const [{ selectorText }, , url] of imageRules) if (!taken.has(url) && document.querySelector(selectorText)) taken.add(url);
+}
+
+// Keeps the page from drawing while a click's events arrive: between them a frame would give an icon without a box back
+// its box, since the mouse is over what is behind.
+function hold(milliseconds) {
+  const until = realNow() + milliseconds;
+  while (realNow() < until);
+}
+
+function withholdImages() {
+  taken.clear();
+  delivered.clear();
+  for (const [rule] of imageRules) rule.style.content = NO_IMAGE;
+}
+
+function deliverImages() {
+  takeImages();
+  for (const [rule, content, url] of imageRules) if (taken.has(url) && !delivered.has(url)) rule.style.content = content;
+  for (const url of taken) delivered.add(url);
 }
 
 // Takes away what only people need.
@@ -229,7 +263,9 @@ async function reset(webTask, seed, wait, kept, accepted) {
     prepare();
     if (kept) remember(ownState());
   }
+  withholdImages();
   const goal = await start(webTask, seed);
+  deliverImages();
   await advance(wait);
   return { goal, ...await observe() };
 }
@@ -238,14 +274,19 @@ async function reset(webTask, seed, wait, kept, accepted) {
 // else than their target, that is said at once instead, so that the action can be tried again.
 async function settle(wait) {
   const covered = missed();
-  if (covered) return { missed: covered };
+  if (covered) {
+    deliverImages();  // by the next try they are there
+    return { missed: covered };
+  }
   if (document.readyState === "loading")
     await new Promise(resolve => addListener.call(document, "DOMContentLoaded", resolve, { once: true }));
+  deliverImages();
   await advance(wait);
   return observe();
 }
 
 async function observe() {
+  deliverImages();
   for (let waits = 0; waits < 100 && loadsImages(); waits++)
     await new Promise(resolve => realTimeout(resolve, 2));
   mark();
@@ -646,7 +687,7 @@ function aim(bid, kind) {
     const blocking = obstacle(target, ...point);
     if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
     guard = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
-    return { point };
+    return { point, restless: imageRules.length > 0 };
   });
 }
 
@@ -734,5 +775,5 @@ function focusOn(bid) {
 }
 
 Object.defineProperty(window, "browserControl", {
-  value: Object.freeze({ reset, settle, aim, beginFill, selectOption, focusOn, advance, frames }),
+  value: Object.freeze({ reset, settle, aim, beginFill, selectOption, focusOn, advance, frames, hold }),
 });

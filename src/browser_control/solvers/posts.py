@@ -1,4 +1,8 @@
-"""Web tasks in a list of posts or dishes, each with its own buttons."""
+"""Web tasks in a list of posts or dishes, each with its own buttons.
+
+The buttons of posts are icons that change their image under the mouse, and the first click on one goes elsewhere, since
+the new image is not there yet: the mouse is moved over it first.
+"""
 
 import re
 from itertools import cycle, islice
@@ -7,7 +11,7 @@ from browser_control.actions import Action
 from browser_control.page import Element, Text
 from browser_control.solvers.forms import submit
 from browser_control.solvers.goals import between
-from browser_control.solvers.view import View, click
+from browser_control.solvers.view import View, click, first_missing
 
 
 def _buttons_of(view: View, user: str) -> list[list[Element]]:
@@ -32,8 +36,9 @@ def click_on_post(view: View) -> Action | None:
     elements = [element for post in _buttons_of(view, user) for element in post]
     for element in elements:
         if element.name.casefold() in (wanted, f"{wanted} {user}".casefold()):
-            return click(element)
-    return click(next((element for element in elements if element.name == "more"), None))
+            return first_missing(view, _hover(element), click(element))
+    more = next((element for element in elements if element.name == "more"), None)
+    return first_missing(view, _hover(more), click(more))
 
 
 def click_on_posts(view: View) -> Action | None:
@@ -44,7 +49,11 @@ def click_on_posts(view: View) -> Action | None:
     posts = _buttons_of(view, found[3])
     count = len(posts) if found[2] == "all" else int(found[2])
     buttons = [element for post in posts[:count] for element in post if element.name == found[1].lower()]
-    return submit(view, *map(click, buttons))
+    return submit(view, *map(_hover, buttons[:1]), *map(click, buttons))
+
+
+def _hover(element: Element | None) -> Action | None:
+    return Action("hover", element.bid) if element else None
 
 
 def order_food(view: View) -> Action | None:
