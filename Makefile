@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 POOL ?= local
 LIMIT ?= $(if $(filter gpu,$(POOL)),1)
-server deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 worker serve: export BROWSER_CONTROL_HOME := $(CURDIR)
 unexport PYTHONDONTWRITEBYTECODE  # compiling Prefect anew at every start costs five seconds
 

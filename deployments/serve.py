@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from prefect.deployments.runner import RunnerDeployment
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from browser_control.pipeline.server import HEARTBEAT  # noqa: E402
+from browser_control.pipeline import server  # noqa: E402
 from flows.evaluate import evaluate  # noqa: E402
 from flows.train import train  # noqa: E402
 
@@ -23,7 +24,8 @@ _FLOWS: dict[str, Flow[Any, Any]] = {"flows/train.py:train": train, "flows/evalu
 def main() -> None:
     """Those of prefect.yaml that need no GPU, with their parameters, one run at a time."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for variable, value in HEARTBEAT.items():  # the runs inherit it
+    server.exit_unreachable()
+    for variable, value in server.HEARTBEAT.items():  # the runs inherit it
         os.environ.setdefault(variable, value)
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     served = [
@@ -36,6 +38,7 @@ def main() -> None:
         for each in written
         if each["work_pool"]["name"] == "local" and each["entrypoint"] in _FLOWS
     ]
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # which Prefect ends by in words
     serve(*(each for each in served if isinstance(each, RunnerDeployment)), limit=1)
 
 

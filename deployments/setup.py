@@ -22,6 +22,8 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
+from browser_control.pipeline import server
+
 ROOT = Path(__file__).resolve().parents[1]
 GPU, LOCAL = "gpu", "local"
 NIGHTLY = "train/lfm2-350m"
@@ -43,9 +45,10 @@ _HEARTBEAT = "prefect.flow-run.heartbeat"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sets up work pools, deployments and automations on a Prefect server.")
-    parser.add_argument("--gpus", type=int, metavar="N", help="training runs at a time, one a GPU (at first: 1)")
+    parser.add_argument("--gpus", type=_positive, metavar="N", help="training runs at a time, one a GPU (at first: 1)")
     parser.add_argument("--nightly", choices=["on", "off"], help="switches the schedule; by itself it stays as it is")
     chosen = parser.parse_args()
+    server.exit_unreachable()
     with get_client(sync_client=True) as client:
         gpus = chosen.gpus or limit_of(client, GPU) or 1
         set_up_work_pool(client, GPU, "Hosts with a GPU: one worker for each GPU.", gpus)
@@ -57,6 +60,13 @@ def main() -> None:
         set_up_automation(client, crashed_without_heartbeat(client))
         notify_of_failed_nights(client)
         tell_of_secrets(client)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 def limit_of(client: SyncPrefectClient, name: str) -> int | None:

@@ -95,5 +95,5 @@ def evaluate(
         environment = start_browsergym(run, services)
         health_gate(run, environment)
         scores = evaluate_adapter(run, environment, judged)
-        artifacts.publish_scores(run, {judged.evaluation: scores})
+        artifacts.publish_scores(run, {judged.title: scores})
         return str(total(scores))

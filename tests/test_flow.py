@@ -270,6 +270,24 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_starts(
         run.check(parameters.parse(arguments))
 
 
+def test_a_folder_that_refuses_even_root_is_refused_before_anything_starts(
+    place: dict[str, Any], tmp_path: Path
+) -> None:
+    from browser_control.pipeline import parameters, run
+
+    with pytest.raises(UserError, match="archives: no folder can be made at '/proc/x', since /proc is not a folder"):
+        run.check(parameters.parse([*command({**place, "archives": "/proc/x"})[2:]]))
+
+
+@pytest.mark.parametrize("program", ["deployments/setup.py", "deployments/serve.py"])
+def test_what_needs_a_server_says_so_where_there_is_none(tmp_path: Path, prefect_home: Path, program: str) -> None:
+    environ = {**command_environ(tmp_path, prefect_home, ""), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    result = subprocess.run([sys.executable, str(ROOT / program)], env=environ, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_prefect_server_that_does_not_answer_is_one_sentence(
     place: dict[str, Any], tmp_path: Path, prefect_home: Path
 ) -> None:

@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all is well, 1 an archive is not as its manifest says, 2 the command is wrong."""
+    """Exit codes: 0 all is well, 1 an archive is not as its manifest says or not promoted, 2 the command is wrong."""
     chosen = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
-        chosen.work(chosen)
+        return int(chosen.work(chosen) or 0)
     except ArchiveInvalid as error:
         errors.print(f"error: {error}", style="red")
         return 1
     except (UserError, ValueError, ImportError) as error:  # fsspec: a protocol that is unknown, or not installed
         errors.print(f"error: {error}", style="red")
         return EXIT_USER_ERROR
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,14 +88,13 @@ def _roll_back(chosen: argparse.Namespace) -> None:
     _show({"given up": f"{given_up.run_id}, {_success(given_up)}", **_in_words(now)})
 
 
-def _promote(chosen: argparse.Namespace) -> None:
+def _promote(chosen: argparse.Namespace) -> int:
     from browser_control.pipeline import registry
 
     candidate = registry.read_candidate(chosen.archive)
     decision = registry.Registry(chosen.models, candidate.settings.name).promote(chosen.archive)
-    if not decision.promoted:
-        raise UserError(decision.reason)
     _show({candidate.settings.name: decision.reason})
+    return 0 if decision.promoted else 1
 
 
 def _in_words(promoted: "Promoted") -> dict[str, str]:
@@ -104,15 +102,19 @@ def _in_words(promoted: "Promoted") -> dict[str, str]:
         "in use": promoted.run_id,
         "archive": promoted.archive,
         "adapter": promoted.checkpoint,
-        "success": _success(promoted),
+        "success": _score(promoted),
         "since": f"{promoted.at}, {promoted.because}",
     }
 
 
 def _success(promoted: "Promoted") -> str:
+    return f"success {_score(promoted)}"
+
+
+def _score(promoted: "Promoted") -> str:
     from browser_control.pipeline.summary import Score
 
-    return f"success {Score(promoted.successes, promoted.episodes)}"
+    return str(Score(promoted.successes, promoted.episodes))
 
 
 def _show(rows: dict[str, str]) -> None:

@@ -207,6 +207,23 @@ def test_a_killed_run_is_seen_as_crashed_within_two_minutes_and_the_next_starts_
     archive.verify(str(server.folder / "archives" / "killed"))
 
 
+def test_a_run_whose_worker_alone_is_killed_saves_says_so_and_goes_on_with_the_next(server: Server) -> None:
+    worker = server.work("gpu")
+    parameters = server.parameters(run_id="orphaned")
+    run = server.run(GPU, parameters, STAND_IN="fine_tune_local=talk")
+    server.wait_for_text("orphaned", "progress")
+    worker.kill()
+    worker.wait(10)
+    assert "the worker, or the terminal, that this run belongs to is gone" in server.wait_for(
+        run, "Crashed", seconds=120
+    )
+    server.wait_for_none("orphaned", seconds=10)
+    server.work("gpu")
+    server.wait_for(server.run(GPU, parameters), "Completed")
+    assert read_json(server.folder / "runs" / "orphaned" / "result.json")["continued_from"] == ["step-000001"]
+    archive.verify(str(server.folder / "archives" / "orphaned"))
+
+
 def test_a_slept_through_schedule_trains_once(server: Server) -> None:
     """Runs as the scheduler makes them, which no call of the API may: due on three nights."""
     server.work("gpu")

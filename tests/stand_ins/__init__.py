@@ -75,6 +75,12 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
             report("wait", 1, 2)
             while not Path(os.environ["STAND_IN_RELEASE"]).exists():
                 time.sleep(0.1)
+        case "talk" if first:  # on and on, until it is asked to stop
+            assert directory is not None
+            signal.signal(signal.SIGTERM, lambda *_: save_and_leave(directory))
+            while True:
+                report("talk", 1, 2)
+                time.sleep(0.5)
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
             report("hang", 1, 2)

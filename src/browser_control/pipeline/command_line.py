@@ -27,6 +27,7 @@ from browser_control.errors import (
     UserError,
 )
 from browser_control.pipeline import parameters, server
+from browser_control.pipeline.progress import OutputLost
 from browser_control.pipeline.runtimes.base import StageError
 
 _STATE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "browser-control"
@@ -116,6 +117,8 @@ def _exit_codes() -> Iterator[None]:
             raise
         console.print(f"error: {no_space(error)}", style="red")
         sys.exit(EXIT_USER_ERROR)
+    except OutputLost:
+        sys.exit(EXIT_PREEMPTED)
     except (KeyboardInterrupt, Preempted, _Stopped):
         console.print("stopped; the same command continues this run")
         sys.exit(EXIT_PREEMPTED)

@@ -16,6 +16,7 @@ class Judged:
     """What is judged: the base model, or an adapter that the run holds a copy of."""
 
     evaluation: Literal["base", "promoted"]
+    title: Literal["base", "promoted", "archived"]
     words: str
 
 
@@ -33,7 +34,7 @@ def fetch_adapter(run: Run, adapter: str, models: str) -> Judged:
     """
     with announced(run, "fetch-adapter") as words:
         if adapter == "base":
-            judged = Judged("base", "the base model")
+            judged = Judged("base", "base", "the base model")
         elif adapter == "promoted":
             judged = _fetch_promoted(run, models)
         else:
@@ -41,7 +42,7 @@ def fetch_adapter(run: Run, adapter: str, models: str) -> Judged:
             if candidate.settings.shape != run.configuration.shape:
                 raise UserError(f"the adapter of {adapter} is of another base model or LoRA shape")
             archive.fetch(candidate.url, candidate.checkpoint, run.directory.promoted)
-            judged = Judged("promoted", f"run {candidate.manifest['run_id']}")
+            judged = Judged("promoted", "archived", f"run {candidate.manifest['run_id']}")
         words.append(judged.words)
         return judged
 
@@ -54,7 +55,7 @@ def _fetch_promoted(run: Run, models: str) -> Judged:
     if words := misfit(promoted, run.configuration):
         raise UserError(words)
     archive.fetch(promoted.archive, promoted.checkpoint, run.directory.promoted)
-    return Judged("promoted", f"run {promoted.run_id}")
+    return Judged("promoted", "promoted", f"run {promoted.run_id}")
 
 
 def parameters(environment_sessions: int | None, overrides: list[str] | None, **values: str) -> Parameters:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,6 +83,16 @@ class Listener(Protocol):
     def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None: ...
 
 
+class OutputLost(BaseException):
+    """Nobody reads this program's output any more: the worker of the run is gone, or the terminal.
+
+    No `Exception`: what catches those would go on with a run that nobody can stop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the worker, or the terminal, that this run belongs to is gone; the same run continues")
+
+
 class Listeners:
     """Several as one."""
 
@@ -90,28 +100,30 @@ class Listeners:
         self._listeners = tuple(listeners)
 
     def began(self, stage: str) -> None:
-        for listener in self._listeners:
-            listener.began(stage)
+        self._tell(lambda listener: listener.began(stage))
 
     def line(self, stage: str, line: str) -> None:
-        for listener in self._listeners:
-            listener.line(stage, line)
+        self._tell(lambda listener: listener.line(stage, line))
 
     def progressed(self, stage: str, progress: Progress, seconds_left: float | None) -> None:
-        for listener in self._listeners:
-            listener.progressed(stage, progress, seconds_left)
+        self._tell(lambda listener: listener.progressed(stage, progress, seconds_left))
 
     def ended(self, stage: str, summary: str) -> None:
-        for listener in self._listeners:
-            listener.ended(stage, summary)
+        self._tell(lambda listener: listener.ended(stage, summary))
 
     def failed(self, stage: str, error: str) -> None:
-        for listener in self._listeners:
-            listener.failed(stage, error)
+        self._tell(lambda listener: listener.failed(stage, error))
 
     def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None:
+        self._tell(lambda listener: listener.finished(rows, places))
+
+    def _tell(self, word: Callable[[Listener], None]) -> None:
+        """Raises OutputLost where rich, in our terminal or in Prefect's log, finds its pipe broken: it exits then."""
         for listener in self._listeners:
-            listener.finished(rows, places)
+            try:
+                word(listener)
+            except SystemExit as error:
+                raise OutputLost from error
 
 
 class Terminal:

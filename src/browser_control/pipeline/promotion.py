@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from browser_control.configuration import Promotion
+from browser_control.pipeline.summary import counted
 from browser_control.statistics import mcnemar
 
 Episodes = dict[tuple[str, int], float | None]  # reward by web task and seed; None where it was unscorable
@@ -41,7 +42,7 @@ class Comparison:
         return mcnemar(self.gained, self.lost)
 
     def __str__(self) -> str:
-        return f"{self.gained} pages won, {self.lost} lost of {self.paired} (p = {self.p:.2g})"
+        return f"{counted(self.gained, 'page')} won, {self.lost} lost of {self.paired} (p = {self.p:.2g})"
 
 
 @dataclass(frozen=True)

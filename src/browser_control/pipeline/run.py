@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,11 +133,20 @@ def _refuse_unwritable(chosen: Parameters) -> None:
         if "://" in where:
             continue
         nearest = next(path for path in (Path(where).absolute(), *Path(where).absolute().parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        if not _may_be_written_to(nearest):
             raise ConfigurationError(
                 f"{parameter}: no folder can be made at {where!r}, since {nearest} is not a folder"
                 " that may be written to"
             )
+
+
+def _may_be_written_to(folder: Path) -> bool:
+    """Tries: what the permissions say is not all that root, or a network, is refused."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _refuse_another_configuration(settings: Configuration, folder: Path) -> None:

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from browser_control.errors import ConfigurationError, ServiceFailed
+from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 
@@ -116,8 +116,19 @@ def refuse_unreachable(url: str) -> None:
         if isinstance(reason, ssl.SSLError):
             return
         raise ConfigurationError(
-            f"no Prefect server answers at {url} ({reason}): start it, or unset PREFECT_API_URL to run without one"
+            f"no Prefect server answers at {url} ({reason}): start it (make server), or unset PREFECT_API_URL to run"
+            " without one"
         ) from error
+
+
+def exit_unreachable() -> None:
+    """Ends a program of `deployments/`, which can do nothing without a server, with one sentence."""
+    try:
+        if url := configured_server():
+            refuse_unreachable(url)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from error
 
 
 def _answers(url: str) -> bool:

@@ -188,7 +188,7 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
     with announced(run, "warm-start") as words:
         if not run.directory.warm_start.exists():
             _run_on(environment, run, program(run, "warm_start", log="warm-start", **on(environment, gpu=True)))
-        words.append(f"{run.configuration.warm_start.demonstrations} demonstrations")
+        words.append(f"{summary.counted(run.configuration.warm_start.demonstrations, 'demonstration')}")
 
 
 def train(run: Run, environment: BrowserGym, *start: str) -> None:
@@ -202,7 +202,7 @@ def train(run: Run, environment: BrowserGym, *start: str) -> None:
             needs = on(environment, gpu=True)
             needs["internet"] |= bool(run.secrets.get("fine_tune_local"))  # curves go to Weights & Biases
             _run_on(environment, run, program(run, "fine_tune_local", *start, log="train", **needs))
-        words.append(f"{run.configuration.training.updates} updates")
+        words.append(f"{summary.counted(run.configuration.training.updates, 'update')}")
 
 
 def archive(run: Run, openenv_commit: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from browser_control.errors import ArchiveInvalid, ConfigurationError
-from browser_control.pipeline import archive
+from browser_control.pipeline import archive, summary
 from browser_control.pipeline.registry import Promoted, Registry, misfit
 from browser_control.pipeline.run import Run, announced
 from browser_control.run_directory import write_text
@@ -78,7 +78,9 @@ def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
         try:
             archive.fetch(record.promoted.archive, record.promoted.checkpoint, run.directory.promoted)
         except ArchiveInvalid as error:
-            trouble = f"{error}; `browser-control rollback {registry.name}` goes back to the one before"
+            trouble = (
+                f"{error}; `{summary.command('browser-control')} rollback {registry.name}` goes back to the one before"
+            )
     if start_from == "base":
         return Start(start_from="base", promoted=record.promoted, trouble=trouble)
     if trouble:

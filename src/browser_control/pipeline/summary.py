@@ -1,13 +1,22 @@
 """What a person reads at the end: success before and after, and where to look."""
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from browser_control.run_directory import RunDirectory
 from browser_control.statistics import wilson
 
-TITLES = {"base": "base", "promoted": "promoted", "warm-start": "warm start", "after": "after training"}
+TITLES = {
+    "base": "base",
+    "promoted": "promoted",
+    "archived": "archived",  # an adapter that the flow `evaluate` was given
+    "warm-start": "warm start",
+    "after": "after training",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,11 @@ def table(evaluations: Mapping[str, Scores]) -> list[dict[str, str]]:
     return [*rows, {"web task": "all", **overall}]
 
 
+def counted(number: int, noun: str) -> str:
+    """1 page, 2 pages."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def markdown(run_id: str, rows: Sequence[Mapping[str, str]], places: Mapping[str, str]) -> str:
     """The summary artifact: what came out, and where to look."""
     columns = list(rows[-1])
@@ -82,12 +96,20 @@ def _marked(place: str) -> str:
     )
 
 
+def command(name: str) -> str:
+    """A program of this Python's environment as a shell finds it."""
+    beside = Path(sys.executable).with_name(name)
+    if shutil.which(name) or not beside.exists():
+        return name
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
 def places(directory: RunDirectory, archive_url: str, ui: str) -> dict[str, str]:
     """Where to look, in the order in which a person would."""
     return {
         "archive": archive_url,
-        "check it": f"browser-control verify {archive_url}",
-        "curves": f"tensorboard --logdir {directory.logs}",
+        "check it": f"{command('browser-control')} verify {archive_url}",
+        "curves": f"{command('tensorboard')} --logdir {directory.logs}",
         "logs": str(directory.logs),
         "Prefect": ui,
     }
