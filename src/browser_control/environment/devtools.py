@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[asyncio.Future[Message], str]] = {}
         self._unfinished = bytearray()
+        self._outgoing: list[bytes] = []
         self._writer: asyncio.WriteTransport | None = None
         self.closed = asyncio.get_running_loop().create_future()
 
@@ -73,8 +74,12 @@ class Connection(asyncio.Protocol):
         self.connection_lost(None)
 
     def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]:
-        """Sends a command now; the future is its result, DevToolsError or BrowserGone."""
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        """Sends a command; the future is its result, DevToolsError or BrowserGone.
+
+        Commands that are sent without waiting in between go out together, and so reach a page together.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Message] = loop.create_future()
         if self._writer is None or self.closed.done() or self._writer.is_closing():
             answer.set_exception(BrowserGone("the browser is not running"))
             return answer
@@ -84,8 +89,15 @@ class Connection(asyncio.Protocol):
             message["sessionId"] = session
         self._waiting[number] = answer, session
         answer.add_done_callback(_retrieve)
-        self._writer.write(json.dumps(message).encode() + b"\0")
+        if not self._outgoing:
+            loop.call_soon(self._flush)
+        self._outgoing.append(json.dumps(message).encode() + b"\0")
         return answer
+
+    def _flush(self) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(b"".join(self._outgoing))
+        self._outgoing.clear()
 
     def _dispatch(self, raw: bytes) -> None:
         message = json.loads(raw)

@@ -6,6 +6,7 @@ lets the page's clock run on and lists the page.
 """
 
 import asyncio
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def _leads_to(url: str, hosts: frozenset[str]) -> bool:
     return found is not None and found[1] in hosts and "\\" not in url
 
 
+@functools.lru_cache(maxsize=4096)  # a group's episodes share a seed
 def miniwob_seed(seed: int) -> int:
     """The seed that BrowserGym gives to MiniWoB's page for an episode of `seed`."""
     return int(np.random.RandomState(seed).randint(0, 1000000))
