@@ -345,7 +345,7 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[dict[str, Any]], cores: int) -> str:
+def plot(rows: list[dict[str, Any]], cores: str) -> str:
     """Episodes a second over sessions as SVG, and what as many sessions would play at the speed of one alone."""
     width, height, left, bottom, top = 640, 400, 60, 50, 20
     most = max(row["episodes_per_second"] for row in rows) * 1.15
@@ -376,7 +376,7 @@ def plot(rows: list[dict[str, Any]], cores: int) -> str:
         f'<path d="M{left},{top} V{height - bottom} H{width - 20}" fill="none" stroke="black"/>',
         line(linear, 'stroke="gray" stroke-dasharray="4"'),
         line(measured, 'stroke="#1f77b4" stroke-width="2"'),
-        text((width / 2, height - 10), f"sessions ({cores} cores; dashed: each as fast as one alone)"),
+        text((width / 2, height - 10), f"sessions ({cores}; dashed: each as fast as one alone)"),
         text((left, top - 6), "one-step episodes/s", "start"),
     ]
     for sessions, rate in measured:
@@ -436,7 +436,7 @@ def main() -> int:
     if options.output:
         options.output.write_text(json.dumps(report, indent=2) + "\n")
     if options.plot:
-        options.plot.write_text(plot(rows, cores))
+        options.plot.write_text(plot(rows, "a core for each" if options.cores_as_sessions else f"{cores} cores"))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ def main() -> None:
         for each in written
         if each["work_pool"]["name"] == "local" and each["entrypoint"] in _FLOWS
     ]
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # which Prefect ends by in words
     serve(*(each for each in served if isinstance(each, RunnerDeployment)), limit=1)
 
 

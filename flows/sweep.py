@@ -6,6 +6,7 @@ one after the other:
     python flows/sweep.py --grid "{seed: [0, 1]}"
 """
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -89,7 +90,8 @@ def sweep(
         results = {each: _train_here(parameters) for each, parameters in wanted.items()}
     table = rows(results)
     artifacts.publish_table(name, table)
-    Terminal().compared(table)
+    with contextlib.suppress(SystemExit):  # rich's, where nobody reads any more: the table is in Prefect
+        Terminal().compared(table)
     return table
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from processes import marked
+from stand_ins import CONFIG
 
 from browser_control.errors import ConfigurationError, ServiceFailed, UserError
 from browser_control.pipeline import archive
@@ -26,13 +28,6 @@ from browser_control.pipeline.runtimes.base import StageError
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOW = ROOT / "flows" / "train.py"
-CONFIG = """
-name: stand-in
-model: {name: /nowhere}
-training: {web_tasks: [click-button, enter-text], updates: 2}
-warm_start: {web_tasks: [enter-text], demonstrations: 4}
-environment: {sessions: 2}
-"""
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +103,25 @@ def test_the_same_command_after_a_finished_run_starts_a_new_one(module: ModuleTy
     assert second == first + "-2"
     with pytest.raises(ConfigurationError, match="finished and archived"):
         module.train(run_id=Path(first).name, **place)
+
+
+def test_a_run_that_was_stopped_behind_its_archive_is_judged_by_the_same_command(
+    module: ModuleType, place: dict[str, Any]
+) -> None:
+    models = Path(place["models"])
+    models.mkdir()
+    (models / "stand-in").symlink_to(models / "nowhere")  # nothing is promoted, and nothing can be
+    with pytest.raises(FileExistsError):
+        module.train(**place)
+    (archived,) = Path(place["archives"]).iterdir()
+    before, manifest = calls(place), (archived / archive.MANIFEST).read_bytes()
+    (models / "stand-in").unlink()
+    assert module.train(**place) == str(archived)
+    assert calls(place) == [*before, "fetch_model"]
+    assert (archived / archive.MANIFEST).read_bytes() == manifest
+    promoted = json.loads((models / "stand-in" / "promoted.json").read_text())["promoted"]
+    assert promoted["run_id"] == archived.name
+    assert module.train(**place) == f"{archived}-2"
 
 
 def test_a_crashed_stage_is_tried_again(

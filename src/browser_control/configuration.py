@@ -184,7 +184,8 @@ class Configuration(_Section):
         promotion: it judges a result and changes none, and a stricter rule tomorrow must not give the same run another
         name.
         """
-        left_out: dict[str, Any] = {"environment": {"urls"}, "training": {"processes"}, "promotion": True}
+        environment = {"urls"} if self.environment.allowed_hosts else {"urls", "allowed_hosts"}
+        left_out: dict[str, Any] = {"environment": environment, "training": {"processes"}, "promotion": True}
         values = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -59,6 +59,11 @@ class RunDirectory:
     def result(self) -> Path:
         return self.root / "result.json"
 
+    @property
+    def decision(self) -> Path:
+        """Whether the archived adapter was put to use, and why: with it a run is finished."""
+        return self.root / "decision.json"
+
     def evaluation(self, name: str) -> Path:
         """The scores called `name`: `base`, `promoted`, `warm-start` or `after`."""
         return self.root / "evaluation" / f"{name}.json"

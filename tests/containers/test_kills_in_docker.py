@@ -13,16 +13,9 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL
 from stand_in_checkout import StandInCheckout
+from stand_ins import CONFIG
 
 from browser_control.pipeline.runtimes.docker import RUN_LABEL
-
-CONFIG = """
-name: stand-in
-model: {name: /nowhere}
-training: {web_tasks: [click-button, enter-text], updates: 2}
-warm_start: {web_tasks: [enter-text], demonstrations: 4}
-environment: {sessions: 2}
-"""
 
 RUN = f"kills-{os.getpid()}"
 PLANTED = {"HF_TOKEN": "planted-token", "WANDB_API_KEY": "planted-key"}

@@ -1,12 +1,13 @@
 """A page whose files do not all arrive: Chromium drops them when a network interface of the machine comes or goes."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
 
 from browser_control.environment.episode import LOADS, PageLost, View
-from browser_control.environment.page_server import PageServer
+from browser_control.environment.page_server import PageServer, bundle_folder
 from browser_control.environment.service import BrowserPool
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -61,3 +62,15 @@ def test_an_episode_without_miniwobs_core_is_not_played(chromium: str, monkeypat
     lose(monkeypatch, "core.js", times=99)
     with pytest.raises(PageLost, match="no episode could be started"):
         first_view(chromium, "login-user")
+
+
+def test_every_image_of_a_style_sheet_is_in_a_rule_that_the_page_script_finds() -> None:
+    """It looks at rules outside of any block, of elements that are there: no @media, no ::before."""
+    for sheet in [*bundle_folder().rglob("*.css"), *bundle_folder().glob("miniwob/*.html")]:
+        if "jquery-ui" in sheet.parts:
+            continue
+        text = sheet.read_text(errors="replace")
+        for found in re.finditer(r"([^{}]*)\{[^{}]*content: *url\([^{}]*\}", text):
+            assert "::" not in found[1] and "!important" not in found[0].split("content:")[1].split(";")[0]
+            before = re.sub(r"(?s)^.*<style[^>]*>", "", text[: found.start()])
+            assert before.count("{") == before.count("}"), (sheet.name, found[1])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,38 @@ from websockets.sync.client import connect
 from browser_control.environment_client import Environments, Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 from browser_control.page import parse_page
+
+
+class Elsewhere(http.server.ThreadingHTTPServer):
+    """Another web server, whose pages lead on to itself by its address; it notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ElsewherePages)
+        self.asked: list[str] = []
+        self.port = self.server_port
+
+
+class ElsewherePages(http.server.BaseHTTPRequestHandler):
+    server: Elsewhere
+
+    def do_GET(self) -> None:
+        self.server.asked.append(f"{self.headers['Host'].partition(':')[0]} {self.path}")
+        onward = f"http://127.0.0.1:{self.server.port}/onward"
+        self.send_response(302 if self.path == "/redirect" else 200)
+        self.send_header("Location", onward)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(f"<script>fetch({onward!r}, {{mode: 'no-cors'}})</script>".encode() * (self.path == "/fetch"))
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def elsewhere(chromium: str) -> Iterator[Elsewhere]:
+    with Elsewhere() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 def act(environments: Environments, *actions: str, session: int = 0) -> Observation:
@@ -106,6 +139,8 @@ def test_a_seed_makes_the_same_episode_again_in_any_session_and_spelling(service
         ("goto('http://miniwob@127.0.0.1/')", "leaves the web task's own host"),
         (r"goto('http://127.0.0.1\\@miniwob/')", "leaves the web task's own host"),
         ("goto('http://[')", "leaves the web task's own host"),
+        ("goto('https://miniwob/miniwob/click-test.html')", "leaves the web task's own host"),
+        ("goto('http://miniwob:81/')", "leaves the web task's own host"),
         ("fill('13', '" + "x" * 1_000_000 + "')", "characters"),
         ("click('13\0')", "exactly one call"),
     ],
@@ -180,37 +215,46 @@ def test_a_link_that_leaves_the_page_ends_the_episode_without_reward(service: Se
         assert environments.reset(0, "click-test", seed=1).result().text == 'button "Click Me!" [13]'
 
 
-def test_goto_opens_a_host_that_is_allowed_and_that_ends_the_episode(
-    chromium: str, tmp_path: Path, service: Service
-) -> None:
-    asked: list[str] = []
-
-    class Elsewhere(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers["Host"])
-            self.send_error(404)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
-        threading.Thread(target=server.serve_forever).start()
-        address = f"localhost:{server.server_port}"
-        allowing = start_service("--sessions", "1", "--allowed-hosts", "localhost")
-        try:
-            for url in (service.url, allowing.url):
-                with Environments([url], sessions=1) as environments:
-                    environments.reset(0, "click-test", seed=1).result()
-                    seen = act(environments, f"goto('http://{address}/')")
-                    assert (seen.done, bool(seen.error)) == ((True, False) if url == allowing.url else (False, True))
-                    assert seen.reward == 0.0
-            with Environments([allowing.url], sessions=1) as environments:
+def test_goto_opens_a_host_that_is_allowed_and_that_ends_the_episode(elsewhere: Elsewhere, service: Service) -> None:
+    allowing = start_service("--sessions", "1", "--allowed-hosts", "localhost")
+    try:
+        for url in (service.url, allowing.url):
+            with Environments([url], sessions=1) as environments:
                 environments.reset(0, "click-test", seed=1).result()
-                assert "leaves the web task's own host" in act(environments, "goto('http://127.0.0.1/')").error
-                assert act(environments, "click('13')").reward == 1.0
-        finally:
-            server.shutdown()
-            assert stop_service(allowing) == 0
-    assert set(asked) == {address}
+                seen = act(environments, f"goto('http://localhost:{elsewhere.port}/')")
+                assert (seen.done, bool(seen.error)) == ((True, False) if url == allowing.url else (False, True))
+                assert seen.reward == 0.0
+                assert elsewhere.asked == (["localhost /"] if url == allowing.url else [])
+        with Environments([allowing.url], sessions=1) as environments:
+            environments.reset(0, "click-test", seed=1).result()
+            assert "leaves the web task's own host" in act(environments, "goto('http://127.0.0.1/')").error
+            assert act(environments, "click('13')").reward == 1.0
+    finally:
+        assert stop_service(allowing) == 0
+
+
+@pytest.mark.parametrize("way", ["redirect", "fetch"])
+def test_a_host_that_is_allowed_leads_to_no_other(elsewhere: Elsewhere, way: str) -> None:
+    allowing = start_service("--sessions", "1", "--allowed-hosts", "localhost")
+    try:
+        with Environments([allowing.url], sessions=1) as environments:
+            environments.reset(0, "click-test", seed=1).result()
+            seen = act(environments, f"goto('http://localhost:{elsewhere.port}/{way}')", *["noop()"] * (way == "fetch"))
+            assert seen.reward == 0.0
+            assert environments.reset(0, "click-test", seed=1).result().text == 'button "Click Me!" [13]'
+    except EnvironmentFailure as failure:
+        assert "the episode is over" in str(failure)  # the page was left, so that there is nothing to wait in
+    finally:
+        assert stop_service(allowing) == 0
+    assert elsewhere.asked == [f"localhost /{way}"]
+
+
+def test_the_image_that_never_comes_is_not_waited_for_as_a_page(service: Service) -> None:
+    with Environments([service.url], sessions=1) as environments:
+        environments.reset(0, "click-test", seed=1).result()
+        left = act(environments, "goto('http://miniwob/never')")
+        assert (left.done, left.reward) == (True, 0.0)
+        assert left.seconds < 10
 
 
 def test_the_protocol_is_openenvs(service: Service) -> None:

@@ -1,6 +1,9 @@
 """What a person sees of a run."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -74,3 +77,33 @@ def test_scores_are_shown_by_web_task_and_over_all() -> None:
     assert "| all | 0.30 [0.11, 0.60] | 0.90 [0.60, 0.98] |" in shown
     assert "- archive: `a/b`" in shown
     assert "- Prefect: [http://127.0.0.1:4200/run/1](http://127.0.0.1:4200/run/1) (start it first)" in shown
+
+
+def test_a_sweep_shows_what_a_run_said_as_it_is() -> None:
+    shown = io.StringIO()
+    Terminal(Console(file=shown, width=120)).compared(
+        [{"seed": "0", "success": "Crashed: File [/home/x] [a: 1]", "archive": ""}]
+    )
+    assert "Crashed: File [/home/x] [a: 1]" in shown.getvalue()
+    assert "archive" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("word", ["began('train')", "ended('train', 'well')", "failed('train', 'so')"])
+def test_a_run_whose_reader_is_gone_ends_and_can_still_be_logged(word: str, tmp_path: Path) -> None:
+    program = f"""
+import sys
+from rich.console import Console
+from browser_control.pipeline.progress import Listeners, OutputLost, Terminal
+try:
+    while True:
+        Listeners([Terminal()]).{word}
+except OutputLost as lost:
+    Console(stderr=True).print("as Prefect does, on the same output")
+    open(sys.argv[1], "w").write(str(lost))
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "said")], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.read(1)
+        process.stderr.close()
+        assert process.wait(30) == 0
+    assert "that this run belongs to is gone" in (tmp_path / "said").read_text()

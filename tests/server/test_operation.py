@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import PLANTED, ROOT, RUN, Server, commands, kill_tree, read_json
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Scheduled
+from prefect_server import PLANTED, ROOT, RUN, Server, commands, kill_tree, read_json
 from processes import wait_until
 from stand_ins import digest
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CONFIG, ROOT, Server
+from prefect_server import ROOT, Server
+from stand_ins import CONFIG
 
 from browser_control.pipeline import archive
 from browser_control.pipeline.runtimes.process import free_port

@@ -15,6 +15,13 @@ from pathlib import Path
 
 import yaml
 
+CONFIG = """
+name: stand-in
+model: {name: /nowhere}
+training: {web_tasks: [click-button, enter-text], updates: 2}
+warm_start: {web_tasks: [enter-text], demonstrations: 4}
+environment: {sessions: 2}
+"""
 SECRETS = ("HF_TOKEN", "WANDB_API_KEY")
 
 

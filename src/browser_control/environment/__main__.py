@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from browser_control.errors import EXIT_USER_ERROR, ServiceFailed, UserError
+from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed, UserError
 
 DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks over OpenEnv's protocol: a WebSocket at /ws, one
 session a connection, and /health, /schema, /metadata."""
@@ -95,6 +95,8 @@ def serve(options: argparse.Namespace) -> None:
     program = find_chromium(options.browser)
     with listening_socket(options.host, options.port) as listener:
         if options.engine == "stock":
+            if options.allowed_hosts:
+                raise ConfigurationError("--allowed-hosts is for the fast engine: OpenEnv's own goes anywhere.")
             from browser_control.environment import stock
 
             stock.run(program, listener, options.sessions)

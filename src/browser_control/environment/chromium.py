@@ -76,6 +76,7 @@ def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]
         "--no-first-run",
         "--no-default-browser-check",
         "--no-pings",
+        "--no-proxy-server",  # a proxy would look names up by itself, whatever the resolver rules say
         "--disable-background-networking",
         "--disable-background-timer-throttling",
         "--disable-backgrounding-occluded-windows",

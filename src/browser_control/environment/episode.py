@@ -57,10 +57,12 @@ class View:
     done: bool
 
 
-def _leads_to(url: str, hosts: frozenset[str]) -> bool:
-    """Whether a browser that opens `url` asks one of the hosts; false where Python and the browser could disagree."""
+def _leads_to(url: str, hosts: frozenset[str]) -> str:
+    """HOST or one of `hosts`, if a browser asks that for `url`; "" too where Python and the browser could disagree."""
+    if re.fullmatch(rf"http://{HOST}/[!-~]*", url):
+        return HOST
     found = re.fullmatch(r"https?://([a-z0-9.-]+)(:[0-9]+)?([/?#][!-~]*)?", url)
-    return found is not None and found[1] in hosts and "\\" not in url
+    return found[1] if found and found[1] in hosts and found[1] != HOST and "\\" not in url else ""
 
 
 @functools.lru_cache(maxsize=4096)  # a group's episodes share a seed
@@ -87,6 +89,7 @@ class PageSession:
         self._episodes = 0  # since the page was loaded
         self._uncollected = 0  # episodes
         self.web_task = ""  # whose page can take another episode as it is
+        self.left = False  # for another host, which may have left windows, handlers, cookies
 
     @classmethod
     async def open(cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset()) -> "PageSession":
@@ -411,9 +414,11 @@ class PageSession:
         """There is no chat: the message goes nowhere."""
 
     async def _do_goto(self, url: str) -> None:
-        if not _leads_to(url, self._allowed_hosts | {HOST}):
+        host = _leads_to(url, self._allowed_hosts)
+        if not host:
             raise ActionFailed(f"goto leaves the web task's own host {HOST} for one that is not allowed")
         self.web_task = ""
+        self.left = self.left or host != HOST
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
             raise ActionFailed(f"goto: {answer['errorText']}")

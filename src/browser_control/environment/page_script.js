@@ -179,7 +179,7 @@ async function fetchImages() {
     if (sheet.href?.includes("jquery-ui")) continue;
     for (const rule of sheet.cssRules) {
       const [, url] = (rule.style?.content ?? "").match(/^url\("([^"]*)"\)$/) ?? [];
-      if (url) imageRules.push([rule, rule.style.content, new URL(url, sheet.href ?? location.href).href]);
+      if (url && !rule.selectorText.includes("::")) imageRules.push([rule, rule.style.content, new URL(url, sheet.href ?? location.href).href]);
     }
   }
   for (const [, , url] of imageRules) if (!fetched.has(url)) fetched.set(url, new Image());

@@ -89,7 +89,7 @@ class _Request(asyncio.Protocol):
         while b"\r\n\r\n" in self._received:
             head, self._received = self._received.split(b"\r\n\r\n", 1)
             method, target, *_ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-            if target == _NEVER:
+            if target == _NEVER and b"\r\nSec-Fetch-Dest: image" in head:
                 continue
             if method == "GET":
                 self._transport.write(self._server.answer(target))

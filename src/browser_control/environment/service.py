@@ -68,7 +68,7 @@ class _Berth:
                 if self._browser is not None:
                     self._browser.kill()
                 rules = [f"MAP {HOST} 127.0.0.1:{port}", "MAP * ~NOTFOUND"]
-                rules += [f"EXCLUDE {host}" for host in sorted({"127.0.0.1", *self._allowed_hosts})]
+                rules += [f"EXCLUDE {host}" for host in sorted(self._allowed_hosts)]
                 self._browser = await Browser.launch(self._program, ", ".join(rules))
             return self._browser
 
@@ -158,7 +158,9 @@ class BrowserPool:
             self._loop.call_soon_threadsafe(self._keep, page)
 
     def _keep(self, page: PageSession) -> None:
-        if page.alive:
+        if page.left:
+            self.discard(page)
+        elif page.alive:
             self._idle.append(page)
 
 

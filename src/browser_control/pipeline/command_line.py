@@ -1,5 +1,6 @@
-"""A flow's file as a program: `python flows/train.py` parses and checks first, imports Prefect later, and ends with a
-fitting exit code.
+"""A flow's file as a program, which ends with a fitting exit code.
+
+`python flows/train.py` parses and checks first, and imports Prefect later.
 
 Prefect takes two seconds to import and its server six to start; both happen at the same time, and neither before the
 arguments are known to be good.

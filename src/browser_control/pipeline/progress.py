@@ -1,6 +1,7 @@
 """What a run shows while it runs: the programs' progress lines, and the terminal that a person follows."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -123,6 +124,11 @@ class Listeners:
             try:
                 word(listener)
             except SystemExit as error:
+                with open(
+                    os.devnull, "w"
+                ) as nowhere:  # Prefect's log is to say what becomes of the run, not to fail too
+                    for output in (1, 2):
+                        os.dup2(nowhere.fileno(), output)
                 raise OutputLost from error
 
 
@@ -179,7 +185,7 @@ class Terminal:
         shown = [{name: value for name, value in row.items() if name != "archive"} for row in rows]
         table = Table(*(Column(name, overflow="fold") for name in shown[0]), box=SIMPLE)
         for row in shown:
-            table.add_row(*row.values())
+            table.add_row(*map(Text, row.values()))
         self.console.print(table)
 
     def close(self) -> None:

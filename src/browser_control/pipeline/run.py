@@ -1,6 +1,7 @@
 """One run: its name, its folder, and what it is made of."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -66,7 +67,7 @@ def begin(
 
 
 def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
-    """The configuration and the run that `chosen` come to; starts and writes nothing.
+    """The configuration and the run that `chosen` come to; starts nothing and leaves nothing.
 
     Args:
         server: whether a Prefect server can be asked by now.
@@ -79,12 +80,12 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
-    name = chosen.run_id or next_run_id(settings, chosen.archives, chosen.start_from)
+    name = chosen.run_id or next_run_id(settings, chosen)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
             f"run_id {name!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
         )
-    if archive.exists(archive.join(chosen.archives, name)):
+    if _finished(chosen, name):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
     _refuse_unwritable(chosen)
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
@@ -92,6 +93,10 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
         runtime.check(server)
     if urls := browsergym.given_urls(settings):
+        if settings.environment.allowed_hosts:
+            raise ConfigurationError(
+                "environment.allowed_hosts is for a service of the run's own, not for environment.urls"
+            )
         browsergym.refuse_unreachable(urls)
     elif chosen.environment_port:
         refuse_taken_port(chosen.environment_port)
@@ -114,17 +119,24 @@ def _runtime_settings(chosen: Parameters, settings: Configuration, directory: Ru
     )
 
 
-def next_run_id(settings: Configuration, archives: str, start_from: str) -> str:
-    """The run that this configuration continues, or starts: the first that is not archived.
+def next_run_id(settings: Configuration, chosen: Parameters) -> str:
+    """The run that this configuration continues, or starts: the first that is not finished.
 
     The name follows from the configuration and what training starts from, so that the same command continues what it
     began.
     """
-    stem = f"{settings.name}-{settings.digest[:8]}" + ("-on" if start_from == "promoted" else "")
+    stem = f"{settings.name}-{settings.digest[:8]}" + ("-on" if chosen.start_from == "promoted" else "")
     number = 1
-    while archive.exists(archive.join(archives, name := stem if number == 1 else f"{stem}-{number}")):
+    while _finished(chosen, name := stem if number == 1 else f"{stem}-{number}"):
         number += 1
     return name
+
+
+def _finished(chosen: Parameters, name: str) -> bool:
+    """Whether the run is archived and judged; where its folder says nothing of that, it was stopped in between."""
+    directory = RunDirectory(Path(chosen.runs) / name)
+    judged = directory.decision.exists() or not directory.root.exists()
+    return judged and archive.exists(archive.join(chosen.archives, name))
 
 
 def _refuse_unwritable(chosen: Parameters) -> None:
@@ -145,7 +157,9 @@ def _may_be_written_to(folder: Path) -> bool:
     try:
         with tempfile.TemporaryDirectory(dir=folder):
             return True
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
         return False
 
 

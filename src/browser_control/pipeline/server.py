@@ -122,7 +122,7 @@ def refuse_unreachable(url: str) -> None:
 
 
 def exit_unreachable() -> None:
-    """Ends a program of `deployments/`, which can do nothing without a server, with one sentence."""
+    """Ends a program of `deployments/` with one sentence where the server that is named does not answer."""
     try:
         if url := configured_server():
             refuse_unreachable(url)

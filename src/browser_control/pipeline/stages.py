@@ -1,6 +1,7 @@
 """The programs of a run as stages: what each is called with, what it leaves, and when it need not run again."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.run import Run, announced
 from browser_control.pipeline.runtimes.base import Images, Service, Stage, StageError
-from browser_control.run_directory import read_json
+from browser_control.run_directory import read_json, write_text
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
 
@@ -213,7 +214,8 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
             openenv_commit=openenv_commit,
             images=run.runtime.images.ids if run.runtime.images is not None else (),
         )
-        archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
+        if not archives.exists(run.archive_url):  # a run that was stopped behind this stage has it
+            archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
 
@@ -223,6 +225,7 @@ def promote(run: Run, models: str) -> Decision:
     with announced(run, "promote") as words:
         rule = run.configuration.promotion
         decision = Registry(models, run.configuration.name).promote(run.archive_url, rule)
+        write_text(run.directory.decision, json.dumps(dataclasses.asdict(decision)) + "\n")
         words.append(decision.reason)
         return decision
 
