@@ -32,7 +32,7 @@ HOLD = 5  # ms for which a page that would change between the events of a click 
 KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts have gathered
 LOADS = 3  # how often a page is loaded until all its files have arrived
 # After which a page's garbage is collected; by itself Chromium lets 50 MB a page gather before it does.
-GARBAGE_EPISODES = 50
+GARBAGE_EPISODES = 25
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
