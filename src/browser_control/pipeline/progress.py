@@ -124,9 +124,8 @@ class Listeners:
             try:
                 word(listener)
             except SystemExit as error:
-                with open(
-                    os.devnull, "w"
-                ) as nowhere:  # Prefect's log is to say what becomes of the run, not to fail too
+                # Prefect's log is to say what becomes of the run, and not to fail too.
+                with open(os.devnull, "w") as nowhere:
                     for output in (1, 2):
                         os.dup2(nowhere.fileno(), output)
                 raise OutputLost from error
