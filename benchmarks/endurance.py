@@ -20,10 +20,10 @@ from pathlib import Path
 
 from environment import WEB_TASKS, memory, processes_of, service
 
-from browser_control.environment_client import Environments
+from browser_control.environment.client import Environments
 from browser_control.errors import EnvironmentFailure
-from browser_control.page import parse_page
-from browser_control.web_tasks import WEB_TASKS as ALL_WEB_TASKS
+from browser_control.language.page import parse_page
+from browser_control.web_tasks.miniwob import WEB_TASKS as ALL_WEB_TASKS
 
 SLOW = 5.0  # seconds
 GROWTH = 1.10
@@ -31,7 +31,7 @@ SLOT_SECONDS = 1.0
 
 CLIENT = """
 import sys, time
-from browser_control.environment_client import Environments
+from browser_control.environment.client import Environments
 with Environments([sys.argv[1]], sessions=1) as environments:
     environments.reset(0, "click-test", seed=1).result()
     print("playing", flush=True)

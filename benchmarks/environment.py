@@ -134,8 +134,8 @@ class Played(NamedTuple):
 def play_sessions(urls: Sequence[str], numbers: range, seconds: float, ready: Barrier, cores: Sequence[int]) -> Played:
     """Sessions that play one-step episodes for some seconds; a process of its own, on `cores`."""
     os.sched_setaffinity(0, cores)
-    from browser_control.environment_client import Environments
-    from browser_control.page import parse_page
+    from browser_control.environment.client import Environments
+    from browser_control.language.page import parse_page
 
     played = Played([], [], [], 0.0)
 

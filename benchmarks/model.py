@@ -20,12 +20,12 @@ import torch
 from peft.tuners.lora import Linear
 from transformers import AutoTokenizer, Lfm2Config, Lfm2ForCausalLM
 
-from browser_control import policy as policies
-from browser_control import prompts
-from browser_control.adapter import FusedLinear
 from browser_control.configuration import Configuration
-from browser_control.decoding import DynamicReader, StaticReader
-from browser_control.policy import Completion, Request
+from browser_control.language import prompts
+from browser_control.policy import policy as policies
+from browser_control.policy.adapter import FusedLinear
+from browser_control.policy.decoding import DynamicReader, StaticReader
+from browser_control.policy.sampling import Completion, Request
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "in_proj", "w1", "w2", "w3")
 PARAMETERS = 354_483_968

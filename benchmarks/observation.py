@@ -4,7 +4,7 @@
 
 All 125 web tasks, the page after the reset. BrowserGym's text is `flatten_axtree_to_str` of plain BrowserGym's own
 observation: with its defaults, and with what it takes to list clickable elements without a role. The tokenizer is the
-base model's (SmolLM2, which `browser_control.fetch_model` puts on this machine).
+base model's (SmolLM2, which `browser_control.programs.fetch_model` puts on this machine).
 """
 
 import argparse
@@ -28,8 +28,8 @@ from plain_browsergym import PlainBrowserGym, Seen
 
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.page_server import PageServer, bundle_folder
-from browser_control.page import parse_page
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.language.page import parse_page
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 CONFIG = "smollm2_135m_local_lora.yaml"
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def miniwob() -> Iterator[str]:
 
 def tokenizer() -> Tokenizer:
     """The base model's, which is fetched if it is not here."""
-    command = [sys.executable, "-m", "browser_control.fetch_model", "--config-file-name", CONFIG]
+    command = [sys.executable, "-m", "browser_control.programs.fetch_model", "--config-file-name", CONFIG]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Tokenizer.from_file(str(Path(done.stdout.splitlines()[-1]) / "tokenizer.json"))
 

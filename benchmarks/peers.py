@@ -32,13 +32,14 @@ from model import TARGETS
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from browser_control import policy, prompts
 from browser_control.configuration import Configuration
-from browser_control.environment_client import Environments, Observation
+from browser_control.environment.client import Environments, Observation
+from browser_control.language import prompts
+from browser_control.policy import policy
 from browser_control.preemption import Preemption
-from browser_control.rollout import build_prompt, read_action
 from browser_control.run_directory import RunDirectory
-from browser_control.training import Trainer
+from browser_control.training.rollout import build_prompt, read_action
+from browser_control.training.trainer import Trainer
 
 with warnings.catch_warnings():  # what TRL's imports warn of is not ours
     warnings.simplefilter("ignore")

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from model import settings
 
-from browser_control import grpo, parallel, policy, prompts
+from browser_control.language import prompts
+from browser_control.policy import policy
+from browser_control.training import grpo, parallel
 
 PAGE = 'button "ok" [3]\nbutton "no" [4]'
 WORDS = ("go", "to", "the", "page", "and", "press")

@@ -2,7 +2,7 @@
 
     python flows/evaluate.py --help            every parameter
 
-A checkpoint alone is judged by `python -m browser_control.evaluate`.
+A checkpoint alone is judged by `python -m browser_control.programs.evaluate`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from browser_control.pipeline import artifacts, judging, secrets, stages
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Sessions
 from browser_control.pipeline.run import Run, begin
-from browser_control.pipeline.summary import Scores, total
+from browser_control.records.summary import Scores, total
 
 once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
 

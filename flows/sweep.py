@@ -25,10 +25,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.futures import wait
 
-from browser_control.pipeline import archive, artifacts
+from browser_control.pipeline import artifacts
 from browser_control.pipeline.grid import Combination, combinations, rows
 from browser_control.pipeline.progress import Terminal
-from browser_control.pipeline.registry import absolute
+from browser_control.records import archive
+from browser_control.records.registry import absolute
 
 once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 

@@ -29,11 +29,11 @@ from browser_control.errors import BrowserControlError
 from browser_control.pipeline import artifacts, openenv, schedule, secrets, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
-from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run, begin
 from browser_control.pipeline.runtimes.base import Images
 from browser_control.pipeline.start import Start, StartFrom
-from browser_control.pipeline.summary import Scores
+from browser_control.records.promotion import Decision
+from browser_control.records.summary import Scores
 
 
 def may_succeed_next_time(task: object, task_run: TaskRun, state: State[Any]) -> bool:

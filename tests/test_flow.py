@@ -22,9 +22,9 @@ from processes import marked
 from stand_ins import CONFIG
 
 from browser_control.errors import ConfigurationError, ServiceFailed, UserError
-from browser_control.pipeline import archive
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.runtimes.base import StageError
+from browser_control.records import archive
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOW = ROOT / "flows" / "train.py"

@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 ORCHESTRATION = ["flows.train", "flows.evaluate", "flows.sweep"]
 PROGRAMS = [
     "browser_control.fine_tune_local",
-    "browser_control.training",
-    "browser_control.warm_start",
-    "browser_control.evaluate",
-    "browser_control.evaluation",
-    "browser_control.fetch_model",
+    "browser_control.training.trainer",
+    "browser_control.programs.warm_start",
+    "browser_control.programs.evaluate",
+    "browser_control.training.evaluation",
+    "browser_control.programs.fetch_model",
     "browser_control.environment.service",
 ]
-LIGHT = ["browser_control.configuration", "browser_control.program", "browser_control.fine_tune_local"]
+LIGHT = ["browser_control.configuration", "browser_control.programs.program", "browser_control.fine_tune_local"]
 
 
 def imported_by(module: str) -> set[str]:

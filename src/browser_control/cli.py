@@ -11,7 +11,7 @@ from rich.table import Table
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, UserError
 
 if TYPE_CHECKING:
-    from browser_control.pipeline.registry import Promoted
+    from browser_control.records.registry import Promoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verify(chosen: argparse.Namespace) -> None:
-    from browser_control.pipeline import archive
+    from browser_control.records import archive
 
     manifest = archive.verify(chosen.archive)
     files = manifest["files"]
@@ -70,7 +70,7 @@ def _verify(chosen: argparse.Namespace) -> None:
 
 
 def _promoted(chosen: argparse.Namespace) -> None:
-    from browser_control.pipeline.registry import Registry
+    from browser_control.records.registry import Registry
 
     record = Registry(chosen.models, chosen.name).read()
     if record.promoted is None:
@@ -82,14 +82,14 @@ def _promoted(chosen: argparse.Namespace) -> None:
 
 
 def _roll_back(chosen: argparse.Namespace) -> None:
-    from browser_control.pipeline.registry import Registry
+    from browser_control.records.registry import Registry
 
     given_up, now = Registry(chosen.models, chosen.name).roll_back()
     _show({"given up": f"{given_up.run_id}, {_success(given_up)}", **_in_words(now)})
 
 
 def _promote(chosen: argparse.Namespace) -> int:
-    from browser_control.pipeline import registry
+    from browser_control.records import registry
 
     candidate = registry.read_candidate(chosen.archive)
     decision = registry.Registry(chosen.models, candidate.settings.name).promote(chosen.archive)
@@ -112,7 +112,7 @@ def _success(promoted: "Promoted") -> str:
 
 
 def _score(promoted: "Promoted") -> str:
-    from browser_control.pipeline.summary import Score
+    from browser_control.records.summary import Score
 
     return str(Score(promoted.successes, promoted.episodes))
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from browser_control.errors import ConfigurationError
 from browser_control.run_directory import write_text
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from browser_control import launcher, parallel, program
 from browser_control.errors import ConfigurationError
+from browser_control.programs import program
+from browser_control.training import launcher, parallel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def _fine_tune(job: program.Job) -> int:
         return launcher.launch("browser_control.fine_tune_local", job.argv, wanted, job.preemption)
     cpu = job.configuration.model.device == "cpu"
     with parallel.join(cpu) as processes, program.at_work(job, processes) as (policy, environments):
-        from browser_control.training import Initial, Trainer
+        from browser_control.training.trainer import Initial, Trainer
 
         start = None if initial is None else Initial(initial, job.arguments.seeds_drawn)
         Trainer(policy, environments, job.configuration, job.run, job.preemption, processes, start).train()

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from browser_control.pipeline import archive
 from browser_control.pipeline.runtimes.docker import RUN_LABEL
+from browser_control.records import archive
 
 SMALL = [
     "training.web_tasks=[click-button, enter-text]",

@@ -17,8 +17,8 @@ from browser_control.environment.actions import parse_action
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.episode import PageLost, PageSession, View
 from browser_control.environment.service import BrowserPool
-from browser_control.page import Element
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.language.page import Element
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 ACTIONS = 4  # of an episode at most
 DOCUMENT = """(() => {

@@ -20,7 +20,7 @@ from browser_control.environment.chromium import find_chromium
 from browser_control.environment.episode import PageSession, View
 from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.service import BrowserPool
-from browser_control.page import Element
+from browser_control.language.page import Element
 
 Difference = tuple[str, str]  # what differs, and how
 

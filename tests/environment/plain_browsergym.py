@@ -232,7 +232,7 @@ def read_recordings(file: Path) -> Iterator[Recording]:
 
 def main() -> int:
     from browser_control.environment.chromium import find_chromium
-    from browser_control.web_tasks import WEB_TASKS
+    from browser_control.web_tasks.miniwob import WEB_TASKS
 
     parser = argparse.ArgumentParser(description="Records episodes of plain BrowserGym, one JSON object a line.")
     parser.add_argument("--output", type=Path, required=True)

@@ -14,7 +14,7 @@ from plain_browsergym import PlainBrowserGym, Recording, read_recordings, record
 
 from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.page_server import bundle_folder
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 # Episodes that BrowserGym itself does not play the same way twice, and the day in terminal (docs/environment.md).
 NOT_COMPARED = {"stock-market", "terminal"}

@@ -20,9 +20,9 @@ import pytest
 from service_process import Service, start_service, stop_service
 from websockets.sync.client import connect
 
-from browser_control.environment_client import Environments, Observation
+from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
-from browser_control.page import parse_page
+from browser_control.language.page import parse_page
 
 
 class Elsewhere(http.server.ThreadingHTTPServer):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from browser_control import progress as programs
 from browser_control.pipeline.progress import Pace, Progress, Terminal, describe, duration, parse_progress
-from browser_control.pipeline.summary import Score, markdown, read_scores, table
+from browser_control.records.summary import Score, markdown, read_scores, table
 
 
 def test_what_programs_report_is_understood(capsys: pytest.CaptureFixture[str]) -> None:

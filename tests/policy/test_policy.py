@@ -9,13 +9,16 @@ from peft.tuners.lora import Linear
 from tiny import PAGE, make_configuration
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from browser_control import configuration, packing, prompts
-from browser_control.actions import Action
-from browser_control.adapter import FusedLinear, adapt
-from browser_control.decoding import StaticReader
+from browser_control import configuration
 from browser_control.errors import ConfigurationError
-from browser_control.policy import Completion, Policy, Request, load, trainable
-from browser_control.rollout import read_action
+from browser_control.language import prompts
+from browser_control.language.actions import Action
+from browser_control.policy import packing
+from browser_control.policy.adapter import FusedLinear, adapt
+from browser_control.policy.decoding import StaticReader
+from browser_control.policy.policy import Policy, load, trainable
+from browser_control.policy.sampling import Completion, Request
+from browser_control.training.rollout import read_action
 
 MakePolicy = Callable[..., Policy]
 BOTH = pytest.mark.parametrize("architecture", ["llama", "lfm2"])
@@ -99,7 +102,7 @@ def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, a
 def test_a_cache_of_fixed_size_samples_the_same(make_policy: MakePolicy, architecture: str) -> None:
     policy = make_policy(architecture)
     expected = sampled(policy)
-    policy._reader = StaticReader(policy._causal, graphs=False)  # what a GPU uses, there with graphs
+    policy.sampler.reader = StaticReader(policy._causal, graphs=False)  # what a GPU uses, there with graphs
     for _ in range(2):  # what one batch left in the cache must not matter to the next
         found = sampled(policy)
         assert [each.token_ids for each in found] == [each.token_ids for each in expected]

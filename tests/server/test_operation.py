@@ -21,8 +21,8 @@ from prefect_server import PLANTED, ROOT, RUN, Server, commands, kill_tree, read
 from processes import wait_until
 from stand_ins import digest
 
-from browser_control.pipeline import archive
-from browser_control.pipeline.registry import Registry
+from browser_control.records import archive
+from browser_control.records.registry import Registry
 
 Calls = Callable[[str], list[str]]
 LOCAL, GPU = "train/smollm2-135m", "train/lfm2-350m"

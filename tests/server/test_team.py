@@ -18,8 +18,8 @@ import yaml
 from prefect_server import ROOT, Server
 from stand_ins import CONFIG
 
-from browser_control.pipeline import archive
 from browser_control.pipeline.runtimes.process import free_port
+from browser_control.records import archive
 
 FILE = ROOT / "deployments" / "docker-compose.server.yml"
 PASSWORD, AUTH = "elephant42", "ada:lovelace"

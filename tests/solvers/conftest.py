@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from browser_control.environment.chromium import find_chromium
-from browser_control.environment_client import Environments
+from browser_control.environment.client import Environments
 from browser_control.errors import BrowserNotFound
 
 SESSIONS = 4

@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from browser_control.actions import Action
-from browser_control.page import parse_page
+from browser_control.language.actions import Action
+from browser_control.language.page import parse_page
 from browser_control.solvers import SOLVERS, View
 from browser_control.solvers.dates import goal_date
 from browser_control.solvers.goals import between, first_quoted, ordinals, quoted

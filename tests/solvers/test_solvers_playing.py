@@ -1,12 +1,12 @@
 """Every solver solves its web task in a real browser, on seeds that nobody looked at while writing it."""
 
-from browser_control.actions import Action
-from browser_control.environment_client import Environments
-from browser_control.page import parse_page
+from browser_control.environment.client import Environments
+from browser_control.language.actions import Action
+from browser_control.language.page import parse_page
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.coverage import PARTLY, UNSOLVABLE, UNWRITTEN
 from browser_control.solvers.playing import is_offered, play
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 UNSEEN = (71_001, 71_002)
 

@@ -18,7 +18,7 @@ from browser_control.environment import keyboard
 from browser_control.environment.actions import Call
 from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Message
 from browser_control.environment.page_server import HOST, page_url
-from browser_control.page import Element, Item, Text
+from browser_control.language.page import Element, Item, Text
 
 VIEWPORT = {"width": 800, "height": 600}
 ORIGIN = (0.0, 0.0)  # where the mouse is before an episode

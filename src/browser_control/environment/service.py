@@ -22,8 +22,8 @@ from browser_control.environment.models import BrowserGymAction, BrowserGymObser
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
 from browser_control.errors import BrowserNotFound
-from browser_control.page import format_page
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.language.page import format_page
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 DEFAULT_TASK = "click-test"
 

@@ -22,10 +22,11 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
 
-from browser_control.pipeline import server, summary
+from browser_control.pipeline import server
 from browser_control.pipeline.progress import Progress, describe
-from browser_control.pipeline.promotion import Decision
 from browser_control.pipeline.run import Run
+from browser_control.records import summary
+from browser_control.records.promotion import Decision
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
 _SECONDS = 2.0  # between two updates of a progress artifact

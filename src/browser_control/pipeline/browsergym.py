@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 
-from browser_control import configuration, health
+from browser_control import configuration
 from browser_control.configuration import Configuration
+from browser_control.environment import health
 from browser_control.errors import EnvironmentUnreachable
 from browser_control.pipeline.runtimes.base import Served
 

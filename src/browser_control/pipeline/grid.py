@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from browser_control.errors import ConfigurationError
-from browser_control.pipeline import archive, summary
+from browser_control.records import archive, summary
 
 
 @dataclass(frozen=True)

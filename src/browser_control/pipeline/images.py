@@ -20,8 +20,8 @@ from docker.errors import APIError, ImageNotFound
 from docker.utils.build import exclude_paths
 
 from browser_control.errors import BuildFailed
-from browser_control.pipeline.archive import git_commit
 from browser_control.pipeline.engine import Client, answering
+from browser_control.records.archive import git_commit
 
 REPOSITORY = "browser-control"
 IMAGE_LABEL = "browser-control.image"

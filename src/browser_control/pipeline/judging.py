@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from browser_control.errors import UserError
-from browser_control.pipeline import archive
 from browser_control.pipeline.parameters import Parameters, validate
-from browser_control.pipeline.registry import Registry, misfit, read_candidate
 from browser_control.pipeline.run import Run, announced
+from browser_control.records import archive
+from browser_control.records.registry import Registry, misfit, read_candidate
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from pathlib import Path
 from browser_control import configuration
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
-from browser_control.pipeline import archive, browsergym
+from browser_control.pipeline import browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
-from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.runtimes import RuntimeSettings, make_runtime, runtime_settings
 from browser_control.pipeline.runtimes.base import Runtime
 from browser_control.pipeline.runtimes.process import refuse_taken_port
+from browser_control.records import archive
+from browser_control.records.registry import Registry
 from browser_control.run_directory import RunDirectory
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")

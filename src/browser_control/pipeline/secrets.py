@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from prefect.blocks.system import Secret
 
 BLOCKS = {"HF_TOKEN": "hf-token", "WANDB_API_KEY": "wandb-api-key"}
-_NEEDED_BY = {"fetch_model": ("HF_TOKEN",), "fine_tune_local": ("WANDB_API_KEY",)}
+_NEEDED_BY = {"programs.fetch_model": ("HF_TOKEN",), "fine_tune_local": ("WANDB_API_KEY",)}
 
 
 @contextlib.contextmanager

@@ -12,15 +12,16 @@ from typing import Any, Literal
 
 from browser_control import configuration
 from browser_control.errors import BrowserControlError, EnvironmentUnreachable, ServiceFailed
-from browser_control.pipeline import archive as archives
 from browser_control.pipeline import gpu as gpus
-from browser_control.pipeline import openenv, summary
+from browser_control.pipeline import openenv
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
 from browser_control.pipeline.progress import Pace, Progress, parse_progress
-from browser_control.pipeline.promotion import Decision
-from browser_control.pipeline.registry import Registry
 from browser_control.pipeline.run import Run, announced
 from browser_control.pipeline.runtimes.base import Images, Service, Stage, StageError
+from browser_control.records import archive as archives
+from browser_control.records import summary
+from browser_control.records.promotion import Decision
+from browser_control.records.registry import Registry
 from browser_control.run_directory import read_json, write_text
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
@@ -43,7 +44,7 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
     command = (run.runtime.python, "-m", f"{package()}.{name}")
     where = ("--config-file-name", str(run.directory.config), "--run-directory", str(run.directory.root))
     environ = {**needs.pop("environ", {}), **run.secrets.get(name, {})}
-    if name != "fetch_model":
+    if name != "programs.fetch_model":
         environ["HF_HUB_OFFLINE"] = "1"  # the model is there: no GPU waits for a hub, and nobody else needs a token
     return Stage(
         log,
@@ -111,7 +112,7 @@ def fetch_model(run: Run) -> Path:
     """Puts the base model where training finds it; returns its folder."""
     with announced(run, "fetch-model") as words:
         lines: list[str] = []
-        _run(run, program(run, "fetch_model", log="fetch-model", internet=True, fetches=True), lines)
+        _run(run, program(run, "programs.fetch_model", log="fetch-model", internet=True, fetches=True), lines)
         words.append(run.configuration.model.name)
         return Path(lines[-1])
 
@@ -157,7 +158,7 @@ def _ask_for_health(run: Run, environment: BrowserGym) -> list[dict[str, Any]]:
 
     seen: list[dict[str, Any]] = []
     try:
-        run.runtime.run(program(run, "health_gate", log="health-gate", **on(environment)), on_line)
+        run.runtime.run(program(run, "programs.health_gate", log="health-gate", **on(environment)), on_line)
     except StageError as error:
         if error.reason != "configuration":
             raise
@@ -174,7 +175,8 @@ def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Sco
     with announced(run, stage) as words:
         if not output.exists():
             arguments = ("--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output))
-            _run_on(environment, run, program(run, "evaluate", *arguments, log=stage, **on(environment, gpu=True)))
+            needs = on(environment, gpu=True)
+            _run_on(environment, run, program(run, "programs.evaluate", *arguments, log=stage, **needs))
         scores = summary.read_scores(read_json(output))
         words.append(f"success {summary.total(scores)}")
         return scores
@@ -188,7 +190,8 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
     """Behaviour cloning, unless its checkpoint is there."""
     with announced(run, "warm-start") as words:
         if not run.directory.warm_start.exists():
-            _run_on(environment, run, program(run, "warm_start", log="warm-start", **on(environment, gpu=True)))
+            needs = on(environment, gpu=True)
+            _run_on(environment, run, program(run, "programs.warm_start", log="warm-start", **needs))
         words.append(f"{summary.counted(run.configuration.warm_start.demonstrations, 'demonstration')}")
 
 

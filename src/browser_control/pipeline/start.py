@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from browser_control.errors import ArchiveInvalid, ConfigurationError
-from browser_control.pipeline import archive, summary
-from browser_control.pipeline.registry import Promoted, Registry, misfit
 from browser_control.pipeline.run import Run, announced
+from browser_control.records import archive, summary
+from browser_control.records.registry import Promoted, Registry, misfit
 from browser_control.run_directory import write_text
 
 StartFrom = Literal["base", "promoted"]

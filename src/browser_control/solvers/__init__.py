@@ -6,7 +6,7 @@ demonstrations of the warm start. `python -m browser_control.solvers --help` pla
 
 from collections.abc import Callable, Mapping
 
-from browser_control.actions import Action
+from browser_control.language.actions import Action
 from browser_control.solvers import dates, forms, lists, mail, mouse, pointing, posts, reasoning, sections
 from browser_control.solvers.view import View
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from browser_control.environment_client import Environments
+from browser_control.environment.client import Environments
 from browser_control.errors import EXIT_USER_ERROR, UserError
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.coverage import document, mean_turns

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.playing import Result
-from browser_control.web_tasks import WEB_TASKS
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
 RELIABLE = 0.95  # of the seeds
 

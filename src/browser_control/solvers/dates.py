@@ -4,8 +4,8 @@ import re
 from calendar import month_name
 from datetime import date
 
-from browser_control.actions import Action
-from browser_control.page import Element
+from browser_control.language.actions import Action
+from browser_control.language.page import Element
 from browser_control.solvers.forms import submit
 from browser_control.solvers.pointing import minutes
 from browser_control.solvers.view import View, click, fill

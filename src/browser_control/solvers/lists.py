@@ -3,8 +3,8 @@
 import re
 from itertools import pairwise
 
-from browser_control.actions import Action
-from browser_control.page import Element
+from browser_control.language.actions import Action
+from browser_control.language.page import Element
 from browser_control.solvers.forms import submit
 from browser_control.solvers.goals import between, first_quoted, ordinals, quoted
 from browser_control.solvers.view import View, click, fill, first_missing

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from browser_control.actions import Action
-from browser_control.page import Element
+from browser_control.language.actions import Action
+from browser_control.language.page import Element
 from browser_control.solvers.goals import first_quoted
 from browser_control.solvers.view import View, click, fill, first_missing
 

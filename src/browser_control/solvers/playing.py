@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from browser_control.actions import VERBS, Action, choices, parse_label
-from browser_control.environment_client import Environments, Observation
+from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure
-from browser_control.page import Page, parse_page
+from browser_control.language.actions import VERBS, Action, choices, parse_label
+from browser_control.language.page import Page, parse_page
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.view import View
 

@@ -2,7 +2,7 @@
 
 import re
 
-from browser_control.actions import Action
+from browser_control.language.actions import Action
 from browser_control.solvers.goals import between, first_quoted, ordinals
 from browser_control.solvers.view import View, click, first_missing
 

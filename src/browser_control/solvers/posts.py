@@ -7,8 +7,8 @@ the new image is not there yet: the mouse is moved over it first.
 import re
 from itertools import cycle, islice
 
-from browser_control.actions import Action
-from browser_control.page import Element, Text
+from browser_control.language.actions import Action
+from browser_control.language.page import Element, Text
 from browser_control.solvers.forms import submit
 from browser_control.solvers.goals import between
 from browser_control.solvers.view import View, click, first_missing

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from browser_control.actions import Action
-from browser_control.page import Element, Item, Page, Text
+from browser_control.language.actions import Action
+from browser_control.language.page import Element, Item, Page, Text
 
 
 @dataclass(frozen=True)

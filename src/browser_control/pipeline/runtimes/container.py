@@ -12,12 +12,12 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import CancellableStream, LogConfig, Mount
 
-from browser_control import model_cache
 from browser_control.errors import EngineUnavailable, ServiceFailed
 from browser_control.pipeline.engine import NO_GPU, answering
 from browser_control.pipeline.runtimes.base import Service, Stage
 from browser_control.pipeline.runtimes.output import Output
 from browser_control.pipeline.runtimes.ownership import caller
+from browser_control.programs import model_cache
 
 PORT = 8080  # of a service, within its container
 

@@ -1,0 +1,217 @@
+"""The policy: a causal language model that picks actions, and the log-probabilities it picked them with.
+
+`Policy.act` samples one completion a prompt; `Policy.log_probs` computes, for training, the log-probability of each
+decision of such completions under the very masks that were applied.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from browser_control.configuration import Configuration
+from browser_control.errors import ConfigurationError
+from browser_control.language import prompts
+from browser_control.language.actions import Action
+from browser_control.language.grammar import Grammar, Matcher, encode_action
+from browser_control.policy import chat, packing
+from browser_control.policy.adapter import adapt, round_for_inference
+from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
+from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
+
+
+class Policy:
+    """A base model, its adapter, its tokenizer and its grammar."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = configuration.policy
+        self.temperature = configuration.training.temperature
+        self.vocabulary: int = model.get_output_embeddings().weight.shape[0]
+        self.grammar = Grammar(
+            tokenizer,
+            self.vocabulary,
+            self.settings.actions,
+            self.settings.action_format,
+            self.settings.max_text_characters,
+        )
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._causal = Model(causal.base_model, causal.get_output_embeddings(), model.config)
+        on_gpu = self.device.type == "cuda"
+        static = on_gpu and self._causal.attends_fully
+        reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
+        self._chat = chat.pieces(tokenizer)
+        self._stops = chat.stop_tokens(model, tokenizer)
+        self.sampler = Sampler(
+            reader,
+            self.device,
+            self._stops,
+            tokenizer.eos_token_id,
+            self.settings.max_action_tokens,
+            self.temperature,
+            self.vocabulary,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self._causal.device
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether training reads a prompt once for all its completions."""
+        return self._causal.reads_chunks
+
+    def prompt_ids(self, text: str) -> tuple[int, ...]:
+        """The tokens of a chat whose user says `text`, up to where the assistant begins."""
+        before, after = self._chat
+        return tuple(self.tokenizer.encode(before + text + after, add_special_tokens=False))
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
+    @torch.inference_mode()
+    def act(self, requests: Sequence[Request]) -> list[Completion]:
+        """Generates one completion for each request."""
+        with self.sampler.timed("grammar"):
+            rows = [self._open(request) for request in requests]
+        if active := [row for row in rows if not row.done]:  # else each page offered a single action
+            round_for_inference(self.model)
+            self.sampler.generate(active)
+        return [self._close(row) for row in rows]
+
+    def imitate(self, prompt: prompts.Prompt, action: Action) -> Completion:
+        """The completion that says `action`, as `act` would have generated it; log-probabilities are left at 0.
+
+        Raises:
+            ValueError: the page's grammar does not admit the action.
+        """
+        tokens = encode_action(action, prompt.elements, self.settings.action_format, self.tokenizer)
+        row = self._open(Request(prompt))
+        if row.matcher is None:
+            row.token_ids = [*tokens, self.tokenizer.eos_token_id]
+            row.decisions = list(range(len(row.token_ids)))
+            row.masks = [None] * len(row.token_ids)
+        else:
+            self._follow(row, row.matcher, tokens)
+        row.log_probs = [0.0] * len(row.decisions)
+        return self._close(row)
+
+    def _follow(self, row: Row, matcher: Matcher, tokens: Sequence[int]) -> None:
+        """Takes `tokens` for the decisions of `row`."""
+        while not row.done:
+            position = len(row.token_ids)
+            if row.token_ids != list(tokens[:position]) or position == len(tokens):
+                break
+            row.decisions.append(position)
+            row.masks.append(matcher.mask())
+            row.token_ids.append(tokens[position])
+            matcher.consume(tokens[position])
+            row.force(self.settings.max_action_tokens)
+        if row.token_ids != list(tokens) or not matcher.done:
+            raise ValueError(f"not an action of this page: {self.tokenizer.decode(list(tokens))!r}")
+
+    def log_probs(self, completions: Sequence[Completion]) -> Tensor:
+        """Log-probabilities of all decisions, one after another, shape (decisions,), with gradient.
+
+        Completions of one prompt share its reading, where the model can (`packing`). Padding is on the right, so that
+        no position depends on what the batch is made of. Every completion needs a decision.
+        """
+        packed = packing.pack(completions, self.shares_prompts)
+        output = self._causal.decoder(
+            input_ids=packed.ids.to(self.device),
+            attention_mask=packed.attention.to(self.device),
+            position_ids=packed.positions.to(self.device),
+            use_cache=False,
+        )
+        rows, columns = packed.where.to(self.device)
+        logits = self._causal.head(output.last_hidden_state[rows, columns])
+        chosen = torch.tensor(
+            [completion.token_ids[position] for completion in completions for position in completion.decisions],
+            device=self.device,
+        )
+        masks = [mask for completion in completions for mask in completion.masks]
+        return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
+
+    def _open(self, request: Request) -> Row:
+        constrained = self.settings.decoding == "constrained"
+        row = Row(
+            request,
+            self.prompt_ids(request.prompt.text),
+            self.grammar.matcher(request.prompt.elements) if constrained else None,
+        )
+        row.force(self.settings.max_action_tokens)
+        return row
+
+    def _close(self, row: Row) -> Completion:
+        tokens = [token for token in row.token_ids if token not in self._stops]
+        return Completion(
+            prompt_ids=row.prompt_ids,
+            token_ids=tuple(row.token_ids),
+            decisions=tuple(row.decisions),
+            masks=tuple(row.masks),
+            log_probs=tuple(row.log_probs),
+            text=str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip(),
+        )
+
+
+def load(configuration: Configuration, folder: Path) -> Policy:
+    """The policy with a fresh adapter, its weights drawn from `configuration.seed`.
+
+    Args:
+        configuration: of the run.
+        folder: of the base model, in Hugging Face's layout.
+
+    Raises:
+        ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, or a model
+            whose logits are more than its head applied to its last hidden state.
+    """
+    torch.manual_seed(configuration.seed)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, configuration.model.dtype))
+    model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
+    _check_head(model)
+    _fuse_norms(model)
+    if configuration.lora is not None:
+        model = adapt(model, configuration.lora)
+    return Policy(model, tokenizer, configuration)
+
+
+def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("model.device is cuda, but PyTorch finds no GPU; set model.device=cpu to go without")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@torch.no_grad()
+def _fuse_norms(model: torch.nn.Module) -> None:
+    """Puts PyTorch's own layer, one kernel on a GPU, where the model's RMS norm computes the same in seven."""
+    for name, module in list(model.named_modules()):
+        eps = getattr(module, "variance_epsilon", None)
+        if not type(module).__name__.endswith("RMSNorm") or eps is None:
+            continue
+        weight = module.get_parameter("weight")
+        fused = torch.nn.RMSNorm(weight.shape[0], eps=eps, device=weight.device, dtype=weight.dtype)
+        fused.weight = weight
+        sample = torch.linspace(-2, 2, weight.shape[0], device=weight.device, dtype=weight.dtype)
+        if torch.allclose(fused(sample).float(), module(sample).float(), atol=1e-2, rtol=1e-2):
+            model.set_submodule(name, fused)
+
+
+@torch.inference_mode()
+def _check_head(model: Any) -> None:
+    """Refuses models that scale or cap their logits behind the head, since `Policy` applies the head itself."""
+    ids = torch.arange(8, device=model.device)[None]
+    expected = model(input_ids=ids).logits
+    found = model.get_output_embeddings()(model.base_model(input_ids=ids).last_hidden_state)
+    if not torch.allclose(expected.float(), found.float(), atol=1e-2, rtol=1e-2):
+        raise ConfigurationError(
+            f"models of type {model.config.model_type!r} are not supported: logits are post-processed"
+        )

@@ -1,0 +1,23 @@
+"""Clones scripted solvers before GRPO: `python -m browser_control.programs.warm_start`."""
+
+import sys
+from collections.abc import Sequence
+
+from browser_control.programs import program
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return program.run(program.parser("programs.warm_start", "Clones scripted solvers before GRPO."), _warm_start, argv)
+
+
+def _warm_start(job: program.Job) -> None:
+    with program.at_work(job) as (policy, environments):
+        from browser_control.training import checkpoint
+        from browser_control.training.warm_start import warm_start
+
+        state = warm_start(policy, environments, job.configuration, job.preemption)
+        checkpoint.save(job.run.warm_start, policy, job.configuration, state)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

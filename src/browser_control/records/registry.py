@@ -1,0 +1,252 @@
+"""Promoted adapters: `models/<name>/promoted.json` points at the archive whose adapter is in use, and remembers others.
+
+A process that changes it holds a lock on the folder; a reader needs none, since the file is renamed into place.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from browser_control import configuration
+from browser_control.configuration import Configuration, Promotion
+from browser_control.errors import ArchiveInvalid, ConfigurationError, UserError
+from browser_control.records import archive, promotion
+from browser_control.records.promotion import Decision
+from browser_control.run_directory import write_text
+
+
+class Promoted(BaseModel):
+    """An adapter that was found good enough.
+
+    Attributes:
+        run_id: of the run that made it.
+        archive: URL of that run's archive.
+        checkpoint: the adapter's folder within the archive.
+        successes, episodes: of the evaluation that it was promoted for.
+        web_tasks: success rate of each.
+        shape: base model and LoRA shape that it fits; see `Configuration.shape`.
+        seeds_drawn: training seeds that it has seen.
+        at: when, in UTC.
+        because: the sentence that the flow said.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str
+    archive: str
+    checkpoint: str
+    successes: int
+    episodes: int
+    web_tasks: dict[str, float]
+    shape: dict[str, Any]
+    seeds_drawn: int
+    at: str
+    because: str
+
+
+class Record(BaseModel):
+    """Everything that `promoted.json` holds.
+
+    Attributes:
+        seeds_drawn: training seeds that any run of this name has used, promoted or not. A run from the promoted adapter
+            begins behind them: else a refused night would be the same the night after.
+        promoted: the adapter in use.
+        history: those that it replaced, the newest last.
+        rolled_back: those that were in use and taken back, the newest last.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    seeds_drawn: int = 0
+    promoted: Promoted | None = None
+    history: list[Promoted] = Field(default_factory=list)
+    rolled_back: list[Promoted] = Field(default_factory=list)
+
+
+class Candidate(BaseModel):
+    """What an archive says of its adapter."""
+
+    url: str
+    manifest: dict[str, Any]
+    settings: Configuration
+    after: dict[str, Any]
+    start: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> str:
+        return f"checkpoints/{self.after['checkpoint']}"
+
+    @property
+    def seeds_drawn(self) -> int:
+        state = archive.read_json(self.url, f"{self.checkpoint}/state.json")
+        return int(state.get("sampler", {}).get("drawn", 0))
+
+
+class Registry:
+    """The promoted adapters called `name`. Nothing is created by reading."""
+
+    def __init__(self, models: Path | str, name: str) -> None:
+        self.name = name
+        self.folder = Path(models).absolute() / name
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "promoted.json"
+
+    def read(self) -> Record:
+        """Raises ConfigurationError where the file is damaged."""
+        try:
+            return Record.model_validate_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return Record()
+        except ValidationError as error:
+            raise ConfigurationError(f"{self.path} is damaged: mend or delete it") from error
+
+    def refuse_another_shape(self, settings: Configuration) -> None:
+        """Raises ConfigurationError where the promoted adapter does not fit the model that `settings` describe."""
+        promoted = self.read().promoted
+        if promoted is not None and (words := misfit(promoted, settings)):
+            raise ConfigurationError(f"{words}; set start_from=base, or give this configuration a name of its own")
+
+    def promote(self, url: str, rule: Promotion | None = None) -> Decision:
+        """Puts the adapter of an archive to use, if it is better than the one in use.
+
+        Everything that is judged is read from archives. Where another adapter was promoted while this one was trained,
+        it is compared with that one's evaluation, if it was of the same episodes.
+
+        Args:
+            rule: default: that of the archive's configuration.
+        """
+        try:
+            candidate = read_candidate(url)
+        except ArchiveInvalid as error:
+            return Decision(False, f"not promoted, {error}")
+        with self._locked():
+            record = self.read()
+            decision = self._judge(candidate, record.promoted, rule or candidate.settings.promotion)
+            seeds_drawn = candidate.seeds_drawn if candidate.checkpoint != "checkpoints/base" else 0
+            changes: dict[str, Any] = {"seeds_drawn": max(record.seeds_drawn, seeds_drawn)}
+            if decision.promoted:
+                changes["promoted"] = _entry(candidate, decision.reason, seeds_drawn)
+                changes["history"] = [*record.history, *([record.promoted] if record.promoted else [])]
+            self._write(record.model_copy(update=changes))
+        return decision
+
+    def roll_back(self) -> tuple[Promoted, Promoted]:
+        """Goes back to the adapter that was in use before; returns the one given up and the one now in use.
+
+        Raises:
+            UserError: there is none to go back to, or its archive is not whole.
+        """
+        with self._locked():
+            record = self.read()
+            if record.promoted is None or not record.history:
+                raise UserError(f"there is no adapter of {self.name!r} to go back to; {self._state(record)}")
+            before = record.history[-1]
+            archive.verify(before.archive)
+            changes = {
+                "promoted": before,
+                "history": record.history[:-1],
+                "rolled_back": [*record.rolled_back, record.promoted],
+            }
+            self._write(record.model_copy(update=changes))
+            return record.promoted, before
+
+    def _judge(self, candidate: Candidate, promoted: Promoted | None, rule: Promotion) -> Decision:
+        if candidate.settings.name != self.name:
+            return Decision(False, f"not promoted, the archive is of {candidate.settings.name!r}, not of {self.name!r}")
+        if promoted is not None and promoted.archive == candidate.url:
+            return Decision(False, "not promoted, it is in use already")
+        if not any(name.startswith(f"{candidate.checkpoint}/") for name in candidate.manifest["files"]):
+            return Decision(False, "not promoted, the run trained no adapter")
+        if promoted is not None and (words := misfit(promoted, candidate.settings)):
+            return Decision(False, f"not promoted, {words}: give this configuration a name of its own")
+        incumbent = f"run {promoted.run_id}" if promoted else "the base model"
+        try:
+            old = _opponent(candidate, promoted)
+            comparison = promotion.compare(promotion.episodes(old), promotion.episodes(candidate.after))
+        except ArchiveInvalid as error:
+            return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
+        except ValueError:
+            return Decision(False, f"not promoted, {incumbent} was promoted meanwhile and judged on other episodes")
+        return promotion.decide(rule, comparison, incumbent)
+
+    def _state(self, record: Record) -> str:
+        return f"run {record.promoted.run_id} is the first" if record.promoted else "nothing was promoted yet"
+
+    def _write(self, record: Record) -> None:
+        write_text(self.path, record.model_dump_json(indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Waits for whoever changes this record; the kernel lets go of the lock, however its holder ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def read_candidate(url: str) -> Candidate:
+    """What an archive says of its adapter, once every file of it was compared with the manifest.
+
+    Raises:
+        ArchiveInvalid: it does not verify, or was written before there was promotion.
+    """
+    url = absolute(url)
+    manifest = archive.verify(url)
+    settings = configuration.validate(yaml.safe_load(archive.read(url, "config.yaml")), f"{url}/config.yaml")
+    after = archive.read_json(url, "evaluation/after.json")
+    start = archive.read_json(url, "start.json") if "start.json" in manifest["files"] else {}
+    return Candidate(url=url, manifest=manifest, settings=settings, after=after, start=start)
+
+
+def absolute(url: str) -> str:
+    """A folder as an absolute path, so that the pointer holds wherever it is read from; any other URL as it is."""
+    return url if "://" in url else os.path.abspath(url)
+
+
+def misfit(promoted: Promoted, settings: Configuration) -> str:
+    """In words, why the promoted adapter does not fit the model that `settings` describe; empty where it does."""
+    for key, value in settings.shape.items():
+        if promoted.shape.get(key) != value:
+            return f"the promoted adapter (run {promoted.run_id}) has {key} {promoted.shape.get(key)}, not {value}"
+    return ""
+
+
+def _opponent(candidate: Candidate, promoted: Promoted | None) -> dict[str, Any]:
+    """The evaluation to compare with: made in the candidate's own run, where that knew the adapter now in use."""
+    if promoted is None:
+        return archive.read_json(candidate.url, "evaluation/base.json")
+    known = candidate.start.get("promoted") or {}
+    if known.get("archive") != promoted.archive:
+        return archive.read_json(promoted.archive, "evaluation/after.json")
+    if words := candidate.start.get("trouble"):
+        raise ArchiveInvalid(words)
+    return archive.read_json(candidate.url, "evaluation/promoted.json")
+
+
+def _entry(candidate: Candidate, because: str, seeds_drawn: int) -> Promoted:
+    overall = candidate.after["overall"]
+    return Promoted(
+        run_id=candidate.manifest["run_id"],
+        archive=candidate.url,
+        checkpoint=candidate.checkpoint,
+        successes=overall["successes"],
+        episodes=overall["episodes"] - overall["unscorable"],
+        web_tasks={name: score["success"] or 0.0 for name, score in candidate.after["web_tasks"].items()},
+        shape=candidate.settings.shape,
+        seeds_drawn=seeds_drawn,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        because=because,
+    )

@@ -1,0 +1,217 @@
+"""Checkpoints: everything that continuing needs, in a folder that is there whole or not at all.
+
+A checkpoint holds the adapter in PEFT's format (or all weights, where no adapter is trained), the optimizer's state,
+and the trainer's: counters, seeds used, the web task sampler. `digests.json` is written last and lists every file.
+There is no random state to keep: every draw is keyed by seed, update, episode and turn.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized  # to bytes: a full disk is then an OSError as it is elsewhere
+
+from browser_control.configuration import Configuration
+from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
+from browser_control.policy.policy import Policy
+from browser_control.run_directory import RunDirectory, read_json, sync, write_json
+
+_DIGESTS = "digests.json"
+_WEIGHTS = "adapter_model.safetensors"
+_ALL_WEIGHTS = "model.safetensors"
+# settings that may differ between the run that wrote a checkpoint and the one that continues from it
+MAY_DIFFER = (
+    "environment.urls",
+    "environment.sessions",
+    "evaluation",
+    "training.updates",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.processes",
+    "promotion",
+)
+# all but the base model and the shape of the adapter: what another run's adapter need not share with this one
+ANOTHER_RUN = (
+    "name",
+    "seed",
+    "model.dtype",
+    "model.device",
+    "environment",
+    "policy",
+    "warm_start",
+    "training",
+    "evaluation",
+    "promotion",
+)
+
+
+def save(
+    folder: Path,
+    policy: Policy,
+    configuration: Configuration,
+    state: dict[str, Any],
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Writes a checkpoint to `folder`, replacing one that is there.
+
+    Raises:
+        OSError: the disk is full, or not writable; nothing is left half-written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _save_weights(policy, temporary)
+        if optimizer is not None:
+            state_dict = io.BytesIO()
+            torch.save(optimizer.state_dict(), state_dict)
+            (temporary / "optimizer.pt").write_bytes(state_dict.getbuffer())
+        write_json(temporary / "state.json", {**state, "configuration": configuration.model_dump(mode="json")})
+        digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / _DIGESTS, digests)
+        os.chmod(temporary, 0o755)
+        for path in (*temporary.iterdir(), temporary):
+            sync(path)
+        _replace(temporary, folder)
+        sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def load(
+    folder: Path,
+    policy: Policy,
+    configuration: Configuration | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    may_differ: tuple[str, ...] = MAY_DIFFER,
+) -> dict[str, Any]:
+    """Reads a checkpoint into `policy` (and `optimizer`) and returns the state it was saved with.
+
+    Raises:
+        CheckpointDamaged: a file is missing or not what was written.
+        CheckpointMismatch: it was written under a configuration that differs where it matters.
+    """
+    verify(folder)
+    state: dict[str, Any] = read_json(folder / "state.json")
+    if configuration is not None:
+        _compare(folder, state["configuration"], configuration, may_differ)
+    _load_weights(policy, folder)
+    if optimizer is not None and (folder / "optimizer.pt").exists():
+        optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
+    return state
+
+
+def verify(folder: Path) -> None:
+    """Raises `CheckpointDamaged` unless every file is what was written."""
+    try:
+        digests = read_json(folder / _DIGESTS)
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointDamaged(f"{folder} has no readable {_DIGESTS}") from error
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointDamaged(f"{path} is missing")
+        if _sha256(path) != digest:
+            raise CheckpointDamaged(f"{path} is damaged")
+
+
+def newest(run: RunDirectory) -> Path | None:
+    """The newest checkpoint of training that is whole; damaged ones are named on stderr and passed over.
+
+    Raises:
+        ConfigurationError: there are checkpoints, and none is whole: what was trained is not thrown away unasked.
+    """
+    steps = run.steps()
+    for folder in reversed(steps):
+        try:
+            verify(folder)
+        except CheckpointDamaged as error:
+            print(f"{error}; using the one before", file=sys.stderr, flush=True)
+        else:
+            return folder
+    if steps:
+        raise ConfigurationError(
+            f"no checkpoint in {run.checkpoints} is whole; bring one back, or remove its step-* folders to begin again"
+        )
+    return None
+
+
+def discard_after(run: RunDirectory, folder: Path) -> None:
+    """Deletes checkpoints newer than `folder`: they are damaged, and must not outlive whole ones when pruning."""
+    for later in (each for each in run.steps() if each.name > folder.name):
+        shutil.rmtree(later)
+
+
+def prune(run: RunDirectory, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints of training, and what a killed writer left."""
+    for folder in run.steps()[:-keep]:
+        shutil.rmtree(folder)
+    for left in run.checkpoints.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _save_weights(policy: Policy, folder: Path) -> None:
+    model: Any = policy.model
+    if hasattr(model, "peft_config"):
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
+        (folder / _WEIGHTS).write_bytes(serialized(tensors))
+        model.peft_config["default"].save_pretrained(folder)
+    else:
+        tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in model.named_parameters()}
+        (folder / _ALL_WEIGHTS).write_bytes(serialized(tensors))
+        model.config.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+
+
+def _load_weights(policy: Policy, folder: Path) -> None:
+    model: Any = policy.model
+    if hasattr(model, "peft_config"):
+        set_peft_model_state_dict(model, load_file(folder / _WEIGHTS))
+    else:
+        model.load_state_dict(load_file(folder / _ALL_WEIGHTS), strict=False)
+
+
+def _compare(folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]) -> None:
+    then, now = _flat(written), _flat(configuration.model_dump(mode="json"))
+    for key in sorted(then.keys() | now.keys()):
+        if key.startswith(may_differ) or then.get(key) == now.get(key):
+            continue
+        raise CheckpointMismatch(
+            f"{folder} was written with {key}={then.get(key)!r}, and this run has {now.get(key)!r}; "
+            "choose another run directory, or the configuration it was started with"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    """Renames a complete folder into place; the old one, if any, goes aside first and is deleted last."""
+    if not folder.exists():
+        os.replace(temporary, folder)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    os.replace(folder, aside / "old")
+    os.replace(temporary, folder)
+    shutil.rmtree(aside)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

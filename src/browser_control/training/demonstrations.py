@@ -1,0 +1,122 @@
+"""Demonstrations: episodes that scripted solvers play, as samples of what the policy should have said."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+
+from browser_control.configuration import DEMONSTRATION_SEEDS
+from browser_control.environment.client import Observation
+from browser_control.errors import EnvironmentFailure
+from browser_control.language import actions
+from browser_control.language.grammar import spell
+from browser_control.language.page import parse_page
+from browser_control.policy.policy import Policy
+from browser_control.policy.sampling import Completion
+from browser_control.solvers import SOLVERS, View
+from browser_control.training.rollout import Environments, build_prompt
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A solved episode, one completion a turn."""
+
+    web_task: str
+    seed: int
+    completions: tuple[Completion, ...]
+
+
+@dataclass
+class _Play:
+    """An episode that a solver plays in one session; `number` is its place among all of them."""
+
+    number: int
+    web_task: str
+    session: int
+    waiting: "Future[Observation]"
+    taken: list[actions.Action] = field(default_factory=list)
+    spelled: list[str] = field(default_factory=list)
+    completions: list[Completion] = field(default_factory=list)
+    solved: bool = False
+
+
+def collect(
+    policy: Policy,
+    environments: Environments,
+    web_tasks: Sequence[str],
+    count: int,
+    max_turns: int,
+    on_episode: Callable[[int], None] = lambda played: None,
+) -> list[Demonstration]:
+    """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
+
+    While one page is looked at all others work; which of them is the fastest changes nothing.
+
+    Args:
+        policy: whose tokenizer and grammar spell the actions; it does not act.
+        environments: whose sessions are all used, one episode each at a time.
+        web_tasks: each with a solver in `solvers.SOLVERS`.
+        on_episode: told how many were played so far.
+    """
+    starts = [
+        (web_task, DEMONSTRATION_SEEDS.start + index) for index, web_task in enumerate(islice(cycle(web_tasks), count))
+    ]
+    queue = deque(enumerate(starts))
+    plays: deque[_Play] = deque()
+    solved: dict[int, Demonstration] = {}
+    played = 0
+
+    def begin(session: int) -> None:
+        if queue:
+            number, (web_task, seed) = queue.popleft()
+            plays.append(_Play(number, web_task, session, environments.reset(session, web_task, seed)))
+
+    for session in range(len(environments)):
+        begin(session)
+    while plays:
+        play = plays.popleft()
+        action = _next_action(policy, play, max_turns)
+        if action is not None:
+            play.waiting = environments.step(play.session, action)
+            plays.append(play)
+            continue
+        if play.solved:
+            solved[play.number] = Demonstration(*starts[play.number], tuple(play.completions))
+        played += 1
+        on_episode(played)
+        begin(play.session)
+    return [solved[number] for number in sorted(solved)]
+
+
+def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
+    """Waits for the page and takes down what its solver does; None where the episode is over.
+
+    It is over, and not `solved`, also where the environment failed or the solver's action cannot be spelled.
+    """
+    try:
+        observation = play.waiting.result()
+    except EnvironmentFailure:
+        return None
+    if observation.done or len(play.taken) >= max_turns:
+        play.solved = observation.done and observation.reward > 0 and bool(play.completions)
+        return None
+    prompt = build_prompt(policy, observation, play.spelled, observation.error)
+    action = SOLVERS[play.web_task](View(observation.goal, parse_page(observation.text), tuple(play.taken)))
+    if action is None:
+        return None
+    try:
+        play.completions.append(policy.imitate(prompt, action))
+    except ValueError:
+        return None
+    play.taken.append(action)
+    play.spelled.append(spell(action, prompt.elements, policy.settings.action_format))
+    return action.to_browsergym()
+
+
+def shuffled(demonstrations: Sequence[Demonstration], seed: int, epoch: int) -> list[Completion]:
+    """All their completions in the random order of one epoch."""
+    completions = [completion for each in demonstrations for completion in each.completions]
+    random.Random(f"{seed} {epoch}").shuffle(completions)
+    return completions

@@ -1,0 +1,222 @@
+"""GRPO, from episodes to a gradient.
+
+    rollout -> advantage -> samples -> loss
+
+Group relative policy optimization (Shao et al. 2024, arXiv:2402.03300) with the corrections that later work showed to
+matter:
+
+* One sample a turn, with the ids, masks and log-probabilities that were sampled; an episode's advantage counts for
+  each of its turns. Never a concatenation of turns, which no policy ever generated.
+* Advantage = reward - mean of the group. No division by the group's deviation and a constant normaliser instead of
+  each sample's length (Dr. GRPO, arXiv:2503.20783).
+* A group whose rewards are all equal carries no signal: it is dropped, and another is played (DAPO, arXiv:2503.14476).
+* An episode that the environment failed is unscorable: it is in no mean and in no gradient.
+* The upper clip may be wider than the lower (DAPO). With one optimizer step a rollout the ratio is 1 up to rounding.
+* Equal samples are computed once: the sum of their losses depends only on the sums of their positive and of their
+  negative advantages.
+
+For episodes of one turn this is the loss of TRL's GRPOTrainer with loss_type="dr_grpo", scale_rewards="none", beta=0
+and max_completion_length=max_action_tokens, without any factor (tests/policy/test_trl.py). TRL divides by its
+sequences x max_completion_length; here it is episodes x max_action_tokens, however many turns, each a sample of its
+own, an episode took. The gap that is left is grammar: tokens that it forces have no loss here.
+
+Left out on purpose: a KL term and a reference model (nothing here is preference data), a value function, and several
+epochs over one rollout.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+
+import torch
+from torch import Tensor
+
+from browser_control.policy import packing
+from browser_control.policy.policy import Policy
+from browser_control.policy.sampling import Completion
+from browser_control.training.parallel import ALONE, Alone
+from browser_control.training.rollout import Episode
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion to train on, and the advantages of all the turns that generated exactly it.
+
+    `positive` and `negative` are the sums of their positive and of their negative advantages; `count` is their number.
+    """
+
+    completion: Completion
+    positive: float
+    negative: float
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Bounds of the importance ratio: [1 - low, 1 + high]."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class UpdateStatistics:
+    """What one update did, for the log; `tokens` are those that were read, a shared prompt's once."""
+
+    samples: int
+    unique_samples: int
+    tokens: int
+    decisions: int
+    ratio_min: float
+    ratio_mean: float
+    ratio_max: float
+    log_prob_gap: float
+    gradient_norm: float
+    entropy_proxy: float
+
+
+def advantages(rewards: Sequence[float | None]) -> list[float | None]:
+    """Reward - mean of the group's scorable episodes; None stays None."""
+    scored = [reward for reward in rewards if reward is not None]
+    mean = sum(scored) / len(scored) if scored else 0.0
+    return [None if reward is None else reward - mean for reward in rewards]
+
+
+def has_signal(group: Sequence[Episode]) -> bool:
+    """Whether any two scorable episodes of the group differ in reward."""
+    return len({episode.reward for episode in group if episode.reward is not None}) > 1
+
+
+def samples(groups: Iterable[Sequence[Episode]]) -> list[Sample]:
+    """Every turn of every scorable episode, equal ones merged, in order of first appearance."""
+    merged: dict[tuple[tuple[int, ...], tuple[int, ...]], Sample] = {}
+    for group in groups:
+        for episode, advantage in zip(group, advantages([each.reward for each in group]), strict=True):
+            if advantage is None:
+                continue
+            for turn in episode.turns:
+                key = (turn.completion.prompt_ids, turn.completion.token_ids)
+                known = merged.get(key, Sample(turn.completion, 0.0, 0.0, 0))
+                merged[key] = Sample(
+                    known.completion,
+                    known.positive + max(advantage, 0.0),
+                    known.negative + min(advantage, 0.0),
+                    known.count + 1,
+                )
+    return [sample for sample in merged.values() if sample.completion.decisions]
+
+
+def surrogate(ratios: Tensor, positive: Tensor, negative: Tensor, clip: Clip) -> Tensor:
+    """The clipped objective of each decision (Schulman et al. 2017), summed over the turns it stands for.
+
+    Args:
+        ratios: probability now over probability when sampled, shape (decisions,).
+        positive: sums of positive advantages, same shape.
+        negative: sums of negative advantages, same shape.
+    """
+    return positive * ratios.clamp(max=1 + clip.high) + negative * ratios.clamp(min=1 - clip.low)
+
+
+def update(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    batch: Sequence[Sample],
+    *,
+    episodes: int,
+    clip: Clip,
+    max_gradient_norm: float,
+    tokens_per_micro_batch: int,
+    before_micro_batch: Callable[[], None] = lambda: None,
+    processes: Alone = ALONE,
+) -> UpdateStatistics:
+    """One optimizer step on `batch`, which all `processes` know and share out among them.
+
+    The loss is the negated sum of all decisions' objectives over `episodes` x the longest completion allowed: a
+    constant, so that neither long nor rare completions are favoured.
+    """
+    normaliser = episodes * policy.settings.max_action_tokens
+    optimizer.zero_grad(set_to_none=True)
+    laid = rows(policy, batch)
+    share = processes.share(laid)
+
+    def descend() -> Tensor:
+        seen = [torch.empty(3, 0, device=policy.device)]
+        for micro_batch in micro_batches(share, tokens_per_micro_batch):
+            before_micro_batch()
+            value, decisions = loss(policy, micro_batch, normaliser, clip)
+            value.backward()  # type: ignore[no-untyped-call]
+            seen.append(decisions)
+        return torch.cat(seen, dim=1).cpu()
+
+    seen = torch.cat(processes.together(descend), dim=1)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    processes.sum_gradients(parameters)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+    optimizer.step()
+    return _statistics(batch, sum(map(_length, laid)), seen, float(norm))
+
+
+def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
+    """The share of `batch` in the loss, and what is worth knowing of its decisions.
+
+    Returns:
+        The negated sum of all decisions' objectives over `normaliser`, a scalar with gradient; and the ratio, the
+        distance of the trainer's log-probability from the sampler's, and the surprise when sampled of each decision,
+        shape (3, decisions).
+    """
+    log_probs = policy.log_probs([sample.completion for sample in batch])
+    sampled, positive, negative = _per_decision(batch, log_probs.device).unbind(1)
+    ratio = torch.exp(log_probs - sampled)
+    value = -surrogate(ratio, positive, negative, clip).sum() / normaliser
+    return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
+
+
+def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
+    ratios, gaps, surprise = decisions
+    return UpdateStatistics(
+        samples=sum(sample.count for sample in batch),
+        unique_samples=len(batch),
+        tokens=tokens,
+        decisions=ratios.numel(),
+        ratio_min=ratios.min().item(),
+        ratio_mean=ratios.mean().item(),
+        ratio_max=ratios.max().item(),
+        log_prob_gap=gaps.mean().item(),
+        gradient_norm=gradient_norm,
+        entropy_proxy=surprise.mean().item(),
+    )
+
+
+def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
+    """What the policy reads in one row each, the longest first."""
+    laid = packing.rows([sample.completion for sample in batch], policy.shares_prompts)
+    return sorted(([batch[index] for index in row] for row in laid), key=lambda row: -_length(row))
+
+
+def micro_batches(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
+    """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each."""
+    chunk: list[Sequence[Sample]] = []
+    for row in rows:
+        if chunk and _length(chunk[0]) * (len(chunk) + 1) > tokens:
+            yield list(chain.from_iterable(chunk))
+            chunk = []
+        chunk.append(row)
+    if chunk:
+        yield list(chain.from_iterable(chunk))
+
+
+def _length(row: Sequence[Sample]) -> int:
+    return packing.length([sample.completion for sample in row])
+
+
+def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:
+    """Neighbouring episodes that share web task and seed."""
+    return [list(group) for _, group in groupby(episodes, key=lambda each: (each.start.web_task, each.start.seed))]
+
+
+def _per_decision(batch: Sequence[Sample], device: torch.device) -> Tensor:
+    """Log-probability when sampled, positive and negative advantage of each decision, shape (decisions, 3)."""
+    return torch.tensor(
+        [(log_prob, sample.positive, sample.negative) for sample in batch for log_prob in sample.completion.log_probs],
+        device=device,
+    )

@@ -1,0 +1,216 @@
+"""Rollout: a policy plays episodes.
+
+Episodes advance together in two halves: while one half waits for the policy, the other half's pages work. A slot
+whose episode ended takes the next of the queue at once. Which episodes share a batch depends on what they do, never
+on how long a page takes, so that the same seeds give the same numbers.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from browser_control.environment.client import Observation
+from browser_control.errors import EnvironmentFailure
+from browser_control.language import actions, prompts
+from browser_control.language.grammar import spell
+from browser_control.policy.policy import Policy
+from browser_control.policy.sampling import Completion, Request
+
+
+class Environments(Protocol):
+    """What a rollout needs of `environment_client.Environments`."""
+
+    def __len__(self) -> int: ...
+
+    def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]": ...
+
+    def step(self, session: int, action: str) -> "Future[Observation]": ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """One episode to play. Members of a group share web task and seed and differ in `member`."""
+
+    web_task: str
+    seed: int
+    member: int = 0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One observation, what the policy made of it, and why it failed, if it did."""
+
+    prompt: prompts.Prompt
+    completion: Completion
+    valid: bool
+    error: str
+
+
+@dataclass
+class Episode:
+    """What was played. `reward` is None where the environment failed: unscorable, which is not zero."""
+
+    start: Start
+    turns: list[Turn] = field(default_factory=list)
+    reward: float | None = None
+    truncated: bool = False
+    failure: str = ""
+
+    @property
+    def success(self) -> bool:
+        return self.reward is not None and self.reward > 0
+
+    def transcript(self) -> str:
+        """The episode as text: what the policy saw last, and all it did."""
+        if not self.turns:
+            return f"{self.start.web_task} seed {self.start.seed}: {self.failure or 'no turn'}"
+        lines = [f"{self.start.web_task} seed {self.start.seed}: reward {self.reward}", self.turns[0].prompt.text, ""]
+        for turn in self.turns:
+            lines.append(f"> {turn.completion.text}" + (f"   # {turn.error}" if turn.error else ""))
+        return "\n".join(lines)
+
+
+@dataclass
+class Timing:
+    """Seconds of a rollout: waiting for pages, generating, and all together."""
+
+    environment: float = 0.0
+    generation: float = 0.0
+    total: float = 0.0
+
+
+@dataclass
+class _Slot:
+    """A session and the episode it plays."""
+
+    session: int
+    episode: Episode | None = None
+    observation: Observation | None = None
+    waiting: "Future[Observation] | None" = None
+    done: list[str] = field(default_factory=list)
+
+
+def play(
+    policy: Policy,
+    environments: Environments,
+    starts: Sequence[Start],
+    *,
+    max_turns: int,
+    random_seed: int | None,
+    on_episode: Callable[[Episode], None] = lambda episode: None,
+) -> tuple[list[Episode], Timing]:
+    """Plays every start to its end.
+
+    Args:
+        policy: that acts.
+        environments: whose sessions are all used.
+        starts: what to play; the result is in this order.
+        max_turns: an episode that is not over by then is truncated.
+        random_seed: draws the policy's decisions, for each episode and turn on its own; None acts greedily.
+        on_episode: told of each episode as it ends.
+    """
+    began = time.perf_counter()
+    timing = Timing()
+    episodes = [Episode(start) for start in starts]
+    queue = deque(episodes)
+    count = min(len(environments), len(episodes))
+    middle = -(-count // 2)  # neighbours together: the members of a group ask the same first question
+    halves = [[_Slot(session) for session in part] for part in (range(middle), range(middle, count))]
+    for half in halves:
+        _refill(half, queue, environments)
+    while any(slot.episode for half in halves for slot in half):
+        for half in halves:
+            waited = time.perf_counter()
+            _collect(half, max_turns, on_episode)
+            _refill(half, queue, environments)
+            ready = [slot for slot in half if slot.episode and slot.waiting is None]
+            timing.environment += time.perf_counter() - waited
+            acted = time.perf_counter()
+            _act(policy, ready, environments, random_seed)
+            timing.generation += time.perf_counter() - acted
+    timing.total = time.perf_counter() - began
+    return episodes, timing
+
+
+def _refill(slots: Sequence[_Slot], queue: deque[Episode], environments: Environments) -> None:
+    for slot in slots:
+        if slot.episode is None and queue:
+            slot.episode = queue.popleft()
+            slot.done = []
+            slot.waiting = environments.reset(slot.session, slot.episode.start.web_task, slot.episode.start.seed)
+
+
+def _collect(slots: Sequence[_Slot], max_turns: int, on_episode: Callable[[Episode], None]) -> None:
+    """Takes what the pages answered, and ends the episodes that are over."""
+    for slot in slots:
+        if slot.episode is None or slot.waiting is None:
+            continue
+        episode, waiting = slot.episode, slot.waiting
+        slot.waiting = None
+        try:
+            slot.observation = waiting.result()
+        except EnvironmentFailure as error:
+            episode.failure = str(error)
+        else:
+            if episode.turns and slot.observation.error and not episode.turns[-1].error:
+                turn = episode.turns[-1]
+                episode.turns[-1] = Turn(turn.prompt, turn.completion, turn.valid, slot.observation.error)
+            over = slot.observation.done or len(episode.turns) >= max_turns
+            if not over:
+                continue
+            episode.reward = slot.observation.reward if slot.observation.done else 0.0
+            episode.truncated = slot.observation.truncated or not slot.observation.done
+        on_episode(episode)
+        slot.episode = None
+
+
+def _act(policy: Policy, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
+    """One turn of every slot whose page is there."""
+    requests = [_request(policy, slot, random_seed) for slot in slots]
+    for slot, request, completion in zip(slots, requests, policy.act(requests), strict=True):
+        assert slot.episode is not None and slot.observation is not None
+        try:
+            action = read_action(completion.text, request.prompt, policy.settings.action_format)
+        except actions.InvalidAction as error:
+            slot.episode.turns.append(Turn(request.prompt, completion, False, str(error)))
+            slot.done.append(completion.text[:80])
+            slot.waiting = environments.step(slot.session, "noop()")
+        else:
+            slot.episode.turns.append(Turn(request.prompt, completion, True, ""))
+            slot.done.append(spell(action, request.prompt.elements, policy.settings.action_format))
+            slot.waiting = environments.step(slot.session, action.to_browsergym())
+
+
+def read_action(text: str, prompt: prompts.Prompt, action_format: str) -> actions.Action:
+    """The action that `text` spells on the page of `prompt`; raises `actions.InvalidAction`."""
+    action = actions.parse_label(text) if action_format == "label" else actions.parse_bid(text)
+    actions.check(action, prompt.elements)
+    return action
+
+
+def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
+    assert slot.episode is not None and slot.observation is not None
+    turns = slot.episode.turns
+    prompt = build_prompt(policy, slot.observation, slot.done, turns[-1].error if turns else "")
+    if random_seed is None:
+        return Request(prompt)
+    start = slot.episode.start
+    key = [random_seed, start.seed, start.member, len(turns), *start.web_task.encode()]
+    return Request(prompt, np.random.Generator(np.random.Philox(np.random.SeedSequence(key))))
+
+
+def build_prompt(policy: Policy, observation: Observation, done: Sequence[str], error: str) -> prompts.Prompt:
+    return prompts.build(
+        observation.text,
+        observation.goal,
+        done,
+        error,
+        action_format=policy.settings.action_format,
+        tokens=policy.count_tokens,
+        budget=policy.settings.max_prompt_tokens,
+    )

@@ -1,0 +1,65 @@
+"""The page format: what is written can be read back, and reads as docs/architecture.md says."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from browser_control.language.actions import choices, parse_bid, parse_label
+from browser_control.language.page import STATES, Element, PageUnreadable, Text, format_page, parse_page, quote, unquote
+
+plain_text = st.text().map(lambda text: unquote(quote(text)))  # as it comes from a page: white space collapsed
+elements = st.builds(
+    Element,
+    role=st.sampled_from(["button", "textbox", "checkbox", "combobox", "item"]),
+    name=plain_text,
+    bid=st.integers(0, 999).map(str) | st.just("aB12"),
+    value=st.none() | plain_text,
+    states=st.lists(st.sampled_from(STATES), unique=True, max_size=3).map(tuple),
+    options=st.lists(plain_text, max_size=3).map(tuple),
+)
+items = st.lists(elements | st.builds(Text, plain_text), max_size=8)
+
+
+@given(items)
+def test_a_page_that_is_written_is_read_back(listed: list[Text | Element]) -> None:
+    assert parse_page(format_page(listed)).items == tuple(listed)
+
+
+@given(st.text())
+def test_a_quoted_string_is_one_line(text: str) -> None:
+    assert len(quote(text).split("\n")) == 1
+
+
+def test_the_page_reads_as_documented() -> None:
+    page = parse_page(
+        '"Enter your name and press Submit."\n'
+        'textbox "Name" [21] value "Ada" focused\n'
+        "checkbox [15] checked\n"
+        'combobox "Country" [30] value "France" options "France", "Spain"\n'
+        'item "lorem" [17]\n'
+        'button "Submit" [22] disabled'
+    )
+    assert page.texts == ("Enter your name and press Submit.",)
+    assert page.elements == (
+        Element("textbox", "Name", "21", "Ada", ("focused",)),
+        Element("checkbox", "", "15", None, ("checked",)),
+        Element("combobox", "Country", "30", "France", (), ("France", "Spain")),
+        Element("item", "lorem", "17"),
+        Element("button", "Submit", "22", None, ("disabled",)),
+    )
+    assert page.find("22") == page.elements[-1]
+    assert page.elements[-1].label == 'button "Submit" [22]'
+
+
+@pytest.mark.parametrize("line", ["button", '"open', "button [1] value", "button [1] loud", 'x "a" "b" [3]'])
+def test_another_line_is_refused(line: str) -> None:
+    with pytest.raises(PageUnreadable):
+        parse_page(line)
+
+
+def test_a_link_can_be_clicked_with_alt_held_where_that_is_offered() -> None:
+    elements = parse_page('link "Ada" [46]\nbutton "Search" [16]').elements
+    [(action, _)] = choices(elements, ["alt-click"])
+    assert action.spell(elements) == 'alt-click link "Ada" [46]'
+    assert action.to_browsergym() == "click('46', 'left', ['Alt'])"
+    assert parse_label(action.spell(elements)) == parse_bid(action.to_browsergym()) == action

@@ -1,0 +1,262 @@
+"""Promotion: the rule, the pointer to the adapter in use, and the way back."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from browser_control import configuration
+from browser_control.cli import main
+from browser_control.configuration import Configuration, Promotion
+from browser_control.errors import ConfigurationError, UserError
+from browser_control.pipeline.parameters import Parameters
+from browser_control.pipeline.run import begin
+from browser_control.pipeline.start import fetch_promoted
+from browser_control.records import archive, promotion
+from browser_control.records.registry import Registry
+from browser_control.run_directory import RunDirectory, read_json, write_json, write_text
+
+Make = Callable[..., str]
+BASE = 3  # of twenty episodes
+
+
+def settings(**sections: object) -> Configuration:
+    return Configuration.model_validate(
+        {
+            "name": "small",
+            "model": {"name": "/nowhere"},
+            "training": {"web_tasks": ["click-button"], "updates": 1},
+            **sections,
+        }
+    )
+
+
+def evaluation(successes: int, episodes: int = 20, checkpoint: str = "step-000001") -> dict[str, object]:
+    score = {"episodes": episodes, "unscorable": 0, "successes": successes, "success": successes / episodes}
+    return {
+        "checkpoint": checkpoint,
+        "overall": score,
+        "web_tasks": {"click-button": score},
+        "episodes": [
+            {"web_task": "click-button", "seed": seed, "reward": float(seed < successes)} for seed in range(episodes)
+        ],
+    }
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Archives a run whose adapter solves `successes` of twenty episodes; returns the URL."""
+
+    def make(run_id: str, successes: int, *, drawn: int = 8, episodes: int = 20, **sections: object) -> str:
+        chosen = settings(**sections)
+        run = RunDirectory(tmp_path / "runs" / run_id)
+        configuration.write(chosen, run.config)
+        write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}})
+        write_text(run.step(1) / "adapter_model.safetensors", run_id)
+        write_json(run.evaluation("base"), evaluation(BASE, episodes, "base"))
+        write_json(run.evaluation("after"), evaluation(successes, episodes))
+        url = str(tmp_path / "archives" / run_id)
+        archive.write(run, url, run_id, chosen, archive.Origin(git_commit=None))
+        return url
+
+    return make
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "models", "small")
+
+
+@pytest.mark.parametrize(
+    ("rule", "old", "new", "words"),
+    [
+        ({}, 3, 15, "promoted: 12 pages won, 0 lost of 20"),
+        ({}, 15, 15, "not promoted, no better: 0 pages won, 0 lost"),
+        ({}, 15, 3, "not promoted, no better: 0 pages won, 12 lost"),
+        ({}, 14, 15, "not promoted, better, but it may be chance"),
+        ({"significance": 1}, 14, 15, "promoted: 1 page won"),
+        ({"significance": 1, "min_gain": 0.1}, 14, 15, "less than promotion.min_gain 0.1"),
+        ({"min_success": 0.9}, 3, 15, "below promotion.min_success 0.9"),
+    ],
+)
+def test_the_rule(rule: dict[str, float], old: int, new: int, words: str) -> None:
+    both = [promotion.episodes(evaluation(successes)) for successes in (old, new)]
+    decision = promotion.decide(Promotion.model_validate(rule), promotion.compare(*both), "run x")
+    assert words in decision.reason
+    assert decision.promoted == decision.reason.startswith("promoted")
+    assert "\n" not in decision.reason
+
+
+def test_unscorable_episodes_are_no_losses_and_too_many_decide_nothing() -> None:
+    old, new = (promotion.episodes(evaluation(successes)) for successes in (3, 15))
+    for seed in range(2):
+        old["click-button", seed] = None
+    comparison = promotion.compare(old, new)
+    assert (comparison.gained, comparison.lost, comparison.paired) == (12, 0, 18)
+    assert promotion.decide(Promotion(), comparison, "run x").promoted
+    new["click-button", 19] = None
+    decision = promotion.decide(Promotion(), promotion.compare(old, new), "run x")
+    assert not decision.promoted
+    assert "only 17 of 20 episodes" in decision.reason
+
+
+def test_the_rule_names_no_run() -> None:
+    assert settings(promotion={"significance": 0.5}).digest == settings().digest
+
+
+def test_the_first_must_beat_the_base_model(registry: Registry, make: Make) -> None:
+    assert "against the base model" in registry.promote(make("worse", 2)).reason
+    assert registry.read().promoted is None
+    assert registry.promote(make("better", 15)).promoted
+    promoted = registry.read().promoted
+    assert promoted is not None
+    assert (promoted.run_id, promoted.checkpoint, promoted.successes) == ("better", "checkpoints/step-000001", 15)
+
+
+def test_only_a_better_one_replaces_it_and_seeds_advance_all_the_same(registry: Registry, make: Make) -> None:
+    for run_id, successes, drawn in (("one", 10, 8), ("worse", 4, 24), ("same", 10, 16), ("two", 18, 40)):
+        registry.promote(make(run_id, successes, drawn=drawn))
+        if run_id == "same":
+            assert registry.read().seeds_drawn == 24
+    record = registry.read()
+    assert record.promoted is not None
+    assert record.promoted.run_id == "two"
+    assert [each.run_id for each in record.history] == ["one"]
+    assert record.seeds_drawn == 40
+    assert "in use already" in registry.promote(record.promoted.archive).reason
+
+
+@pytest.mark.parametrize("damage", ["altered", "manifest"])
+def test_an_archive_that_does_not_verify_is_refused(registry: Registry, make: Make, damage: str) -> None:
+    url = make("damaged", 15)
+    if damage == "manifest":
+        (Path(url) / archive.MANIFEST).unlink()
+    else:
+        (Path(url) / "checkpoints/step-000001/adapter_model.safetensors").write_text("other")
+    decision = registry.promote(url)
+    assert not decision.promoted
+    assert "archive at" in decision.reason
+    assert not registry.path.exists()
+
+
+def test_an_adapter_judged_on_other_episodes_is_not_compared(registry: Registry, make: Make) -> None:
+    registry.promote(make("one", 10))
+    assert "judged on other episodes" in registry.promote(make("two", 40, episodes=40)).reason
+
+
+def test_an_adapter_of_another_shape_needs_another_name(registry: Registry, make: Make) -> None:
+    registry.promote(make("one", 10))
+    assert "has lora" in registry.promote(make("two", 19, lora={"rank": 4})).reason
+    assert "not of 'small'" in registry.promote(make("three", 19, name="large")).reason
+    with pytest.raises(ConfigurationError, match=r"has model\.name /nowhere, not other; set start_from=base"):
+        registry.refuse_another_shape(settings(model={"name": "other"}))
+
+
+def test_of_two_processes_that_promote_at_once_the_better_wins(registry: Registry, make: Make, tmp_path: Path) -> None:
+    code = "import sys; from browser_control.records.registry import Registry; " + (
+        "print([Registry(sys.argv[1], 'small').promote(url).promoted for url in sys.argv[2:]])"
+    )
+    runs = [make(f"run-{number}", number, drawn=number) for number in (6, 8, 10, 12, 14, 16)]
+    commands = [[sys.executable, "-c", code, str(tmp_path / "models"), *order] for order in (runs, runs[::-1])]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.close()
+    record = registry.read()
+    assert record.promoted is not None
+    assert record.promoted.run_id == "run-16"
+    assert record.seeds_drawn == 16
+    ladder = [each.successes for each in record.history]
+    assert ladder == sorted(set(ladder))
+
+
+def test_a_rollback_goes_back_one_and_says_so(
+    registry: Registry, make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    models = ["--models", str(tmp_path / "models")]
+    assert main(["promoted", "small", *models]) == 2
+    assert "no adapter of 'small' was promoted yet" in capsys.readouterr().err
+    registry.promote(make("one", 10))
+    assert main(["rollback", "small", *models]) == 2
+    assert "run one is the first" in capsys.readouterr().err
+    assert main(["promote", make("two", 18), *models]) == 0
+    assert main(["promote", make("three", 4), *models]) == 1
+    assert "not promoted, no better" in capsys.readouterr().out
+    assert main(["rollback", "small", *models]) == 0
+    assert "two" in capsys.readouterr().out
+    record = registry.read()
+    assert record.promoted is not None
+    assert record.promoted.run_id == "one"
+    assert [each.run_id for each in record.rolled_back] == ["two"]
+    assert main(["promoted", "small", *models]) == 0
+    shown = capsys.readouterr().out
+    assert "rolled back" in shown
+    assert "0.50" in shown
+    assert main(["rollback", "small", *models]) == 2
+
+
+def test_nothing_is_rolled_back_to_a_damaged_archive(
+    registry: Registry, make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    first = make("one", 10)
+    registry.promote(first)
+    registry.promote(make("two", 18))
+    (Path(first) / "config.yaml").unlink()
+    assert main(["rollback", "small", "--models", str(tmp_path / "models")]) == 1
+    assert "config.yaml is missing" in capsys.readouterr().err
+    promoted = registry.read().promoted
+    assert promoted is not None
+    assert promoted.run_id == "two"
+
+
+def test_a_damaged_record_is_named(registry: Registry) -> None:
+    write_text(registry.path, '{"promoted": 3}')
+    with pytest.raises(UserError, match=r"promoted\.json is damaged"):
+        registry.read()
+
+
+def test_a_run_takes_a_copy_of_the_promoted_adapter_and_keeps_to_it(
+    registry: Registry, make: Make, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(settings().model_dump(mode="json")))
+    models = str(tmp_path / "models")
+    chosen = Parameters(config=str(config), runs=str(tmp_path / "runs"), archives=str(tmp_path / "archives"))
+    registry.promote(make("one", 10, drawn=8))
+    registry.promote(make("worse", 4, drawn=24))
+    with begin(chosen.model_copy(update={"start_from": "promoted", "models": models})) as run:
+        assert run.id.endswith("-on")
+        start = fetch_promoted(run, models, "promoted")
+        assert (start.from_promoted, start.seeds_drawn) == (True, 24)
+        assert (run.directory.promoted / "adapter_model.safetensors").read_text() == "one"
+        registry.promote(make("two", 18))
+        assert fetch_promoted(run, models, "promoted") == start
+        assert read_json(run.directory.start)["promoted"]["run_id"] == "one"
+        with pytest.raises(ConfigurationError, match="was begun from promoted"):
+            fetch_promoted(run, models, "base")
+    with pytest.raises(ConfigurationError, match=r"the promoted adapter .* has lora"):
+        wider = {"start_from": "promoted", "models": models, "overrides": ["lora.rank=4"]}
+        with begin(chosen.model_copy(update=wider)):
+            pass
+
+
+def test_a_promoted_adapter_whose_archive_is_gone_ends_no_run_from_the_base_model(
+    registry: Registry, make: Make, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(settings().model_dump(mode="json")))
+    models = str(tmp_path / "models")
+    url = Path(make("one", 10))
+    registry.promote(str(url))
+    url.rename(url.with_name("elsewhere"))
+    chosen = Parameters(config=str(config), runs=str(tmp_path / "runs"), archives=str(tmp_path / "archives"))
+    with begin(chosen) as run:
+        start = fetch_promoted(run, models, "base")
+        assert not start.judged
+        assert "browser-control rollback small" in start.trouble
+    with begin(chosen.model_copy(update={"run_id": "other"})) as run, pytest.raises(UserError, match="cannot start"):
+        fetch_promoted(run, models, "promoted")

@@ -1,0 +1,5 @@
+import sys
+
+from browser_control.programs.health_gate import main
+
+sys.exit(main())

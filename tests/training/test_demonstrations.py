@@ -1,0 +1,81 @@
+"""Demonstrations: solvers' episodes, many at a time, and the same whatever page answers first."""
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import sleep
+
+import pytest
+from tiny import PaperEnvironments
+
+from browser_control.configuration import DEMONSTRATION_SEEDS
+from browser_control.environment.client import Observation
+from browser_control.errors import EnvironmentFailure
+from browser_control.policy.policy import Policy
+from browser_control.training.demonstrations import Demonstration, collect
+
+MakePolicy = Callable[..., Policy]
+GOAL = 'Enter "Ada" into the text field and press Submit.'
+
+
+def form(seed: int) -> str:
+    """A form whose ids depend on the seed; every fifth has no button, so that its solver gives up."""
+    button = f'button "Submit" [{seed % 7 + 20}]' if seed % 5 else 'button "Cancel" [3]'
+    return f'textbox "" [{seed % 3 + 10}]\n{button}'
+
+
+def submitted(taken: list[str]) -> float | None:
+    if "fill('12', 'Ada')" in taken:
+        raise EnvironmentFailure("the browser died")
+    return 1.0 if taken[-1].startswith("click") else None
+
+
+class Sluggish(PaperEnvironments):
+    """Answers late, and in any order."""
+
+    def __init__(self, sessions: int, pool: ThreadPoolExecutor) -> None:
+        super().__init__(sessions, submitted, form, GOAL)
+        self._pool = pool
+        self._delays = random.Random(sessions)
+        self._count = threading.Lock()
+        self._waiting = 0
+        self.most_waiting = 0
+
+    def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]":
+        return self._late(super().reset(session, web_task, seed))
+
+    def step(self, session: int, action: str) -> "Future[Observation]":
+        return self._late(super().step(session, action))
+
+    def _late(self, answer: "Future[Observation]") -> "Future[Observation]":
+        with self._count:
+            self._waiting += 1
+            self.most_waiting = max(self.most_waiting, self._waiting)
+        return self._pool.submit(self._answer_after, self._delays.uniform(0, 0.01), answer)
+
+    def _answer_after(self, seconds: float, answer: "Future[Observation]") -> Observation:
+        sleep(seconds)
+        with self._count:
+            self._waiting -= 1
+        return answer.result()
+
+
+def spoken(demonstration: Demonstration) -> tuple[int, list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+    return demonstration.seed, [(each.prompt_ids, each.token_ids) for each in demonstration.completions]
+
+
+@pytest.mark.parametrize("sessions", [3, 8])
+def test_demonstrations_do_not_depend_on_how_many_play_or_who_is_first(make_policy: MakePolicy, sessions: int) -> None:
+    policy = make_policy(policy={"max_prompt_tokens": 2048})
+    expected = collect(policy, PaperEnvironments(1, submitted, form, GOAL), ["enter-text"], 20, 4)
+    told: list[int] = []
+    with ThreadPoolExecutor(sessions) as pool:
+        environments = Sluggish(sessions, pool)
+        found = collect(policy, environments, ["enter-text"], 20, 4, told.append)
+    assert [spoken(each) for each in found] == [spoken(each) for each in expected]
+    seeds = [seed for seed in DEMONSTRATION_SEEDS[:20] if seed % 5 and seed % 3 != 2]
+    assert [demonstration.seed for demonstration in found] == seeds
+    assert all(len(demonstration.completions) == 2 for demonstration in found)
+    assert told == list(range(1, 21))
+    assert environments.most_waiting == sessions
