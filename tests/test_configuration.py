@@ -17,7 +17,6 @@ DEFAULT = "smollm2_135m_local_lora.yaml"
         ("training.updats=3", "there is no key 'training.updats' (did you mean 'updates'?)"),
         ("trainin.updates=3", "there is no key 'trainin' (did you mean 'training'?)"),
         ("training.updates=-1", "training.updates: input should be greater than or equal to 0, not -1"),
-        ("training.web_tasks=[clik-button]", "there is no web task 'clik-button' (did you mean 'click-button'?)"),
         ("model.dtype=int8", "model.dtype: input should be 'float32' or 'bfloat16', not 'int8'"),
         ("seed", "'seed' is not of the form section.key=value"),
     ],

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from browser_control.errors import ConfigurationError
 from browser_control.run_directory import write_text
-from browser_control.web_tasks.miniwob import WEB_TASKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -147,14 +146,6 @@ class Configuration(_Section):
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
 
-    @field_validator("warm_start", "training", "evaluation")
-    @classmethod
-    def _known_web_tasks(cls, section: Any) -> Any:
-        for name in section.web_tasks:
-            if name not in WEB_TASKS:
-                raise ValueError(f"there is no web task {name!r}{_nearest(name, WEB_TASKS)}")
-        return section
-
     @model_validator(mode="after")
     def _consistent(self) -> "Configuration":
         if self.lora is None and self.model.dtype != "float32":
@@ -228,7 +219,7 @@ def find(name: str) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise ConfigurationError(f"there is no configuration {name!r}{_nearest(name, known)}; there are {', '.join(known)}")
+    raise ConfigurationError(f"there is no configuration {name!r}{nearest(name, known)}; there are {', '.join(known)}")
 
 
 def write(configuration: Configuration, path: Path) -> None:
@@ -260,7 +251,7 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _keys(Configuration, first["loc"][:-1])
-        return f"there is no key {where!r}{_nearest(str(first['loc'][-1]), known)}"
+        return f"there is no key {where!r}{nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
         return f"{where!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -276,7 +267,8 @@ def _keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most like `name`, to end a sentence with; empty where none is."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -21,9 +21,9 @@ from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
-from browser_control.errors import BrowserNotFound
+from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.language.page import format_page
-from browser_control.web_tasks.miniwob import WEB_TASKS
+from browser_control.web_tasks import registry
 
 DEFAULT_TASK = "click-test"
 
@@ -186,7 +186,10 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         task_name: str | None = None,
         screenshot: bool = False,
     ) -> BrowserGymObservation:
-        web_task = web_task_named(task_name or self._state.task_name or DEFAULT_TASK)
+        try:
+            web_task = registry.find(task_name or self._state.task_name or DEFAULT_TASK)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
         if seed is None:
             seed = random.randrange(2**32)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -297,14 +300,6 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         return EnvironmentMetadata(
             name="browsergym_env", description="MiniWoB++ web tasks of BrowserGym in a shared Chromium"
         )
-
-
-def web_task_named(name: str) -> str:
-    """`click-test` of `click-test`, `miniwob.click-test`, `browsergym/miniwob.click-test`; or ValueError."""
-    web_task = name.removeprefix("browsergym/").removeprefix("miniwob.")
-    if web_task not in WEB_TASKS:
-        raise ValueError(f"there is no web task {name!r:.100}")
-    return web_task
 
 
 def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:

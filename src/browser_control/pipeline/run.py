@@ -23,6 +23,7 @@ from browser_control.pipeline.runtimes.process import refuse_taken_port
 from browser_control.records import archive
 from browser_control.records.registry import Registry
 from browser_control.run_directory import RunDirectory
+from browser_control.web_tasks import registry as web_tasks
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
@@ -76,7 +77,7 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     Raises:
         UserError: what can be known to be wrong beforehand; one sentence.
     """
-    settings = configuration.load(chosen.config, chosen.all_overrides)
+    settings = web_tasks.resolve(configuration.load(chosen.config, chosen.all_overrides))
     if chosen.runtime == "docker" and settings.environment.allowed_hosts:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.start_from == "promoted":

@@ -27,6 +27,7 @@ from browser_control.errors import (
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training.parallel import ALONE, Alone
+from browser_control.web_tasks import registry
 
 if TYPE_CHECKING:
     from browser_control.environment.client import Environments
@@ -74,7 +75,7 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
     try:
-        settings = configuration.load(arguments.config_file_name, arguments.set)
+        settings = registry.resolve(configuration.load(arguments.config_file_name, arguments.set))
         directory = run_directory(settings, arguments.run_directory)
         job = Job(settings, directory, arguments, Preemption().listen(), argv)
         with _begun(job):
