@@ -22,7 +22,7 @@ from prefect.cache_policies import NO_CACHE
 
 from browser_control.pipeline import artifacts, judging, secrets, stages
 from browser_control.pipeline.browsergym import BrowserGym
-from browser_control.pipeline.parameters import Sessions
+from browser_control.pipeline.parameters import Lot, Sessions
 from browser_control.pipeline.run import Run, begin
 from browser_control.records.summary import Scores, total
 
@@ -55,8 +55,10 @@ def health_gate(run: Run, environment: BrowserGym) -> None:
 
 
 @task(name="evaluate-adapter", **once)
-def evaluate_adapter(run: Run, environment: BrowserGym, judged: judging.Judged) -> Scores:
-    return stages.evaluate(run, judged.evaluation, environment)
+def evaluate_adapter(
+    run: Run, environment: BrowserGym, judged: judging.Judged, pages: stages.Pages, lot: int
+) -> Scores:
+    return stages.evaluate(run, judged.evaluation, environment, pages, lot)
 
 
 @flow(name="evaluate", validate_parameters=True)
@@ -68,6 +70,8 @@ def evaluate(
     runs: str = "runs",
     models: str = "models",
     overrides: list[str] | None = None,
+    pages: Literal["evaluation", "final"] = "evaluation",
+    lot: Lot = 0,
 ) -> str:
     """Judge an adapter on held-out pages.
 
@@ -79,6 +83,8 @@ def evaluate(
         runs: Folder of the run directories.
         models: Folder that says which adapters are promoted.
         overrides: Values of the configuration to replace, as section.key=value.
+        pages: Held-out pages for evaluation, or the final set, which decides nothing and is for what is published.
+        lot: Of the pages for evaluation; lots share no seed, and each training run was judged on one of its own.
 
     Returns:
         Success over all pages, with its 95% Wilson interval.
@@ -94,6 +100,6 @@ def evaluate(
             take_gpu(run, services)
         environment = start_browsergym(run, services)
         health_gate(run, environment)
-        scores = evaluate_adapter(run, environment, judged)
+        scores = evaluate_adapter(run, environment, judged, pages, lot)
         artifacts.publish_scores(run, {judged.title: scores})
         return str(total(scores))

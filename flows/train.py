@@ -10,6 +10,7 @@ still works. Long tasks are called directly, not submitted, so that a cancellati
 
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # parses before it imports this file again for the flow, so that --help needs no Prefect
@@ -26,7 +27,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled
 
 from browser_control.errors import BrowserControlError
-from browser_control.pipeline import artifacts, openenv, schedule, secrets, stages, start
+from browser_control.pipeline import artifacts, judging, openenv, schedule, secrets, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
 from browser_control.pipeline.run import Run, begin
@@ -126,7 +127,7 @@ def archive_run(run: Run, openenv_commit: str | None) -> None:
 
 @task(name="promote", **again)
 def promote(run: Run, models: str) -> Decision:
-    return stages.promote(run, models)
+    return stages.promote(run, models, partial(judging.judge_beside, run))
 
 
 @flow(name="train", validate_parameters=True)

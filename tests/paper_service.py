@@ -29,7 +29,7 @@ def paper_service() -> Iterator[str]:
 def page(seed: int) -> str:
     """Where `yes` stands depends on the seed."""
     first, second = ("yes", "no") if seed % 2 else ("no", "yes")
-    return f'"Choose."\nbutton "{first}" [11]\nbutton "{second}" [12]\ntextbox "Name" [13]'
+    return f'"Choose {seed}."\nbutton "{first}" [11]\nbutton "{second}" [12]\ntextbox "Name" [13]'
 
 
 def _session(connection: ServerConnection) -> None:

@@ -54,6 +54,7 @@ def test_all_weights_are_not_trained_in_bfloat16() -> None:
 
 
 def test_seeds_of_evaluation_demonstrations_and_training_never_meet() -> None:
-    ranges = [configuration.EVALUATION_SEEDS, configuration.DEMONSTRATION_SEEDS, configuration.TRAINING_SEEDS]
+    ranges = [configuration.DEMONSTRATION_SEEDS, configuration.TRAINING_SEEDS]
+    ranges += [configuration.EVALUATION_SEEDS, configuration.FINAL_SEEDS]
     for one, next_one in itertools.pairwise(ranges):
         assert one.stop <= next_one.start

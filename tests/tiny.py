@@ -100,7 +100,7 @@ class PaperEnvironments:
         self,
         sessions: int,
         reward: Callable[[list[str]], float | None],
-        page: Callable[[int], str] = lambda seed: PAGE,
+        page: Callable[[int], str] = lambda seed: f'"Page {seed}."\n{PAGE}',
         goal: str = "Choose yes",
     ) -> None:
         self._taken: list[list[str]] = [[] for _ in range(sessions)]
@@ -131,5 +131,6 @@ class PaperEnvironments:
     def _answer(self, session: int, reward: float | None) -> "Future[Observation]":
         answer: Future[Observation] = Future()
         text = self._page(self._seeds[session])
-        answer.set_result(Observation(self._goal, text, "", reward or 0.0, reward is not None, False, 0.0))
+        done = reward is not None
+        answer.set_result(Observation(self._goal, text, "", reward or 0.0, done, False, 0.0, done and bool(reward)))
         return answer

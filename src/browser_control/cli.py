@@ -89,11 +89,10 @@ def _roll_back(chosen: argparse.Namespace) -> None:
 
 
 def _promote(chosen: argparse.Namespace) -> int:
-    from browser_control.records import registry
+    from browser_control.pipeline import judging
 
-    candidate = registry.read_candidate(chosen.archive)
-    decision = registry.Registry(chosen.models, candidate.settings.name).promote(chosen.archive)
-    _show({candidate.settings.name: decision.reason})
+    decision = judging.promote(chosen.archive, chosen.models)
+    _show({"decision": decision.reason})
     return 0 if decision.promoted else 1
 
 
@@ -112,9 +111,9 @@ def _success(promoted: "Promoted") -> str:
 
 
 def _score(promoted: "Promoted") -> str:
-    from browser_control.records.summary import Score
+    from browser_control.records.summary import interval
 
-    return str(Score(promoted.successes, promoted.episodes))
+    return interval(promoted.successes, promoted.episodes)
 
 
 def _show(rows: dict[str, str]) -> None:

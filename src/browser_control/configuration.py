@@ -19,10 +19,14 @@ from browser_control.run_directory import write_text
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-# Seeds are split once and for all: a page is either trained on, demonstrated or judged on, never two of these.
-EVALUATION_SEEDS = range(1_000_000)
+# Which seeds are drawn for what. Different seeds may give the same page: what keeps judged pages out of training is the
+# pages themselves (training.held_out); no rule rests on these numbers alone. BrowserGym's seeds end at 2**32.
 DEMONSTRATION_SEEDS = range(1_000_000, 2_000_000)
 TRAINING_SEEDS = range(2_000_000, 2**31)
+EVALUATION_SEEDS = range(2**31, 2**32 - 1_000_000)
+FINAL_SEEDS = range(2**32 - 1_000_000, 2**32)
+LOT_SEEDS = 100_000  # of each lot of held-out pages; more than an evaluation draws of one web task
+LOTS = len(EVALUATION_SEEDS) // LOT_SEEDS
 
 
 class _Section(BaseModel):
@@ -100,6 +104,10 @@ class Training(_Section):
     max_gradient_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     tokens_per_micro_batch: int = Field(default=4096, ge=128)
+    reward: Literal["strict", "browsergym"] = Field(
+        default="strict",
+        description="what is rewarded: the whole task, or any positive reward, as BrowserGym counts",
+    )
     resample_limit: int = Field(
         default=2, ge=0, description="extra waves of groups that may replace zero-variance ones, an update"
     )
@@ -109,10 +117,10 @@ class Training(_Section):
 
 
 class Evaluation(_Section):
-    """Held-out pages."""
+    """Held-out pages (`training.held_out`)."""
 
     web_tasks: tuple[str, ...] = Field(default=(), description="default: the trained ones")
-    episodes: int = Field(default=32, ge=1, le=100_000, description="a web task")
+    episodes: int = Field(default=32, ge=1, le=2_000, description="a web task, each on another page")
     greedy: bool = True
 
 

@@ -7,6 +7,7 @@ BrowserControlError
 │   ├── ModelUnavailable          unknown, gated or unreachable model
 │   ├── BrowserNotFound           no Chromium on this machine
 │   ├── EnvironmentUnreachable    nothing answers at the environment's URL
+│   ├── EnvironmentMismatch       the environment is not the one that the configuration is made for
 │   ├── ServiceFailed             a service that did not come up: port taken, died, never healthy
 │   ├── EngineUnavailable         no Docker Engine, no right to it, or not what it takes
 │   ├── BuildFailed               an image that cannot be built; says at which step
@@ -15,6 +16,7 @@ BrowserControlError
 │   └── ArchiveInvalid            an archive that is incomplete or altered
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
 ├── EnvironmentLost               a service that answered before is gone: no episode can be scored any more
+├── TrainingFailed                training cannot go on: nothing scorable, or no finite gradient, again and again
 ├── CheckpointDamaged             a checkpoint that does not match its own digests
 ├── Preempted                     SIGTERM or SIGINT: saved, exit code 75
 ├── RankFailed                    another of the processes that train together failed
@@ -59,6 +61,10 @@ class EnvironmentUnreachable(UserError):
     """Nothing that speaks OpenEnv's protocol answers at an environment's URL."""
 
 
+class EnvironmentMismatch(UserError):
+    """An environment answers, and is not the one that the configuration is made for."""
+
+
 class ServiceFailed(UserError):
     """A service did not come up, or is not healthy."""
 
@@ -94,6 +100,10 @@ class EnvironmentFailure(BrowserControlError):
 
 class EnvironmentLost(BrowserControlError):
     """A service that answered before does not any more: what goes on without it would be worth nothing."""
+
+
+class TrainingFailed(BrowserControlError):
+    """Several updates in a row came to nothing: to go on would only look like training."""
 
 
 class BuildFailed(UserError):

@@ -37,11 +37,11 @@ def _fine_tune(job: program.Job) -> int:
     if wanted > 1 and not parallel.launched():
         return launcher.launch("browser_control.fine_tune_local", job.argv, wanted, job.preemption)
     cpu = job.configuration.model.device == "cpu"
-    with parallel.join(cpu) as processes, program.at_work(job, processes) as (policy, environments):
+    with parallel.join(cpu) as processes, program.at_work(job, processes) as work:
         from browser_control.training.trainer import Initial, Trainer
 
         start = None if initial is None else Initial(initial, job.arguments.seeds_drawn)
-        Trainer(policy, environments, job.configuration, job.run, job.preemption, processes, start).train()
+        Trainer(work.policy, work.environments, job.configuration, job.run, job.preemption, processes, start).train()
     return 0
 
 

@@ -68,6 +68,10 @@ class RunDirectory:
         """The scores called `name`: `base`, `promoted`, `warm-start` or `after`."""
         return self.root / "evaluation" / f"{name}.json"
 
+    def pages(self, purpose: str, lot: int) -> Path:
+        """The pages of an evaluation, as they were chosen."""
+        return self.root / "evaluation" / f"pages-{purpose}-{lot}.json"
+
     def step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:06d}"
 

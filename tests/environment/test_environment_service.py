@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from service_process import Service, start_service, stop_service
 from websockets.sync.client import connect
 
+from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 from browser_control.language.page import parse_page
@@ -284,6 +286,57 @@ def test_an_observation_is_small(service: Service) -> None:
     with Environments([service.url], sessions=1) as environments:
         for web_task in ("click-test", "login-user", "email-inbox", "book-flight", "daily-calendar"):
             assert len(environments.reset(0, web_task, seed=1).result().text) < 5000
+
+
+@pytest.mark.parametrize(
+    ("web_task", "seed", "actions", "raw"),
+    [
+        ("click-test", 1, ["button"], 1.0),
+        ("use-colorwheel", 1, ["button"], 0.0),  # pressed at once: paid for the distance of the colours
+    ],
+)
+def test_both_kinds_of_success_are_told_apart(
+    service: Service, web_task: str, seed: int, actions: list[str], raw: float
+) -> None:
+    with connect(service.url.replace("http", "ws") + "/ws") as session:
+
+        def ask(kind: str, **data: object) -> dict[str, Any]:
+            session.send(json.dumps({"type": kind, "data": data}))
+            answer: dict[str, Any] = json.loads(session.recv())["data"]
+            return answer
+
+        first = ask("reset", seed=seed, task_name=web_task)
+        assert first["observation"]["metadata"] == {"truncated": False, "raw_reward": 0.0, "strict": False}
+        (found,) = re.findall(r"button .*\[(\w+)\]", first["observation"]["text"])
+        last = ask("step", action_str=f"click('{found}')")
+    metadata = last["observation"]["metadata"]
+    assert (last["done"], last["reward"]) == (True, 1.0)
+    assert metadata["strict"] == (metadata["raw_reward"] >= 0.999) == (raw == 1.0)
+    assert 0 < metadata["raw_reward"] <= 1
+
+
+def test_a_service_whose_browser_is_gone_for_good_says_that_it_is_not_healthy(chromium: str, tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text(f'#!/bin/sh\nexec {chromium} "$@"\n')
+    program.chmod(0o755)
+    running = start_service("--sessions", "1", "--browser", str(program))
+    try:
+        assert httpx.get(f"{running.url}/health").json() == {"status": "healthy"}
+        program.write_text("#!/bin/sh\nexit 1\n")  # upgraded under our feet, or a library is gone
+        for process in running.chromiums():
+            os.kill(process, signal.SIGKILL)
+        with Environments([running.url], sessions=1) as environments:
+            with pytest.raises(EnvironmentFailure, match="unscorable"):
+                environments.reset(0, "click-test", seed=1).result()
+            answer = httpx.get(f"{running.url}/health", timeout=60)
+            assert answer.status_code == 503
+            assert "no browser can be started" in answer.json()["reason"]
+            assert "no browser can be started" in health.trouble_at(running.url, 60)
+            program.write_text(f'#!/bin/sh\nexec {chromium} "$@"\n')
+            assert httpx.get(f"{running.url}/health", timeout=60).json() == {"status": "healthy"}
+            assert environments.reset(0, "click-test", seed=1).result().text == 'button "Click Me!" [13]'
+    finally:
+        assert stop_service(running) == 0
 
 
 def test_nothing_listens_is_one_sentence() -> None:

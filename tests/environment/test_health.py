@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from browser_control.environment.health import pass_gate
-from browser_control.errors import EnvironmentUnreachable
+from browser_control.errors import EnvironmentMismatch, EnvironmentUnreachable
 from browser_control.pipeline.runtimes.base import Served, Service
 from browser_control.pipeline.runtimes.process import ProcessRuntime, free_port
 
@@ -35,6 +35,20 @@ def test_a_service_passes_that_plays_an_episode(tmp_path: Path) -> None:
 def test_a_page_without_elements_does_not_pass(tmp_path: Path) -> None:
     with environment(tmp_path, "empty") as served, pytest.raises(EnvironmentUnreachable, match="has no elements"):
         pass_gate(served.urls, "click-test", seconds=3)
+
+
+def test_a_page_listed_in_another_way_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    refused = pytest.raises(EnvironmentMismatch, match="lists pages in another way")
+    with environment(tmp_path, "foreign") as served, refused as raised:
+        pass_gate(served.urls, "click-test", seconds=30)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_service_that_ends_episodes_too_early_is_refused(tmp_path: Path) -> None:
+    with environment(tmp_path) as served:
+        assert pass_gate(served.urls, "click-test", max_turns=3)
+        with pytest.raises(EnvironmentMismatch, match=r"ends episodes after 3 turns, and environment\.max_turns is 4"):
+            pass_gate(served.urls, "click-test", seconds=30, max_turns=4)
 
 
 def test_who_waits_is_told_what_is_amiss_and_may_give_up() -> None:

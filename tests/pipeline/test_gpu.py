@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from processes import wait_until
 
+from browser_control import gpus
 from browser_control.pipeline import gpu
 from browser_control.pipeline.runtimes.docker import device_request
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from browser_control import gpus
 from browser_control.pipeline import gpu
 with gpu.held("run first", print, ("1",), Path(sys.argv[1])):
     print("held", flush=True)
@@ -53,12 +55,30 @@ def test_where_nobody_has_it_nobody_waits(tmp_path: Path) -> None:
         assert said == []
 
 
-@pytest.mark.parametrize(("value", "devices"), [("", ()), ("1", ("1",)), ("0, 2", ("0", "2"))])
-def test_a_run_gets_the_gpus_that_cuda_visible_devices_names(value: str, devices: tuple[str, ...]) -> None:
-    assert gpu.named({"CUDA_VISIBLE_DEVICES": value}) == devices
+@pytest.mark.parametrize(
+    ("value", "devices"),
+    [("", ()), ("-1", ()), ("1", ("1",)), ("0, 2", ("0", "2")), ("0,-1,2", ("0",)), ("GPU-ab", ("GPU-ab",))],
+)
+def test_a_run_gets_the_gpus_that_cuda_visible_devices_names(
+    value: str, devices: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert gpus.named({"CUDA_VISIBLE_DEVICES": value}) == devices
+    for number in range(3):
+        (tmp_path / f"nvidia{number}").touch()
+    (tmp_path / "nvidiactl").touch()
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": value}, tmp_path) == devices
+    assert gpus.visible({}, tmp_path) == ("0", "1", "2")
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": value}, tmp_path / "none") == ()
+
+
+def test_a_uuid_is_the_gpu_that_the_driver_says(tmp_path: Path) -> None:
+    folder = tmp_path / "0000:18:00.0"
+    folder.mkdir()
+    (folder / "information").write_text("Model: \t NVIDIA H100\nGPU UUID: \t GPU-1234-abcd\nDevice Minor: \t 3\n")
+    assert gpus.numbers(tmp_path) == {"GPU-1234-abcd": "3"}
 
 
 def test_docker_is_asked_for_the_same_gpus() -> None:
-    assert device_request(())["Count"] == -1
+    assert device_request(None)["Count"] == -1
     assert device_request(("0", "2"))["DeviceIDs"] == ["0", "2"]
     assert device_request(("0", "2"))["Count"] == 0

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from browser_control import progress as programs
 from browser_control.pipeline.progress import Pace, Progress, Terminal, describe, duration, parse_progress
-from browser_control.records.summary import Score, markdown, read_scores, table
+from browser_control.records.summary import Score, markdown, read_scores, sentence, table
 
 
 def test_what_programs_report_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,12 +65,18 @@ def test_what_a_run_waits_for_is_said_at_once() -> None:
 
 
 def test_scores_are_shown_by_web_task_and_over_all() -> None:
-    evaluation = {"web_tasks": {"a": {"successes": 3, "episodes": 11, "unscorable": 1}}}
+    rates = {"strict": {"successes": 3}, "success": {"successes": 5}}
+    evaluation = {"web_tasks": {"a": {**rates, "pages": 11, "unscorable": 1, "exempt": False}}}
     scores = read_scores(evaluation)
-    assert scores == {"a": Score(3, 10)}
-    rows = table({"base": scores, "after": {"a": Score(9, 10)}})
+    assert scores == {"a": Score(3, 5, 10)}
+    assert sentence(scores) == "success 0.30 [0.11, 0.60], 0.50 [0.24, 0.76] as BrowserGym counts"
+    few = Score(2, 2, 2, exempt=True)
+    rows = table({"base": {"few": few, **scores}, "after": {"few": few, "a": Score(9, 9, 10)}})
     assert rows == [
         {"web task": "a", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
+        {"web task": "a, as BrowserGym counts", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
+        {"web task": "few (2 pages, not held out)", "base": "1.00 [0.34, 1.00]", "after training": "1.00 [0.34, 1.00]"},
+        {"web task": "all, as BrowserGym counts", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
         {"web task": "all", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
     ]
     shown = markdown("run", rows, {"archive": "a/b", "Prefect": "http://127.0.0.1:4200/run/1 (start it first)"})

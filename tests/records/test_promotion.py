@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,12 @@ from browser_control import configuration
 from browser_control.cli import main
 from browser_control.configuration import Configuration, Promotion
 from browser_control.errors import ConfigurationError, UserError
+from browser_control.language.version import VERSION
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.run import begin
 from browser_control.pipeline.start import fetch_promoted
 from browser_control.records import archive, promotion
-from browser_control.records.registry import Registry
+from browser_control.records.registry import Candidate, Promoted, Registry
 from browser_control.run_directory import RunDirectory, read_json, write_json, write_text
 
 Make = Callable[..., str]
@@ -34,14 +36,19 @@ def settings(**sections: object) -> Configuration:
     )
 
 
-def evaluation(successes: int, episodes: int = 20, checkpoint: str = "step-000001") -> dict[str, object]:
-    score = {"episodes": episodes, "unscorable": 0, "successes": successes, "success": successes / episodes}
+def evaluation(successes: int, episodes: int = 20, checkpoint: str = "step-000001", lot: int = 0) -> dict[str, Any]:
+    rate = {"successes": successes, "rate": successes / episodes}
+    score = {"pages": episodes, "unscorable": 0, "strict": rate, "success": rate, "exempt": False}
     return {
         "checkpoint": checkpoint,
+        "pages": "evaluation",
+        "lot": lot,
         "overall": score,
         "web_tasks": {"click-button": score},
         "episodes": [
-            {"web_task": "click-button", "seed": seed, "reward": float(seed < successes)} for seed in range(episodes)
+            {"web_task": "click-button", "page": f"{lot} {number}", "strict": won, "success": won}
+            for number in range(episodes)
+            for won in [number < successes]
         ],
     }
 
@@ -50,14 +57,27 @@ def evaluation(successes: int, episodes: int = 20, checkpoint: str = "step-00000
 def make(tmp_path: Path) -> Make:
     """Archives a run whose adapter solves `successes` of twenty episodes; returns the URL."""
 
-    def make(run_id: str, successes: int, *, drawn: int = 8, episodes: int = 20, **sections: object) -> str:
+    def make(
+        run_id: str,
+        successes: int,
+        *,
+        drawn: int = 8,
+        episodes: int = 20,
+        lot: int = 0,
+        beside: str = "",
+        **sections: object,
+    ) -> str:
         chosen = settings(**sections)
         run = RunDirectory(tmp_path / "runs" / run_id)
         configuration.write(chosen, run.config)
         write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}})
         write_text(run.step(1) / "adapter_model.safetensors", run_id)
-        write_json(run.evaluation("base"), evaluation(BASE, episodes, "base"))
-        write_json(run.evaluation("after"), evaluation(successes, episodes))
+        write_json(run.evaluation("base"), evaluation(BASE, episodes, "base", lot))
+        write_json(run.evaluation("after"), evaluation(successes, episodes, lot=lot))
+        if beside:  # the run began when that one was in use, and judged it on its own pages
+            write_json(run.start, {"promoted": {"archive": beside}})
+            known = json.loads((Path(beside) / "evaluation/after.json").read_text())["overall"]["strict"]["successes"]
+            write_json(run.evaluation("promoted"), evaluation(known, episodes, lot=lot))
         url = str(tmp_path / "archives" / run_id)
         archive.write(run, url, run_id, chosen, archive.Origin(git_commit=None))
         return url
@@ -93,11 +113,11 @@ def test_the_rule(rule: dict[str, float], old: int, new: int, words: str) -> Non
 def test_unscorable_episodes_are_no_losses_and_too_many_decide_nothing() -> None:
     old, new = (promotion.episodes(evaluation(successes)) for successes in (3, 15))
     for seed in range(2):
-        old["click-button", seed] = None
+        old["click-button", f"0 {seed}"] = None
     comparison = promotion.compare(old, new)
     assert (comparison.gained, comparison.lost, comparison.paired) == (12, 0, 18)
     assert promotion.decide(Promotion(), comparison, "run x").promoted
-    new["click-button", 19] = None
+    new["click-button", "0 19"] = None
     decision = promotion.decide(Promotion(), promotion.compare(old, new), "run x")
     assert not decision.promoted
     assert "only 17 of 20 episodes" in decision.reason
@@ -142,9 +162,85 @@ def test_an_archive_that_does_not_verify_is_refused(registry: Registry, make: Ma
     assert not registry.path.exists()
 
 
-def test_an_adapter_judged_on_other_episodes_is_not_compared(registry: Registry, make: Make) -> None:
+def test_an_adapter_judged_on_other_pages_is_not_compared_unless_the_one_in_use_is_played_on_these(
+    registry: Registry, make: Make
+) -> None:
     registry.promote(make("one", 10))
-    assert "judged on other episodes" in registry.promote(make("two", 40, episodes=40)).reason
+    better = make("two", 18, lot=1)
+    refused = registry.promote(better)
+    assert not refused.promoted
+    assert "judged on other pages" in refused.reason
+    assert f"browser-control promote {better}" in refused.reason
+    asked: list[tuple[int, str]] = []
+
+    def judge(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        asked.append((candidate.lot, promoted.run_id))
+        return evaluation(9, lot=candidate.lot)
+
+    assert "promoted: 9 pages won, 0 lost of 20" in registry.promote(better, judge=judge).reason
+    assert asked == [(1, "one")]
+    assert "in use already" in registry.promote(better, judge=judge).reason
+    assert len(asked) == 1  # what is refused anyway is not played
+
+
+def test_no_two_runs_of_a_name_are_judged_on_the_same_lot(registry: Registry, make: Make) -> None:
+    assert [registry.take_lot() for _ in range(3)] == [0, 1, 2]
+    registry.promote(make("one", 10))
+    assert registry.take_lot() == 3
+
+
+def test_the_final_set_decides_nothing(registry: Registry, make: Make, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "runs" / "final")
+    make("final", 18)
+    write_json(run.evaluation("after"), {**evaluation(18), "pages": "final"})
+    url = str(tmp_path / "archives" / "again")
+    archive.write(run, url, "again", settings(), archive.Origin(git_commit=None))
+    assert "final set, which decides nothing" in registry.promote(url).reason
+
+
+def test_web_tasks_with_too_few_pages_decide_nothing_beside_held_out_ones() -> None:
+    old, new = evaluation(3), evaluation(15)
+    for judged, won in ((old, False), (new, True)):
+        judged["web_tasks"]["click-test"] = {**judged["web_tasks"]["click-button"], "exempt": True}
+        judged["episodes"].append({"web_task": "click-test", "page": "x", "strict": won, "success": won})
+    assert promotion.compare(promotion.episodes(old), promotion.episodes(new)).paired == 20
+    for judged in (old, new):
+        judged["episodes"] = judged["episodes"][-1:]
+    assert promotion.compare(promotion.episodes(old), promotion.episodes(new)).gained == 1
+
+
+def test_success_is_strict_unless_training_rewards_what_browsergym_counts(registry: Registry, make: Make) -> None:
+    def partly(run_id: str, reward: str) -> str:
+        url = make(run_id, 3, training={"web_tasks": ["click-button"], "updates": 1, "reward": reward})
+        run = RunDirectory(Path(url).parents[1] / "runs" / run_id)
+        judged = evaluation(3)
+        for each in judged["episodes"]:
+            each["success"] = True
+        write_json(run.evaluation("after"), judged)
+        chosen = settings(training={"web_tasks": ["click-button"], "updates": 1, "reward": reward})
+        archive.write(run, f"{url}-partly", run_id, chosen, archive.Origin(git_commit=None))
+        return f"{url}-partly"
+
+    assert "no better" in registry.promote(partly("one", "strict")).reason
+    assert registry.promote(partly("two", "browsergym")).promoted
+
+
+def test_an_adapter_of_another_language_is_judged_again_and_nothing_starts_from_it(
+    registry: Registry, make: Make, tmp_path: Path
+) -> None:
+    registry.promote(make("one", 10))
+    record = json.loads(registry.path.read_text())
+    assert record["promoted"]["language"] == VERSION
+    record["promoted"]["language"] = VERSION + 1
+    write_json(registry.path, record)
+    with pytest.raises(ConfigurationError, match=f"as version {VERSION + 1} does, and this is version {VERSION}"):
+        registry.refuse_another_shape(settings())
+    assert registry.promote(make("two", 18)).promoted
+    old = make("three", 20)
+    manifest = json.loads((Path(old) / archive.MANIFEST).read_text())
+    assert manifest["language"] == VERSION
+    write_json(Path(old) / archive.MANIFEST, {**manifest, "language": VERSION + 1})
+    assert f"as version {VERSION + 1} does" in registry.promote(old).reason
 
 
 def test_an_adapter_of_another_shape_needs_another_name(registry: Registry, make: Make) -> None:
@@ -180,11 +276,13 @@ def test_a_rollback_goes_back_one_and_says_so(
     models = ["--models", str(tmp_path / "models")]
     assert main(["promoted", "small", *models]) == 2
     assert "no adapter of 'small' was promoted yet" in capsys.readouterr().err
-    registry.promote(make("one", 10))
+    one = make("one", 10)
+    assert main(["promote", one, *models]) == 0
     assert main(["rollback", "small", *models]) == 2
     assert "run one is the first" in capsys.readouterr().err
-    assert main(["promote", make("two", 18), *models]) == 0
-    assert main(["promote", make("three", 4), *models]) == 1
+    two = make("two", 18, lot=1, beside=one)
+    assert main(["promote", two, *models]) == 0
+    assert main(["promote", make("three", 4, lot=2, beside=two), *models]) == 1
     assert "not promoted, no better" in capsys.readouterr().out
     assert main(["rollback", "small", *models]) == 0
     assert "two" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from websockets.sync.server import ServerConnection, serve
 import stand_ins
 
 OBSERVATION = {"goal": "Click.", "text": 'button "okay" [14]', "error": "", "metadata": {}}
-EMPTY = {**OBSERVATION, "text": "nothing to click"}
+TEXTS = {"empty": '"nothing to click"', "foreign": "[14] button 'okay', clickable"}
 
 
 def main() -> None:
@@ -31,13 +31,18 @@ def main() -> None:
     stand_ins.misbehave(how)
     if pids := os.environ.get("STAND_IN_PIDS"):
         Path(pids).write_text(str(os.getpid()))
-    observation = EMPTY if how == "empty" else OBSERVATION
-    with serve(lambda connection: answer(connection, observation), host, port, process_request=health) as server:
+    observation = {**OBSERVATION, "text": TEXTS.get(how or "", OBSERVATION["text"])}
+    with serve(
+        lambda connection: answer(connection, observation, chosen.max_turns), host, port, process_request=health
+    ) as server:
         server.serve_forever()
 
 
-def answer(connection: ServerConnection, observation: dict[str, object]) -> None:
-    for _ in connection:
+def answer(connection: ServerConnection, observation: dict[str, object], max_turns: int) -> None:
+    for message in connection:
+        if json.loads(message)["type"] == "state":
+            connection.send(json.dumps({"type": "state", "data": {"max_steps": max_turns}}))
+            continue
         data = {"observation": observation, "reward": 0.0, "done": False}
         connection.send(json.dumps({"type": "observation", "data": data}))
 

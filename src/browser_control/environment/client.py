@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 
-from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
+from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentMismatch, EnvironmentUnreachable
 
 _T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
@@ -33,7 +33,13 @@ LOST_SECONDS = 5.0  # how long a server that answered before may be away
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the policy sees, and how the episode stands; `seconds` is how long the environment took."""
+    """What the policy sees, and how the episode stands.
+
+    Attributes:
+        reward: as BrowserGym counts: 1 for any positive reward of the page.
+        seconds: that the environment took.
+        strict: whether the whole task was done; where a server does not say, any reward counts.
+    """
 
     goal: str
     text: str
@@ -42,6 +48,7 @@ class Observation:
     done: bool
     truncated: bool
     seconds: float
+    strict: bool = False
 
 
 class Environments:
@@ -52,10 +59,14 @@ class Environments:
     EnvironmentUnreachable if a server does not answer at the beginning.
     """
 
-    def __init__(self, urls: Sequence[str], sessions: int) -> None:
+    def __init__(self, urls: Sequence[str], sessions: int, max_turns: int = 0) -> None:
+        """
+        Args:
+            max_turns: that an episode may take; a server that ends episodes earlier is refused.
+        """
         if not urls or sessions < 1:
             raise ValueError("at least one URL and one session are needed")
-        self._sessions = [_Session(urls[index % len(urls)]) for index in range(sessions)]
+        self._sessions = [_Session(urls[index % len(urls)], max_turns) for index in range(sessions)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="environments", daemon=True)
         self._thread.start()
@@ -110,8 +121,9 @@ class Environments:
 class _Session:
     """One WebSocket connection, which is one session of the server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_turns: int) -> None:
         self._url = url
+        self._max_turns = max_turns
         self._connection: ClientConnection | None = None
 
     async def connect(self) -> None:
@@ -126,8 +138,7 @@ class _Session:
                     ping_interval=None,
                     open_timeout=CONNECT_SECONDS,
                 )
-                await self._ask({"type": "state"})
-                return
+                state = await self._ask({"type": "state"})
             except EnvironmentFailure as failure:
                 if "capacity" not in str(failure).lower() or time.monotonic() > deadline:
                     raise EnvironmentUnreachable(
@@ -138,6 +149,14 @@ class _Session:
                 raise EnvironmentUnreachable(
                     f"No environment answers at {self._url} ({_reason(error)}); is it running?"
                 ) from error
+            else:
+                turns = state.get("max_steps")
+                if turns is not None and turns < self._max_turns:
+                    raise EnvironmentMismatch(
+                        f"The environment at {self._url} ends episodes after {turns} turns, and environment.max_turns"
+                        f" is {self._max_turns}: start it with --max-turns {self._max_turns}, or lower the setting"
+                    )
+                return
 
     async def reset(self, web_task: str, seed: int) -> Observation:
         if self._connection is None:
@@ -175,14 +194,16 @@ class _Session:
         seen, metadata = data["observation"], data["observation"].get("metadata", {})
         if "unscorable" in metadata:
             raise EnvironmentFailure(f"unscorable: {metadata['unscorable']}")
+        reward = float(data["reward"] or 0.0)  # OpenEnv's own server has none after a reset
         return Observation(
             goal=seen["goal"],
             text=seen["text"],
             error=seen["error"],
-            reward=float(data["reward"]),
+            reward=reward,
             done=bool(data["done"]),
             truncated=bool(metadata.get("truncated", False)),
             seconds=time.perf_counter() - begin,
+            strict=bool(metadata.get("strict", data["done"] and reward > 0)),
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

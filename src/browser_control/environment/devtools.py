@@ -161,12 +161,18 @@ class Browser:
         writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(to_browser[1], "wb", 0))
         connection.attach_writer(writer)
         browser = cls(pid, connection, profile)
-        try:
-            await asyncio.wait_for(connection.send("Browser.getVersion"), _START_SECONDS)
-        except (BrowserGone, DevToolsError, TimeoutError) as error:
+        if not await browser.answers(_START_SECONDS):
             browser.kill()
-            raise BrowserGone(f"{program} did not answer after its start") from error
+            raise BrowserGone(f"{program} did not answer after its start")
         return browser
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether the browser says in time what it is."""
+        try:
+            await asyncio.wait_for(self.connection.send("Browser.getVersion"), seconds)
+        except (BrowserGone, DevToolsError, TimeoutError):
+            return False
+        return True
 
     def kill(self) -> None:
         """Ends the browser and its children at once, and removes its profile. Never raises."""

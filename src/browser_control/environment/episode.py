@@ -33,6 +33,7 @@ KEPT_EPISODES = 200  # after which a page is loaded again, whatever its scripts 
 LOADS = 3  # how often a page is loaded until all its files have arrived
 # After which a page's garbage is collected; by itself Chromium lets 50 MB a page gather before it does.
 GARBAGE_EPISODES = 25
+STRICT_REWARD = 0.999  # of the page, from which the whole task counts as done
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
@@ -48,13 +49,22 @@ class PageLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The page after a reset or an action, and how the episode stands."""
+    """The page after a reset or an action, and how the episode stands.
+
+    `reward` is BrowserGym's, 1 for any positive reward of the page; `raw` is the page's own, without decay over time.
+    """
 
     goal: str
     items: tuple[Item, ...]
     url: str
     reward: float
     done: bool
+    raw: float = 0.0
+
+    @property
+    def strict(self) -> bool:
+        """Whether the whole task was done, and not a part that MiniWoB pays something for."""
+        return self.done and self.raw >= STRICT_REWARD
 
 
 def _leads_to(url: str, hosts: frozenset[str]) -> str:
@@ -227,7 +237,8 @@ class PageSession:
             self.web_task = ""
             # as BrowserGym's AbstractMiniwobTask.validate
             return View(self._goal, tuple(items), seen["url"], 0.0, True)
-        return View(self._goal, tuple(items), seen["url"], float(seen["raw"] > 0), bool(seen["done"]))
+        raw = float(seen["raw"])
+        return View(self._goal, tuple(items), seen["url"], float(raw > 0), bool(seen["done"]), raw)
 
     # -------------------------------------------------------------- the browser
 

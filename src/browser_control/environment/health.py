@@ -1,6 +1,5 @@
 """Whether an environment service can be trained on: not that it listens, but that a real browser answers."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from dataclasses import dataclass
 import httpx
 
 from browser_control.environment.client import Environments
-from browser_control.errors import EnvironmentFailure, EnvironmentUnreachable
+from browser_control.errors import EnvironmentFailure, EnvironmentMismatch, EnvironmentUnreachable
+from browser_control.language.page import PageUnreadable, parse_page
 
 SECONDS = 120.0  # a first start reads the browser from a cold disk
 
-_ELEMENT = re.compile(r"\[(\w+)\]")
 _PAUSE = 0.1  # between two questions to a service that is not yet up
 _WORDS_EVERY = 0.5
 
@@ -28,50 +27,72 @@ class Health:
 
 
 def pass_gate(
-    urls: Sequence[str], web_task: str, seconds: float = SECONDS, waiting: Callable[[str], None] = lambda words: None
+    urls: Sequence[str],
+    web_task: str,
+    seconds: float = SECONDS,
+    waiting: Callable[[str], None] = lambda words: None,
+    max_turns: int = 0,
 ) -> list[Health]:
     """Waits until every service at `urls` is healthy and plays an episode.
 
     Args:
         waiting: is told about twice a second what is still amiss; what it raises ends the wait.
+        max_turns: that an episode may take.
 
     Raises:
+        EnvironmentMismatch: one ends episodes earlier than that, or lists pages in another way.
         EnvironmentUnreachable: one was not healthy in time.
     """
     deadline = time.monotonic() + seconds
-    return [_wait_for(url, web_task, deadline, waiting) for url in urls]
+    return [_wait_for(url, web_task, max_turns, deadline, waiting) for url in urls]
 
 
-def play_one_episode(url: str, web_task: str) -> int:
+def play_one_episode(url: str, web_task: str, max_turns: int = 0) -> int:
     """Resets, clicks the first element, and returns how many elements the first page had.
 
     Raises:
         EnvironmentFailure: there was none, or the environment failed.
     """
-    with Environments([url], sessions=1) as environments:
+    with Environments([url], 1, max_turns) as environments:
         observation = environments.reset(0, web_task, seed=0).result()
-        elements = _ELEMENT.findall(observation.text)
+        try:
+            elements = [element.bid for element in parse_page(observation.text).elements]
+        except PageUnreadable as error:
+            raise EnvironmentMismatch(
+                f"the environment at {url} lists pages in another way than this project ({error}): serve them with"
+                " python -m browser_control.environment"
+            ) from error
         if not elements:
             raise EnvironmentFailure(f"the page of {web_task} has no elements: {observation.text[:200]!r}")
         environments.step(0, f"click({elements[0]!r})").result()
         return len(elements)
 
 
-def answers(url: str, seconds: float = 5.0) -> bool:
+def answers(url: str, seconds: float = 10.0) -> bool:
     """Whether `/health` says healthy."""
+    return not trouble_at(url, seconds)
+
+
+def trouble_at(url: str, seconds: float = 10.0) -> str:
+    """What `/health` says is amiss; empty where nothing is."""
     try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=seconds).is_success
+        response = httpx.get(f"{url.rstrip('/')}/health", timeout=seconds)
     except (httpx.HTTPError, httpx.InvalidURL):
-        return False
+        return "/health does not answer"
+    if response.is_success:
+        return ""
+    try:
+        return str(response.json()["reason"])
+    except (ValueError, KeyError, TypeError):
+        return f"/health answers with {response.status_code}"
 
 
-def _wait_for(url: str, web_task: str, deadline: float, waiting: Callable[[str], None]) -> Health:
+def _wait_for(url: str, web_task: str, max_turns: int, deadline: float, waiting: Callable[[str], None]) -> Health:
     begin = said = time.monotonic()
-    trouble = "/health does not answer"
     while True:
-        if answers(url):
+        if not (trouble := trouble_at(url)):
             try:
-                elements = play_one_episode(url, web_task)
+                elements = play_one_episode(url, web_task, max_turns)
             except (EnvironmentFailure, EnvironmentUnreachable) as error:
                 trouble = str(error)
             else:

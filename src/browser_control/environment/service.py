@@ -6,12 +6,13 @@ import logging
 import random
 import socket
 import uuid
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, WebSocketDisconnect
+from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from browser_control.environment.actions import ActionRefused, parse_action
@@ -26,6 +27,7 @@ from browser_control.language.page import format_page
 from browser_control.web_tasks import registry
 
 DEFAULT_TASK = "click-test"
+ANSWER_SECONDS = 5.0  # that a browser may take to say that it is there
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,11 @@ class _Berth:
         self._stopped = False
         self.pages: set[PageSession] = set()
         self.opening = 0
+
+    @property
+    def running(self) -> Browser | None:
+        """The browser, as far as there is one."""
+        return self._browser if self._browser is not None and self._browser.alive else None
 
     def count(self) -> int:
         """How many pages its browser has, or is about to have."""
@@ -119,6 +126,18 @@ class BrowserPool:
         self._loop = asyncio.get_running_loop()
         await self._pages.start()
         await self._berths[0].browser(self._pages.port)  # the others start when they are needed
+
+    async def trouble(self) -> str:
+        """Why no episode could begin now; empty where one can. Starts a browser where there is none."""
+        browsers = [berth.running for berth in self._berths if berth.running is not None]
+        if browsers:
+            answers = await asyncio.gather(*(browser.answers(ANSWER_SECONDS) for browser in browsers))
+            return "" if any(answers) else "the browser does not answer"
+        try:
+            await self._berths[0].browser(self._pages.port)
+        except BrowserGone as error:
+            return f"no browser can be started: {error}"
+        return ""
 
     def stop(self) -> None:
         """Ends the browsers; may be called twice."""
@@ -240,12 +259,12 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             return await page.look(), str(refused)
         if call.name == "report_infeasible":
             view = await page.look()
-            return View(view.goal, view.items, view.url, view.reward, True), ""
+            return replace(view, done=True), ""
         return await page.act(call)
 
     async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
         truncated = not view.done and self._state.step_count >= self._max_turns
-        metadata: dict[str, Any] = {"truncated": truncated}
+        metadata: dict[str, Any] = {"truncated": truncated, "raw_reward": view.raw, "strict": view.strict}
         if self._screenshots and self._page is not None:
             try:
                 metadata["screenshot_png"] = await self._page.screenshot()
@@ -315,6 +334,16 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
         env_name="browsergym_env",
         max_concurrent_envs=sessions,
     )
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/health"]
+
+    @app.get("/health")
+    async def health(response: Response) -> dict[str, str]:
+        """Healthy where an episode can begin, not where something listens."""
+        if trouble := await pool.trouble():
+            response.status_code = 503
+            return {"status": "unhealthy", "reason": trouble}
+        return {"status": "healthy"}
+
     app.add_middleware(_QuietDisconnects)
     return app
 

@@ -8,8 +8,10 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from browser_control import gpus
 
 
 @contextlib.contextmanager
@@ -26,19 +28,14 @@ def held(
     """
     folder = folder or Path(tempfile.gettempdir())
     with contextlib.ExitStack() as stack:
-        for device in sorted(devices or named() or present() or ("0",)):  # in one order, so that no two wait in a ring
+        for device in sorted(_chosen() if devices is None else devices):  # in one order, so that no two wait in a ring
             stack.enter_context(_held(folder / f"browser-control-gpu-{device}.lock", device, name, wait))
         yield
 
 
-def named(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Those that CUDA_VISIBLE_DEVICES names; none where it does not say."""
-    return tuple(part.strip() for part in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip())
-
-
-def present() -> tuple[str, ...]:
-    """Numbers of the NVIDIA GPUs of this machine, as far as there is a driver for them."""
-    return tuple(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+def _chosen() -> tuple[str, ...]:
+    """Those that a run takes; the first, where the driver shows none and nobody said that there is none."""
+    return gpus.visible() or (() if gpus.named() == () else ("0",))
 
 
 @contextlib.contextmanager

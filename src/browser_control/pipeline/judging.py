@@ -1,14 +1,20 @@
 """Judging an adapter outside of the run that made it."""
 
+import contextlib
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from browser_control import configuration
 from browser_control.errors import UserError
+from browser_control.pipeline import stages
 from browser_control.pipeline.parameters import Parameters, validate
-from browser_control.pipeline.run import Run, announced
+from browser_control.pipeline.run import Run, announced, begin
 from browser_control.records import archive
-from browser_control.records.registry import Registry, misfit, read_candidate
+from browser_control.records.promotion import Decision
+from browser_control.records.registry import Candidate, Promoted, Registry, absolute, misfit, read_candidate
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,43 @@ def _fetch_promoted(run: Run, models: str) -> Judged:
         raise UserError(words)
     archive.fetch(promoted.archive, promoted.checkpoint, run.directory.promoted)
     return Judged("promoted", "promoted", f"run {promoted.run_id}")
+
+
+def judge_beside(run: Run, candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+    """Plays the adapter in use on the pages that the candidate was judged on; returns its evaluation.
+
+    Raises:
+        UserError: its archive is not whole, or what is needed to play is not there.
+    """
+    folder = run.directory.checkpoints / f"beside-{promoted.run_id}"
+    with announced(run, "fetch-adapter") as words:
+        archive.fetch(promoted.archive, promoted.checkpoint, folder)
+        words.append(f"run {promoted.run_id}, which was promoted meanwhile")
+    with contextlib.ExitStack() as services:
+        stages.fetch_model(run)
+        if stages.wants_gpu(run):
+            services.enter_context(stages.gpu(run))
+        environment = services.enter_context(stages.browsergym(run, 0))
+        stages.pass_health_gate(run, environment)
+        return stages.evaluate_beside(run, folder, environment, candidate.lot)
+
+
+def promote(url: str, models: str, runs: str = "runs") -> Decision:
+    """Judges an archived adapter again and puts it to use if it is better; plays what must be played for that.
+
+    Raises:
+        UserError: what is needed to play is not there.
+    """
+    url = absolute(url)
+
+    def judge(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="browser-control-") as folder:
+            config = Path(folder) / "config.yaml"
+            configuration.write(candidate.settings, config)
+            with begin(parameters(None, None, config=str(config), runs=runs, models=models)) as run:
+                return judge_beside(run, candidate, promoted)
+
+    return Registry(models, read_candidate(url).settings.name).promote(url, judge=judge)
 
 
 def parameters(environment_sessions: int | None, overrides: list[str] | None, **values: str) -> Parameters:

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from browser_control.configuration import LOTS
 from browser_control.errors import ConfigurationError
 from browser_control.pipeline import openenv
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Sessions = Annotated[int, Field(ge=1, le=1024)]
 Replicas = Annotated[int, Field(ge=1, le=64)]
+Lot = Annotated[int, Field(ge=0, lt=LOTS)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

@@ -21,10 +21,11 @@ from browser_control.pipeline.runtimes.base import Images, Service, Stage, Stage
 from browser_control.records import archive as archives
 from browser_control.records import summary
 from browser_control.records.promotion import Decision
-from browser_control.records.registry import Registry
+from browser_control.records.registry import Judge, Registry
 from browser_control.run_directory import read_json, write_text
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
+Pages = Literal["evaluation", "final"]
 
 _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
     "base": ("evaluate-before", "base"),
@@ -168,18 +169,47 @@ def _ask_for_health(run: Run, environment: BrowserGym) -> list[dict[str, Any]]:
     return seen
 
 
-def evaluate(run: Run, name: Evaluation, environment: BrowserGym) -> summary.Scores:
-    """Scores on held-out pages, from `evaluation/NAME.json` where they are there."""
+def evaluate(
+    run: Run, name: Evaluation, environment: BrowserGym, pages: Pages = "evaluation", lot: int | None = None
+) -> summary.Scores:
+    """Scores on held-out pages, from `evaluation/NAME.json` where they are there.
+
+    Args:
+        pages: that are played; the final set decides nothing.
+        lot: of the pages; default: the run's own.
+    """
     stage, checkpoint = _EVALUATIONS[name]
     output = run.directory.evaluation(name)
     with announced(run, stage) as words:
         if not output.exists():
-            arguments = ("--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output))
+            lot = _lot(run) if lot is None else lot
+            arguments = ["--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output)]
+            arguments += ["--pages", pages, "--lot", str(lot)]
+            if checkpoint is None:
+                arguments.append("--any-language")  # trained under another one, it is judged all the same
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.evaluate", *arguments, log=stage, **needs))
         scores = summary.read_scores(read_json(output))
-        words.append(f"success {summary.total(scores)}")
+        words.append(summary.sentence(scores))
         return scores
+
+
+def evaluate_beside(run: Run, folder: Path, environment: BrowserGym, lot: int) -> dict[str, Any]:
+    """The evaluation of another adapter, on the pages of a lot."""
+    with announced(run, "evaluate-beside") as words:
+        output = run.directory.evaluation(folder.name)
+        if not output.exists():
+            arguments = ("--checkpoint", str(folder), "--output", str(output), "--lot", str(lot), "--any-language")
+            needs = on(environment, gpu=True)
+            _run_on(environment, run, program(run, "programs.evaluate", *arguments, log="evaluate-beside", **needs))
+        evaluation: dict[str, Any] = read_json(output)
+        words.append(summary.sentence(summary.read_scores(evaluation)))
+        return evaluation
+
+
+def _lot(run: Run) -> int:
+    """The lot of held-out pages that the run took when it began."""
+    return int(read_json(run.directory.start).get("lot", 0)) if run.directory.start.exists() else 0
 
 
 def wants_warm_start(run: Run) -> bool:
@@ -223,11 +253,15 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
 
 
-def promote(run: Run, models: str) -> Decision:
-    """Puts the archived adapter to use if it is better than the one in use; says why, or why not."""
+def promote(run: Run, models: str, judge: Judge | None = None) -> Decision:
+    """Puts the archived adapter to use if it is better than the one in use; says why, or why not.
+
+    Args:
+        judge: plays another adapter that was promoted meanwhile, as `judging.judge_beside` does.
+    """
     with announced(run, "promote") as words:
         rule = run.configuration.promotion
-        decision = Registry(models, run.configuration.name).promote(run.archive_url, rule)
+        decision = Registry(models, run.configuration.name).promote(run.archive_url, rule, judge)
         write_text(run.directory.decision, json.dumps(dataclasses.asdict(decision)) + "\n")
         words.append(decision.reason)
         return decision

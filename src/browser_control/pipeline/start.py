@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from browser_control.errors import ArchiveInvalid, ConfigurationError
 from browser_control.pipeline.run import Run, announced
 from browser_control.records import archive, summary
-from browser_control.records.registry import Promoted, Registry, misfit
+from browser_control.records.registry import Promoted, Registry, misfit, other_language
 from browser_control.run_directory import write_text
 
 StartFrom = Literal["base", "promoted"]
@@ -23,6 +23,7 @@ class Start(BaseModel):
     Attributes:
         start_from: what was asked for.
         seeds_drawn: training seeds to pass over.
+        lot: of held-out pages, that the run is judged on.
         promoted: the adapter in use at that time.
         trouble: why that one cannot be judged in this run; empty where it can.
     """
@@ -31,6 +32,7 @@ class Start(BaseModel):
 
     start_from: StartFrom
     seeds_drawn: int = 0
+    lot: int = 0
     promoted: Promoted | None = None
     trouble: str = ""
 
@@ -70,9 +72,9 @@ def arguments(run: Run, start: Start) -> tuple[str, ...]:
 
 
 def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
-    record = registry.read()
+    lot, record = registry.take_lot(), registry.read()
     if record.promoted is None:
-        return Start(start_from=start_from)
+        return Start(start_from=start_from, lot=lot)
     trouble = misfit(record.promoted, run.configuration)
     if not trouble:
         try:
@@ -82,10 +84,10 @@ def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
                 f"{error}; `{summary.command('browser-control')} rollback {registry.name}` goes back to the one before"
             )
     if start_from == "base":
-        return Start(start_from="base", promoted=record.promoted, trouble=trouble)
-    if trouble:
+        return Start(start_from="base", lot=lot, promoted=record.promoted, trouble=trouble)
+    if trouble := trouble or other_language(record.promoted):
         raise ArchiveInvalid(f"cannot start from the promoted adapter: {trouble}")
-    return Start(start_from="promoted", promoted=record.promoted, seeds_drawn=record.seeds_drawn)
+    return Start(start_from="promoted", lot=lot, promoted=record.promoted, seeds_drawn=record.seeds_drawn)
 
 
 def _read(path: Path) -> Start | None:

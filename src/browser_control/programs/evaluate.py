@@ -5,12 +5,20 @@ python -m browser_control.programs.evaluate --config-file-name NAME --run-direct
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from browser_control import progress
+from browser_control.configuration import LOTS
 from browser_control.errors import CheckpointDamaged, ConfigurationError
+from browser_control.language.version import VERSION
 from browser_control.programs import program
-from browser_control.run_directory import RunDirectory
+from browser_control.run_directory import RunDirectory, read_json, write_json
+
+if TYPE_CHECKING:
+    from browser_control.environment.client import Environments
+    from browser_control.training.held_out import HeldOut
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="base (the untrained model), warm-start, latest (of the run), or a folder (default: latest)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the scores are written")
+    parser.add_argument(
+        "--pages",
+        choices=("evaluation", "final"),
+        default="evaluation",
+        help="the final set is for what is published, and decides nothing (default: evaluation)",
+    )
+    parser.add_argument("--lot", type=int, default=0, metavar="N", help="of the pages; lots share no seed (default: 0)")
+    parser.add_argument(
+        "--any-language",
+        action="store_true",
+        help="also judge a checkpoint that was trained to read pages as an earlier version wrote them",
+    )
     return program.run(parser, _evaluate, argv)
 
 
@@ -28,8 +48,9 @@ def _evaluate(job: program.Job) -> None:
     wanted: str = job.arguments.checkpoint
     if wanted not in ("base", "warm-start", "latest") and not Path(wanted).is_dir():
         raise ConfigurationError(f"there is no checkpoint {wanted!r}: base, warm-start, latest or a folder")
-    with program.at_work(job) as (policy, environments):
-        from browser_control.run_directory import write_json
+    if not 0 <= job.arguments.lot < LOTS:
+        raise ConfigurationError(f"--lot must be from 0 to {LOTS - 1}, not {job.arguments.lot}")
+    with program.at_work(job, meanwhile=lambda environments: _pages(job, environments)) as work:
         from browser_control.training import checkpoint
         from browser_control.training.evaluation import evaluate
         from browser_control.training.rollout import Episode
@@ -37,23 +58,69 @@ def _evaluate(job: program.Job) -> None:
         folder = _folder(wanted, job.run)
         if folder is not None:
             try:
-                checkpoint.load(folder, policy, job.configuration, may_differ=checkpoint.ANOTHER_RUN)
+                checkpoint.load(
+                    folder,
+                    work.policy,
+                    job.configuration,
+                    may_differ=checkpoint.ANOTHER_RUN,
+                    any_language=job.arguments.any_language,
+                )
             except CheckpointDamaged as error:
                 raise ConfigurationError(str(error)) from error
-        total = len(job.configuration.judged_web_tasks) * job.configuration.evaluation.episodes
+        pages = work.meanwhile
+        total = sum(len(each.pages) for each in pages)
         done = won = 0
 
         def count(episode: Episode) -> None:
             nonlocal done, won
             job.preemption.check()
-            done, won = done + 1, won + episode.success
+            done, won = done + 1, won + episode.strict
             if done % 8 == 0 or done == total:
                 progress.report(f"evaluate {wanted}", done, total, won / done)
 
-        scores = evaluate(policy, environments, job.configuration, count)
-        write_json(job.arguments.output, {"checkpoint": "base" if folder is None else folder.name, **scores})
-        overall = scores["overall"]
-        print(f"{wanted}: {overall['success']} [{overall['low']}, {overall['high']}] over {total} episodes", flush=True)
+        scores = evaluate(work.policy, work.environments, job.configuration, pages, count)
+        judged = {"checkpoint": "base" if folder is None else folder.name, "pages": job.arguments.pages}
+        write_json(job.arguments.output, {**judged, "lot": job.arguments.lot, **scores})
+        print(f"{wanted}: {_words(scores)}", flush=True)
+
+
+def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
+    """The held-out pages, chosen once a run and lot."""
+    from browser_control.training.held_out import HeldOut, choose
+
+    settings = job.configuration
+    asked = {
+        "web_tasks": list(settings.judged_web_tasks),
+        "episodes": settings.evaluation.episodes,
+        "language": VERSION,
+    }
+    path = job.run.pages(job.arguments.pages, job.arguments.lot)
+    if path.exists() and (kept := read_json(path))["asked"] == asked:
+        return [HeldOut(each["web_task"], tuple(map(tuple, each["pages"])), each["drawn"]) for each in kept["chosen"]]
+    chosen = choose(
+        environments,
+        settings.judged_web_tasks,
+        settings.evaluation.episodes,
+        job.arguments.pages,
+        job.arguments.lot,
+        on_page=job.preemption.check,
+    )
+    write_json(path, {"asked": asked, "chosen": [asdict(each) for each in chosen]})
+    return chosen
+
+
+def _words(scores: dict[str, Any]) -> str:
+    overall, exempt = scores["overall"], scores["exempt"]
+    words = "no held-out pages"
+    if overall["pages"]:
+        strict, success = overall["strict"], overall["success"]
+        words = f"{strict['rate']} [{strict['low']}, {strict['high']}] on {overall['pages']} distinct held-out pages"
+        words += f"; {success['rate']} as BrowserGym counts"
+    if exempt["pages"]:
+        words += (
+            f"; {exempt['strict']['rate']} on {exempt['pages']} pages of web tasks that have too few to hold any out"
+        )
+    return words
 
 
 def _folder(wanted: str, run: RunDirectory) -> Path | None:

@@ -28,6 +28,7 @@ def _work(job: program.Job) -> None:
         settings.judged_web_tasks[0],
         job.arguments.seconds,
         waiting=lambda words: print(f"waiting for {words}", flush=True),
+        max_turns=settings.environment.max_turns,
     )
     for health in seen:
         print(json.dumps(asdict(health)), flush=True)

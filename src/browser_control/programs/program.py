@@ -9,10 +9,11 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
@@ -20,8 +21,10 @@ from browser_control.errors import (
     EXIT_PREEMPTED,
     EXIT_USER_ERROR,
     ConfigurationError,
+    EnvironmentFailure,
     EnvironmentLost,
     Preempted,
+    TrainingFailed,
     UserError,
 )
 from browser_control.preemption import Preemption
@@ -86,7 +89,11 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
     except Preempted as error:
         print(f"{error}: the same command continues", file=sys.stderr, flush=True)
         return EXIT_PREEMPTED
-    except EnvironmentLost as error:  # nobody's mistake, and worth another attempt
+    except (
+        EnvironmentFailure,
+        EnvironmentLost,
+        TrainingFailed,
+    ) as error:  # nobody's mistake, and worth another attempt
         print(f"error: {error}; the same command continues", file=sys.stderr, flush=True)
         return 1
     except OSError as error:
@@ -123,23 +130,49 @@ def run_directory(settings: Configuration, given: Path | None, environ: Mapping[
     return RunDirectory(Path(environ.get("BROWSER_CONTROL_RUNS", "runs")) / name, Path(logs) / name if logs else None)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a program works with.
+
+    Attributes:
+        policy: the base model with a fresh adapter.
+        environments: this process's share of the sessions, open.
+        meanwhile: what was found while the model was loaded.
+    """
+
+    policy: "Policy"
+    environments: "Environments"
+    meanwhile: Any = None
+
+
 @contextmanager
-def at_work(job: Job, processes: Alone = ALONE) -> "Iterator[tuple[Policy, Environments]]":
-    """The base model with a fresh adapter, and this process's share of the sessions of the environment, open."""
+def at_work(
+    job: Job, processes: Alone = ALONE, meanwhile: "Callable[[Environments], Any]" = lambda environments: None
+) -> "Iterator[Work]":
+    """The policy and the environment of a configuration.
+
+    Args:
+        meanwhile: is called in a thread with the open sessions, while the model is loaded.
+    """
     from browser_control.environment.client import Environments
 
     settings = job.configuration
     if settings.environment.sessions < processes.size:
         raise ConfigurationError(f"environment.sessions must be at least {processes.size}, one a process")
     urls = processes.share(_session_urls(settings.environment))
-    with Environments(urls, len(urls)) as environments:
+    with (
+        Environments(urls, len(urls), settings.environment.max_turns) as environments,
+        ThreadPoolExecutor(1, "meanwhile") as pool,
+    ):
+        found = pool.submit(meanwhile, environments)
         from transformers.utils import logging
 
         from browser_control.policy import policy
         from browser_control.programs.base_model import fetch
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        yield policy.load(settings, processes.once(lambda: fetch(settings.model))), environments
+        loaded = policy.load(settings, processes.once(lambda: fetch(settings.model)))
+        yield Work(loaded, environments, found.result())
 
 
 def _session_urls(settings: configuration.Environment) -> list[str]:

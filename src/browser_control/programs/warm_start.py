@@ -11,12 +11,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warm_start(job: program.Job) -> None:
-    with program.at_work(job) as (policy, environments):
+    with program.at_work(job) as work:
         from browser_control.training import checkpoint
         from browser_control.training.warm_start import warm_start
 
-        state = warm_start(policy, environments, job.configuration, job.preemption)
-        checkpoint.save(job.run.warm_start, policy, job.configuration, state)
+        state = warm_start(work.policy, work.environments, job.configuration, job.preemption)
+        checkpoint.save(job.run.warm_start, work.policy, job.configuration, state)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,19 @@ from typing import Any
 import fsspec
 from fsspec import AbstractFileSystem
 
-from browser_control.configuration import DEMONSTRATION_SEEDS, EVALUATION_SEEDS, TRAINING_SEEDS, Configuration
+from browser_control.configuration import (
+    DEMONSTRATION_SEEDS,
+    EVALUATION_SEEDS,
+    FINAL_SEEDS,
+    TRAINING_SEEDS,
+    Configuration,
+)
 from browser_control.errors import ArchiveInvalid
+from browser_control.language.version import VERSION
 from browser_control.run_directory import RunDirectory
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 _PACKAGES = (
     "browser-control",
     "browsergym-core",
@@ -185,6 +192,7 @@ def _manifest(run_id: str, settings: Configuration, origin: Origin, files: dict[
         "format": FORMAT,
         "run_id": run_id,
         "config_digest": settings.digest,
+        "language": VERSION,
         "git_commit": origin.git_commit,
         "openenv_commit": origin.openenv_commit,
         "images": list(origin.images),
@@ -192,6 +200,7 @@ def _manifest(run_id: str, settings: Configuration, origin: Origin, files: dict[
         "seeds": {
             "seed": settings.seed,
             "evaluation": [EVALUATION_SEEDS.start, EVALUATION_SEEDS.stop],
+            "final": [FINAL_SEEDS.start, FINAL_SEEDS.stop],
             "demonstration": [DEMONSTRATION_SEEDS.start, DEMONSTRATION_SEEDS.stop],
             "training": [TRAINING_SEEDS.start, TRAINING_SEEDS.stop],
         },

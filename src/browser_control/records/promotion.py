@@ -1,24 +1,27 @@
-"""The rule of promotion: is an adapter better than the one in use, on the same held-out episodes?"""
+"""The rule of promotion: is an adapter better than the one in use, on the same held-out pages?
+
+Each run of a name is judged on a lot of pages of its own, so that no page decides twice. The final set decides nothing.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from browser_control.configuration import Promotion
 from browser_control.records.summary import counted
 from browser_control.training.statistics import mcnemar
 
-Episodes = dict[tuple[str, int], float | None]  # reward by web task and seed; None where it was unscorable
+Episodes = dict[tuple[str, str], bool | None]  # success by web task and page; None where it was unscorable
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two adapters on the same episodes.
+    """Two adapters on the same distinct pages.
 
     Attributes:
-        gained: episodes that only the new one solved.
-        lost: episodes that only the old one solved.
-        paired: episodes that were scorable for both.
+        gained: pages that only the new one solved.
+        lost: pages that only the old one solved.
+        paired: pages that were scorable for both.
         episodes: all of them.
         successes: of the new one, among the paired.
     """
@@ -53,26 +56,29 @@ class Decision:
     reason: str
 
 
-def episodes(evaluation: Mapping[str, Any]) -> Episodes:
-    """The single episodes of an evaluation file."""
-    return {
-        (str(each["web_task"]), int(each["seed"])): None if each["reward"] is None else float(each["reward"])
-        for each in evaluation["episodes"]
-    }
+def episodes(evaluation: Mapping[str, Any], success: Literal["strict", "success"] = "strict") -> Episodes:
+    """The single pages of an evaluation file: the held-out ones, or all where the web tasks have too few to spare any.
+
+    Args:
+        success: the whole task done, or as BrowserGym counts.
+    """
+    played = {(str(each["web_task"]), str(each["page"])): each[success] for each in evaluation["episodes"]}
+    exempt = {name for name, values in evaluation["web_tasks"].items() if values["exempt"]}
+    return {key: value for key, value in played.items() if key[0] not in exempt} or played
 
 
 def compare(old: Episodes, new: Episodes) -> Comparison:
-    """Raises ValueError unless both hold the same episodes."""
+    """Raises ValueError unless both hold the same pages."""
     if old.keys() != new.keys():
-        raise ValueError("judged on other episodes")
-    rewards = [(before, new[key]) for key, before in old.items()]
-    pairs = [(before > 0, after > 0) for before, after in rewards if before is not None and after is not None]
+        raise ValueError("judged on other pages")
+    both = [(before, new[key]) for key, before in old.items()]
+    pairs = [(before, after) for before, after in both if before is not None and after is not None]
     return Comparison(
         gained=pairs.count((False, True)),
         lost=pairs.count((True, False)),
         paired=len(pairs),
         episodes=len(old),
-        successes=sum(after for _, after in pairs),
+        successes=sum(bool(after) for _, after in pairs),
     )
 
 

@@ -6,17 +6,18 @@ A process that changes it holds a lock on the folder; a reader needs none, since
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from browser_control import configuration
-from browser_control.configuration import Configuration, Promotion
+from browser_control.configuration import LOTS, Configuration, Promotion
 from browser_control.errors import ArchiveInvalid, ConfigurationError, UserError
+from browser_control.language.version import VERSION
 from browser_control.records import archive, promotion
 from browser_control.records.promotion import Decision
 from browser_control.run_directory import write_text
@@ -29,10 +30,11 @@ class Promoted(BaseModel):
         run_id: of the run that made it.
         archive: URL of that run's archive.
         checkpoint: the adapter's folder within the archive.
-        successes, episodes: of the evaluation that it was promoted for.
+        successes, episodes: pages on which the whole task was done, of all in the evaluation that it was promoted for.
         web_tasks: success rate of each.
         shape: base model and LoRA shape that it fits; see `Configuration.shape`.
         seeds_drawn: training seeds that it has seen.
+        language: version of listing, prompt and actions that it was trained to read and say.
         at: when, in UTC.
         because: the sentence that the flow said.
     """
@@ -47,6 +49,7 @@ class Promoted(BaseModel):
     web_tasks: dict[str, float]
     shape: dict[str, Any]
     seeds_drawn: int
+    language: int = 1
     at: str
     because: str
 
@@ -56,7 +59,8 @@ class Record(BaseModel):
 
     Attributes:
         seeds_drawn: training seeds that any run of this name has used, promoted or not. A run from the promoted adapter
-            begins behind them: else a refused night would be the same the night after.
+            begins after them: else a refused night would be the same the night after.
+        lots: of held-out pages that runs of this name were judged on; the next run takes the next.
         promoted: the adapter in use.
         history: those that it replaced, the newest last.
         rolled_back: those that were in use and taken back, the newest last.
@@ -66,6 +70,7 @@ class Record(BaseModel):
 
     format: int = 1
     seeds_drawn: int = 0
+    lots: int = 0
     promoted: Promoted | None = None
     history: list[Promoted] = Field(default_factory=list)
     rolled_back: list[Promoted] = Field(default_factory=list)
@@ -85,9 +90,22 @@ class Candidate(BaseModel):
         return f"checkpoints/{self.after['checkpoint']}"
 
     @property
+    def language(self) -> int:
+        """Version of listing, prompt and actions that its adapter was trained under."""
+        return int(self.manifest.get("language", 1))
+
+    @property
+    def lot(self) -> int:
+        """Of held-out pages, that its run was judged on."""
+        return int(self.after.get("lot", 0))
+
+    @property
     def seeds_drawn(self) -> int:
         state = archive.read_json(self.url, f"{self.checkpoint}/state.json")
         return int(state.get("sampler", {}).get("drawn", 0))
+
+
+Judge = Callable[[Candidate, Promoted], dict[str, Any]]
 
 
 class Registry:
@@ -111,27 +129,40 @@ class Registry:
             raise ConfigurationError(f"{self.path} is damaged: mend or delete it") from error
 
     def refuse_another_shape(self, settings: Configuration) -> None:
-        """Raises ConfigurationError where the promoted adapter does not fit the model that `settings` describe."""
+        """Raises ConfigurationError where training cannot go on from the promoted adapter as `settings` describe it."""
         promoted = self.read().promoted
-        if promoted is not None and (words := misfit(promoted, settings)):
+        if promoted is not None and (words := misfit(promoted, settings) or other_language(promoted)):
             raise ConfigurationError(f"{words}; set start_from=base, or give this configuration a name of its own")
 
-    def promote(self, url: str, rule: Promotion | None = None) -> Decision:
+    def take_lot(self) -> int:
+        """The number of a lot of held-out pages that no run of this name was judged on."""
+        with self._locked():
+            record = self.read()
+            self._write(record.model_copy(update={"lots": record.lots + 1}))
+            return record.lots % LOTS
+
+    def promote(self, url: str, rule: Promotion | None = None, judge: Judge | None = None) -> Decision:
         """Puts the adapter of an archive to use, if it is better than the one in use.
 
-        Everything that is judged is read from archives. Where another adapter was promoted while this one was trained,
-        it is compared with that one's evaluation, if it was of the same episodes.
+        The candidate's archive holds its evaluation and, on the same pages, that of the adapter which was in use when
+        its run began.
 
         Args:
             rule: default: that of the archive's configuration.
+            judge: plays the adapter in use on the candidate's pages, where another was promoted meanwhile; returns its
+                evaluation. Without it such a candidate is not promoted.
         """
         try:
             candidate = read_candidate(url)
         except ArchiveInvalid as error:
             return Decision(False, f"not promoted, {error}")
+        rule = rule or candidate.settings.promotion
+        played: dict[str, dict[str, Any]] = {}
+        while judge is not None and (unknown := self._not_judged_beside(candidate)) and unknown.archive not in played:
+            played[unknown.archive] = judge(candidate, unknown)  # nobody else waits meanwhile
         with self._locked():
             record = self.read()
-            decision = self._judge(candidate, record.promoted, rule or candidate.settings.promotion)
+            decision = self._judge(candidate, record.promoted, rule, played)
             seeds_drawn = candidate.seeds_drawn if candidate.checkpoint != "checkpoints/base" else 0
             changes: dict[str, Any] = {"seeds_drawn": max(record.seeds_drawn, seeds_drawn)}
             if decision.promoted:
@@ -160,23 +191,56 @@ class Registry:
             self._write(record.model_copy(update=changes))
             return record.promoted, before
 
-    def _judge(self, candidate: Candidate, promoted: Promoted | None, rule: Promotion) -> Decision:
+    def _not_judged_beside(self, candidate: Candidate) -> Promoted | None:
+        """The adapter in use, if the candidate could be compared with it and its own run does not know it."""
+        promoted = self.read().promoted
+        if promoted is None or self._refusal(candidate, promoted) or _known(candidate) == promoted.archive:
+            return None
+        return promoted
+
+    def _refusal(self, candidate: Candidate, promoted: Promoted | None) -> str:
+        """Why the candidate is not compared at all; empty where it is."""
         if candidate.settings.name != self.name:
-            return Decision(False, f"not promoted, the archive is of {candidate.settings.name!r}, not of {self.name!r}")
+            return f"the archive is of {candidate.settings.name!r}, not of {self.name!r}"
         if promoted is not None and promoted.archive == candidate.url:
-            return Decision(False, "not promoted, it is in use already")
+            return "it is in use already"
         if not any(name.startswith(f"{candidate.checkpoint}/") for name in candidate.manifest["files"]):
-            return Decision(False, "not promoted, the run trained no adapter")
+            return "the run trained no adapter"
+        if "strict" not in candidate.after["overall"]:
+            return "an earlier release archived it, whose evaluations do not say on which pages: train anew"
+        if candidate.after.get("pages", "evaluation") != "evaluation":
+            return "it was judged on the final set, which decides nothing"
+        if candidate.language != VERSION:
+            return f"{_words(candidate.language)}: train anew"
         if promoted is not None and (words := misfit(promoted, candidate.settings)):
-            return Decision(False, f"not promoted, {words}: give this configuration a name of its own")
+            return f"{words}: give this configuration a name of its own"
+        return ""
+
+    def _judge(
+        self,
+        candidate: Candidate,
+        promoted: Promoted | None,
+        rule: Promotion,
+        played: Mapping[str, dict[str, Any]],
+    ) -> Decision:
+        if words := self._refusal(candidate, promoted):
+            return Decision(False, f"not promoted, {words}")
         incumbent = f"run {promoted.run_id}" if promoted else "the base model"
+        strict = candidate.settings.training.reward == "strict"
+        success: Literal["strict", "success"] = "strict" if strict else "success"
         try:
-            old = _opponent(candidate, promoted)
-            comparison = promotion.compare(promotion.episodes(old), promotion.episodes(candidate.after))
+            old = _opponent(candidate, promoted, played)
+            comparison = promotion.compare(
+                promotion.episodes(old, success), promotion.episodes(candidate.after, success)
+            )
         except ArchiveInvalid as error:
             return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
-        except ValueError:
-            return Decision(False, f"not promoted, {incumbent} was promoted meanwhile and judged on other episodes")
+        except (KeyError, ValueError):
+            return Decision(
+                False,
+                f"not promoted, {incumbent} was promoted meanwhile and judged on other pages:"
+                f" `browser-control promote {candidate.url}` plays it on these",
+            )
         return promotion.decide(rule, comparison, incumbent)
 
     def _state(self, record: Record) -> str:
@@ -224,13 +288,31 @@ def misfit(promoted: Promoted, settings: Configuration) -> str:
     return ""
 
 
-def _opponent(candidate: Candidate, promoted: Promoted | None) -> dict[str, Any]:
+def other_language(promoted: Promoted) -> str:
+    """In words, why training cannot go on from an adapter that reads other pages than ours; empty where it can."""
+    if promoted.language == VERSION:
+        return ""
+    return f"the promoted adapter (run {promoted.run_id}): {_words(promoted.language)}"
+
+
+def _words(language: int) -> str:
+    return f"it reads pages and spells actions as version {language} does, and this is version {VERSION}"
+
+
+def _known(candidate: Candidate) -> str | None:
+    """The archive of the adapter that was in use when the candidate's run began."""
+    archive_url = (candidate.start.get("promoted") or {}).get("archive")
+    return None if archive_url is None else str(archive_url)
+
+
+def _opponent(candidate: Candidate, promoted: Promoted | None, played: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The evaluation to compare with: made in the candidate's own run, where that knew the adapter now in use."""
     if promoted is None:
         return archive.read_json(candidate.url, "evaluation/base.json")
-    known = candidate.start.get("promoted") or {}
-    if known.get("archive") != promoted.archive:
-        return archive.read_json(promoted.archive, "evaluation/after.json")
+    if promoted.archive in played:
+        return played[promoted.archive]
+    if _known(candidate) != promoted.archive:
+        return archive.read_json(promoted.archive, "evaluation/after.json")  # of a sweep, it may be of the same pages
     if words := candidate.start.get("trouble"):
         raise ArchiveInvalid(words)
     return archive.read_json(candidate.url, "evaluation/promoted.json")
@@ -242,11 +324,12 @@ def _entry(candidate: Candidate, because: str, seeds_drawn: int) -> Promoted:
         run_id=candidate.manifest["run_id"],
         archive=candidate.url,
         checkpoint=candidate.checkpoint,
-        successes=overall["successes"],
-        episodes=overall["episodes"] - overall["unscorable"],
-        web_tasks={name: score["success"] or 0.0 for name, score in candidate.after["web_tasks"].items()},
+        successes=overall["strict"]["successes"],
+        episodes=overall["pages"] - overall["unscorable"],
+        web_tasks={name: score["strict"]["rate"] or 0.0 for name, score in candidate.after["web_tasks"].items()},
         shape=candidate.settings.shape,
         seeds_drawn=seeds_drawn,
+        language=candidate.language,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         because=because,
     )

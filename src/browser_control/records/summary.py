@@ -1,8 +1,8 @@
-"""What a person reads at the end: success before and after, and where to look."""
+"""What a person reads at the end: both kinds of success before and after, and where to look."""
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,52 +17,112 @@ TITLES = {
     "warm-start": "warm start",
     "after": "after training",
 }
+BROWSERGYM = "as BrowserGym counts"
 
 
 @dataclass(frozen=True)
 class Score:
-    """Episodes of one kind, and how many of them succeeded."""
+    """Both kinds of success on distinct pages.
 
-    successes: int
-    episodes: int
+    Attributes:
+        strict: pages on which the whole task was done.
+        success: pages on which it succeeded as BrowserGym counts.
+        pages: that could be scored.
+        exempt: whether the web task has too few pages to hold any out: they may have been trained on.
+    """
+
+    strict: int
+    success: int
+    pages: int
+    exempt: bool = False
 
     @property
     def rate(self) -> float:
-        return self.successes / self.episodes if self.episodes else 0.0
+        return self.strict / self.pages if self.pages else 0.0
 
     def __str__(self) -> str:
-        low, high = wilson(self.successes, self.episodes)
-        return f"{self.rate:.2f} [{low:.2f}, {high:.2f}]"
+        return interval(self.strict, self.pages)
+
+    @property
+    def as_browsergym_counts(self) -> str:
+        return interval(self.success, self.pages)
 
 
 Scores = dict[str, Score]  # by web task
 
 
+def interval(successes: int, pages: int) -> str:
+    """A rate with its 95% Wilson interval; a dash where no page could be scored."""
+    if not pages:
+        return "-"
+    low, high = wilson(successes, pages)
+    return f"{successes / pages:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def read_scores(evaluation: Mapping[str, Any]) -> Scores:
     """The scores in an evaluation file, by web task; unscorable episodes count neither way."""
     return {
-        name: Score(int(values["successes"]), int(values["episodes"]) - int(values.get("unscorable", 0)))
+        name: Score(
+            values["strict"]["successes"],
+            values["success"]["successes"],
+            values["pages"] - values["unscorable"],
+            values["exempt"],
+        )
         for name, values in evaluation["web_tasks"].items()
     }
 
 
 def total(scores: Scores) -> Score:
-    """All web tasks together."""
-    return Score(sum(score.successes for score in scores.values()), sum(score.episodes for score in scores.values()))
+    """All held-out pages together; where there are none, those of the exempt web tasks."""
+    held_out = [score for score in scores.values() if not score.exempt]
+    counted = held_out or list(scores.values())
+    return Score(
+        sum(score.strict for score in counted),
+        sum(score.success for score in counted),
+        sum(score.pages for score in counted),
+        exempt=not held_out,
+    )
+
+
+def sentence(scores: Scores) -> str:
+    """All pages together in a few words, with BrowserGym's count where it is another."""
+    overall = total(scores)
+    words = f"success {overall}"
+    if overall.success != overall.strict:
+        words += f", {overall.as_browsergym_counts} {BROWSERGYM}"
+    if overall.exempt:
+        words += ", on pages that may have been trained on"
+    return words
 
 
 def table(evaluations: Mapping[str, Scores]) -> list[dict[str, str]]:
-    """One row a web task and one for all, one column an evaluation: success with its 95% Wilson interval."""
-    web_tasks = list(dict.fromkeys(name for scores in evaluations.values() for name in scores))
-    rows = [
+    """One column an evaluation: strict success with its 95% Wilson interval.
+
+    One row a web task, and one more where BrowserGym counts otherwise; then those with too few pages to hold any out;
+    then all held-out pages together, as BrowserGym counts and strictly.
+    """
+    known = {name: score for scores in evaluations.values() for name, score in scores.items()}
+    names = sorted(known, key=lambda name: known[name].exempt)  # stable: else in their order
+
+    def row(title: str, cell: Callable[[Score], str], name: str) -> dict[str, str]:
+        cells = {TITLES[key]: cell(scores[name]) for key, scores in evaluations.items() if name in scores}
+        return {"web task": title, **cells}
+
+    rows = []
+    for name in names:
+        few = f" ({counted(known[name].pages, 'page')}, not held out)" if known[name].exempt else ""
+        rows.append(row(name + few, str, name))
+        if any(scores[name].success != scores[name].strict for scores in evaluations.values() if name in scores):
+            rows.append(row(f"{name}, {BROWSERGYM}", lambda score: score.as_browsergym_counts, name))
+    overall = {key: total(scores) for key, scores in evaluations.items()}
+    rows.append(
         {
-            "web task": name,
-            **{TITLES[key]: str(scores[name]) for key, scores in evaluations.items() if name in scores},
+            "web task": f"all, {BROWSERGYM}",
+            **{TITLES[key]: score.as_browsergym_counts for key, score in overall.items()},
         }
-        for name in web_tasks
-    ]
-    overall = {TITLES[key]: str(total(scores)) for key, scores in evaluations.items()}
-    return [*rows, {"web task": "all", **overall}]
+    )
+    rows.append({"web task": "all", **{TITLES[key]: str(score) for key, score in overall.items()}})
+    return rows
 
 
 def counted(number: int, noun: str) -> str:
@@ -76,7 +136,7 @@ def markdown(run_id: str, rows: Sequence[Mapping[str, str]], places: Mapping[str
     lines = [
         f"# {run_id}",
         "",
-        "Success on held-out pages, with its 95% Wilson interval:",
+        "Success on distinct held-out pages, the whole task done, with its 95% Wilson interval:",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + " --- |" * len(columns),

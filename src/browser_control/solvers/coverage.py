@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.playing import Result
 from browser_control.web_tasks.miniwob import WEB_TASKS
+from browser_control.web_tasks.registry import few_pages
 
 RELIABLE = 0.95  # of the seeds
 
@@ -75,7 +76,9 @@ _HEAD = """# The web tasks
 Which of BrowserGym's {total} MiniWoB++ web tasks can be solved by a policy that sees the page as text and acts with the
 verbs of [architecture.md](architecture.md). Proof is a solver in `src/browser_control/solvers`: a scripted policy that
 sees goal, page and its own actions, and may choose only what the policy may choose and spell. Each played {episodes}
-seeds; turns are the mean over the solved ones.
+seeds. Solved means that the whole task was done; BrowserGym counts any positive reward. Turns are the mean over the
+solved ones. Pages is how many distinct pages there are, where they are fewer than 50: such web tasks are exempt from
+holding pages out, and in no average of held-out pages.
 
 Written by `python -m browser_control.solvers --url URL --write docs/web_tasks.md`.
 
@@ -86,8 +89,8 @@ Written by `python -m browser_control.solvers --url URL --write docs/web_tasks.m
 | solvable in part, no solver yet | {unwritten} |
 | not solvable from the text with these actions | {unsolvable} |
 
-| web task | solved | turns | what is missing |
-| --- | ---: | ---: | --- |
+| web task | pages | solved | as BrowserGym counts | turns | what is missing |
+| --- | ---: | ---: | ---: | ---: | --- |
 """
 
 
@@ -106,7 +109,7 @@ def document(results: Mapping[str, Sequence[Result]], episodes: int) -> str:
 
 
 def rate(episodes: Sequence[Result]) -> float:
-    """The part of the episodes that were solved."""
+    """The part of the episodes in which the whole task was done."""
     return sum(not episode.failure for episode in episodes) / len(episodes)
 
 
@@ -117,9 +120,10 @@ def mean_turns(episodes: Sequence[Result]) -> float:
 
 
 def _row(web_task: str, episodes: Sequence[Result]) -> str:
+    name = f"{web_task} | {few_pages(web_task) or ''}"
     if web_task in SOLVERS:
-        missing = PARTLY.get(web_task, "")
-        return f"| {web_task} | {rate(episodes):.0%} | {mean_turns(episodes):.1f} | {missing} |"
+        solved, counted = rate(episodes), sum(episode.success for episode in episodes) / len(episodes)
+        return f"| {name} | {solved:.0%} | {counted:.0%} | {mean_turns(episodes):.1f} | {PARTLY.get(web_task, '')} |"
     if web_task in UNWRITTEN:
-        return f"| {web_task} | no solver | | in part: {UNWRITTEN[web_task]} |"
-    return f"| {web_task} | no | | {UNSOLVABLE[web_task]} |"
+        return f"| {name} | no solver | | | in part: {UNWRITTEN[web_task]} |"
+    return f"| {name} | no | | | {UNSOLVABLE[web_task]} |"

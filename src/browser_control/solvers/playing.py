@@ -17,12 +17,18 @@ MAX_TURNS = 20
 
 @dataclass(frozen=True)
 class Result:
-    """One episode; `failure` says why it was not solved, and is empty if it was."""
+    """One episode.
+
+    Attributes:
+        failure: why the whole task was not done; empty if it was.
+        success: whether it succeeded as BrowserGym counts.
+    """
 
     web_task: str
     seed: int
     taken: tuple[Action, ...]
     failure: str
+    success: bool = False
 
 
 @dataclass
@@ -33,8 +39,8 @@ class _Session:
     waiting: "Future[Observation]"
     taken: list[Action] = field(default_factory=list)
 
-    def result(self, failure: str = "") -> Result:
-        return Result(self.web_task, self.seed, tuple(self.taken), failure)
+    def result(self, failure: str = "", success: bool = False) -> Result:
+        return Result(self.web_task, self.seed, tuple(self.taken), failure, success)
 
 
 def play(environments: Environments, starts: Sequence[tuple[str, int]]) -> Iterator[Result]:
@@ -66,8 +72,9 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
     except EnvironmentFailure as error:
         return session.result(f"unscorable: {error}")
     if observation.done:
-        ended = "truncated" if observation.truncated else "wrong"
-        return session.result("" if observation.reward > 0 else ended)
+        success = observation.reward > 0
+        failure = "truncated" if observation.truncated else "in part" if success else "wrong"
+        return session.result("" if observation.strict else failure, success)
     if observation.error:
         return session.result(f"refused: {observation.error}")
     if len(session.taken) >= MAX_TURNS:

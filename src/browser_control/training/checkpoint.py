@@ -22,6 +22,7 @@ from safetensors.torch import save as serialized  # to bytes: a full disk is the
 
 from browser_control.configuration import Configuration
 from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
+from browser_control.language.version import VERSION
 from browser_control.policy.policy import Policy
 from browser_control.run_directory import RunDirectory, read_json, sync, write_json
 
@@ -74,7 +75,10 @@ def save(
             state_dict = io.BytesIO()
             torch.save(optimizer.state_dict(), state_dict)
             (temporary / "optimizer.pt").write_bytes(state_dict.getbuffer())
-        write_json(temporary / "state.json", {**state, "configuration": configuration.model_dump(mode="json")})
+        write_json(
+            temporary / "state.json",
+            {**state, "language": VERSION, "configuration": configuration.model_dump(mode="json")},
+        )
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         write_json(temporary / _DIGESTS, digests)
         os.chmod(temporary, 0o755)
@@ -93,15 +97,27 @@ def load(
     configuration: Configuration | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     may_differ: tuple[str, ...] = MAY_DIFFER,
+    any_language: bool = False,
 ) -> dict[str, Any]:
     """Reads a checkpoint into `policy` (and `optimizer`) and returns the state it was saved with.
 
+    Args:
+        may_differ: settings, and sections of them, that need not be those of `configuration`.
+        any_language: also read one that was trained to read pages as another version wrote them.
+
     Raises:
-        CheckpointDamaged: a file is missing or not what was written.
-        CheckpointMismatch: it was written under a configuration that differs where it matters.
+        CheckpointDamaged: a file is missing or not what was written, or holds other weights than the model has.
+        CheckpointMismatch: it was written under a configuration that differs where it matters, or under another
+            version of listing, prompt and actions.
     """
     verify(folder)
     state: dict[str, Any] = read_json(folder / "state.json")
+    written = state.get("language", 1)
+    if written != VERSION and not any_language:
+        raise CheckpointMismatch(
+            f"{folder} was trained to read pages and to spell actions as version {written} does, and this is version"
+            f" {VERSION}: train anew, or use the release that wrote it"
+        )
     if configuration is not None:
         _compare(folder, state["configuration"], configuration, may_differ)
     _load_weights(policy, folder)
@@ -175,9 +191,21 @@ def _save_weights(policy: Policy, folder: Path) -> None:
 def _load_weights(policy: Policy, folder: Path) -> None:
     model: Any = policy.model
     if hasattr(model, "peft_config"):
-        set_peft_model_state_dict(model, load_file(folder / _WEIGHTS))
+        tensors, expected = load_file(folder / _WEIGHTS), set(get_peft_model_state_dict(model))
+        _compare_names(folder / _WEIGHTS, set(tensors), expected)
+        set_peft_model_state_dict(model, tensors)
     else:
-        model.load_state_dict(load_file(folder / _ALL_WEIGHTS), strict=False)
+        tensors, expected = load_file(folder / _ALL_WEIGHTS), {name for name, _ in model.named_parameters()}
+        _compare_names(folder / _ALL_WEIGHTS, set(tensors), expected)
+        model.load_state_dict(tensors, strict=False)  # buffers are computed, and not saved
+
+
+def _compare_names(path: Path, found: set[str], expected: set[str]) -> None:
+    """Raises CheckpointDamaged unless the file holds exactly the weights that the model has."""
+    for names, words in ((expected - found, "lacks"), (found - expected, "holds, and the model has no,")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointDamaged(f"{path} {words} {min(names)}{more}")
 
 
 def _compare(folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]) -> None:

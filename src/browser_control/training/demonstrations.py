@@ -16,6 +16,7 @@ from browser_control.language.page import parse_page
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import SOLVERS, View
+from browser_control.training.held_out import REDRAWS, may_be_trained, page_of, redrawn, too_few_pages
 from browser_control.training.rollout import Environments, build_prompt
 
 
@@ -34,11 +35,14 @@ class _Play:
 
     number: int
     web_task: str
+    seed: int
     session: int
     waiting: "Future[Observation]"
     taken: list[actions.Action] = field(default_factory=list)
     spelled: list[str] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
+    begun: bool = False
+    redraws: int = 0
     solved: bool = False
 
 
@@ -52,7 +56,8 @@ def collect(
 ) -> list[Demonstration]:
     """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
 
-    While one page is looked at all others work; which of them is the fastest changes nothing.
+    Solved is the whole task (`strict`). A page that is held out is drawn again. While one page is looked at all others
+    work; which of them is the fastest changes nothing.
 
     Args:
         policy: whose tokenizer and grammar spell the actions; it does not act.
@@ -71,23 +76,47 @@ def collect(
     def begin(session: int) -> None:
         if queue:
             number, (web_task, seed) = queue.popleft()
-            plays.append(_Play(number, web_task, session, environments.reset(session, web_task, seed)))
+            plays.append(_Play(number, web_task, seed, session, environments.reset(session, web_task, seed)))
 
     for session in range(len(environments)):
         begin(session)
     while plays:
         play = plays.popleft()
+        if _is_held_out(play):
+            play.seed = redrawn(play.seed, DEMONSTRATION_SEEDS)
+            play.waiting = environments.reset(play.session, play.web_task, play.seed)
+            plays.append(play)
+            continue
         action = _next_action(policy, play, max_turns)
         if action is not None:
             play.waiting = environments.step(play.session, action)
             plays.append(play)
             continue
         if play.solved:
-            solved[play.number] = Demonstration(*starts[play.number], tuple(play.completions))
+            solved[play.number] = Demonstration(play.web_task, play.seed, tuple(play.completions))
         played += 1
         on_episode(played)
         begin(play.session)
     return [solved[number] for number in sorted(solved)]
+
+
+def _is_held_out(play: _Play) -> bool:
+    """Whether the episode began on a page that is kept for judging; asked once an episode.
+
+    Raises:
+        ConfigurationError: the web task shows nothing else.
+    """
+    if play.begun:
+        return False
+    try:
+        observation = play.waiting.result()
+    except EnvironmentFailure:
+        return False
+    play.begun = may_be_trained(play.web_task, page_of(observation.goal, observation.text))
+    play.redraws += 1
+    if play.redraws > REDRAWS:
+        raise too_few_pages(play.web_task)
+    return not play.begun
 
 
 def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
@@ -100,7 +129,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
     except EnvironmentFailure:
         return None
     if observation.done or len(play.taken) >= max_turns:
-        play.solved = observation.done and observation.reward > 0 and bool(play.completions)
+        play.solved = observation.done and observation.strict and bool(play.completions)
         return None
     prompt = build_prompt(policy, observation, play.spelled, observation.error)
     action = SOLVERS[play.web_task](View(observation.goal, parse_page(observation.text), tuple(play.taken)))

@@ -1,55 +1,65 @@
-"""Evaluation: success on held-out pages, with intervals."""
+"""Evaluation: success on held-out pages, with intervals that count distinct pages."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from browser_control.configuration import EVALUATION_SEEDS, Configuration
+from browser_control.configuration import Configuration
+from browser_control.errors import EnvironmentFailure
+from browser_control.language.version import VERSION
 from browser_control.policy.policy import Policy
+from browser_control.training.held_out import HeldOut, is_exempt
 from browser_control.training.rollout import Environments, Episode, Start, play
 from browser_control.training.statistics import wilson
-
-
-def starts(configuration: Configuration) -> list[Start]:
-    """The held-out episodes: the same for every checkpoint, and never trained on."""
-    return [
-        Start(web_task, EVALUATION_SEEDS.start + index)
-        for web_task in configuration.judged_web_tasks
-        for index in range(configuration.evaluation.episodes)
-    ]
 
 
 def evaluate(
     policy: Policy,
     environments: Environments,
     configuration: Configuration,
+    pages: Sequence[HeldOut],
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> dict[str, Any]:
-    """Plays the held-out episodes and returns their scores, ready for JSON.
+    """Plays each page once and returns the scores, ready for JSON.
 
-    `overall` and each of `web_tasks` hold: episodes, unscorable, successes, success, low and high (95% Wilson interval
-    of success over the scorable episodes), valid_actions (share of turns), mean_turns. `episodes` lists them all.
+    `overall` is of held-out pages alone; `exempt` of the web tasks that have too few pages to hold any out. Both, and
+    each of `web_tasks`, hold: pages (distinct ones), unscorable, valid_actions (share of turns), mean_turns, and for
+    `strict` (the whole task) and `success` (as BrowserGym counts) alike: successes, rate, low and high (95% Wilson
+    interval over the scorable pages). `episodes` lists them all.
+
+    Raises:
+        EnvironmentFailure: not one of the episodes could be scored.
     """
+    starts = [Start(each.web_task, seed) for each in pages for seed, _ in each.pages]
     played, timing = play(
         policy,
         environments,
-        starts(configuration),
+        starts,
         max_turns=configuration.environment.max_turns,
         random_seed=None if configuration.evaluation.greedy else configuration.seed,
         on_episode=on_episode,
     )
+    if not any(episode.reward is not None for episode in played):
+        reason, count = Counter(episode.failure for episode in played).most_common(1)[0]
+        raise EnvironmentFailure(f"none of {len(played)} episodes could be scored ({count} times: {reason})")
+    by_web_task = {
+        each.web_task: [episode for episode in played if episode.start.web_task == each.web_task] for each in pages
+    }
+    chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}
     return {
-        "overall": score(played),
-        "web_tasks": {
-            web_task: score([episode for episode in played if episode.start.web_task == web_task])
-            for web_task in configuration.judged_web_tasks
-        },
+        "language": VERSION,
+        "overall": score([episode for episode in played if not is_exempt(episode.start.web_task)]),
+        "exempt": score([episode for episode in played if is_exempt(episode.start.web_task)]),
+        "web_tasks": {name: {**score(episodes), "exempt": is_exempt(name)} for name, episodes in by_web_task.items()},
         "seconds": round(timing.total, 2),
         "greedy": configuration.evaluation.greedy,
         "episodes": [
             {
                 "web_task": episode.start.web_task,
                 "seed": episode.start.seed,
-                "reward": episode.reward,
+                "page": chosen[episode.start.web_task, episode.start.seed],
+                "strict": None if episode.reward is None else episode.strict,
+                "success": None if episode.reward is None else episode.success,
                 "turns": len(episode.turns),
                 **({"unscorable": episode.failure} if episode.reward is None else {}),
             }
@@ -59,18 +69,24 @@ def evaluate(
 
 
 def score(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Success of `episodes` with its interval, and how they went."""
+    """Both kinds of success of episodes on distinct pages, and how they went."""
     scorable = [episode for episode in episodes if episode.reward is not None]
-    successes = sum(episode.success for episode in scorable)
     turns = [turn for episode in scorable for turn in episode.turns]
-    low, high = wilson(successes, len(scorable))
     return {
-        "episodes": len(episodes),
+        "pages": len(episodes),
         "unscorable": len(episodes) - len(scorable),
-        "successes": successes,
-        "success": round(successes / len(scorable), 4) if scorable else None,
-        "low": round(low, 4),
-        "high": round(high, 4),
+        "strict": _rate(sum(episode.strict for episode in scorable), len(scorable)),
+        "success": _rate(sum(episode.success for episode in scorable), len(scorable)),
         "valid_actions": round(sum(turn.valid for turn in turns) / len(turns), 4) if turns else None,
         "mean_turns": round(len(turns) / len(scorable), 2) if scorable else None,
+    }
+
+
+def _rate(successes: int, pages: int) -> dict[str, Any]:
+    low, high = wilson(successes, pages)
+    return {
+        "successes": successes,
+        "rate": round(successes / pages, 4) if pages else None,
+        "low": round(low, 4),
+        "high": round(high, 4),
     }

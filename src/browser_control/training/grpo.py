@@ -7,6 +7,7 @@ matter:
 
 * One sample a turn, with the ids, masks and log-probabilities that were sampled; an episode's advantage counts for
   each of its turns. Never a concatenation of turns, which no policy ever generated.
+* The normaliser counts all groups that were asked for: where few of them differ, the step is small.
 * Advantage = reward - mean of the group. No division by the group's deviation and a constant normaliser instead of
   each sample's length (Dr. GRPO, arXiv:2503.20783).
 * A group whose rewards are all equal carries no signal: it is dropped, and another is played (DAPO, arXiv:2503.14476).
@@ -27,6 +28,7 @@ epochs over one rollout.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -61,7 +63,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class UpdateStatistics:
-    """What one update did, for the log; `tokens` are those that were read, a shared prompt's once."""
+    """What one update did, for the log.
+
+    `tokens` are those that were read, a shared prompt's once; `stepped` is false where the gradient was not finite, and
+    the weights are as before.
+    """
 
     samples: int
     unique_samples: int
@@ -73,6 +79,7 @@ class UpdateStatistics:
     log_prob_gap: float
     gradient_norm: float
     entropy_proxy: float
+    stepped: bool
 
 
 def advantages(rewards: Sequence[float | None]) -> list[float | None]:
@@ -132,7 +139,8 @@ def update(
     """One optimizer step on `batch`, which all `processes` know and share out among them.
 
     The loss is the negated sum of all decisions' objectives over `episodes` x the longest completion allowed: a
-    constant, so that neither long nor rare completions are favoured.
+    constant, so that neither long nor rare completions are favoured. `episodes` are all that an update asks for, also
+    those whose groups did not differ. A gradient that is not finite changes nothing.
     """
     normaliser = episodes * policy.settings.max_action_tokens
     optimizer.zero_grad(set_to_none=True)
@@ -151,9 +159,18 @@ def update(
     seen = torch.cat(processes.together(descend), dim=1)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     processes.sum_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-    optimizer.step()
+    norm = clipped_step(optimizer, parameters, max_gradient_norm)
     return _statistics(batch, sum(map(_length, laid)), seen, float(norm))
+
+
+def clipped_step(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter], max_gradient_norm: float
+) -> Tensor:
+    """Clips the gradient and takes a step, unless the gradient is not finite; returns its norm."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return norm
 
 
 def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
@@ -184,6 +201,7 @@ def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradien
         log_prob_gap=gaps.mean().item(),
         gradient_norm=gradient_norm,
         entropy_proxy=surprise.mean().item(),
+        stepped=isfinite(gradient_norm),
     )
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from browser_control.language import actions, prompts
 from browser_control.language.grammar import spell
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request
+from browser_control.training.held_out import page_of
+
+Reward = Literal["strict", "browsergym"]
 
 
 class Environments(Protocol):
@@ -53,17 +56,23 @@ class Turn:
 
 @dataclass
 class Episode:
-    """What was played. `reward` is None where the environment failed: unscorable, which is not zero."""
+    """What was played.
+
+    Attributes:
+        reward: what training rewards it with; None where the environment failed: unscorable, which is not zero.
+        success: as BrowserGym counts: any positive reward of the page.
+        strict: whether the whole task was done.
+        page: that it began with (`held_out.page_of`).
+    """
 
     start: Start
     turns: list[Turn] = field(default_factory=list)
     reward: float | None = None
     truncated: bool = False
     failure: str = ""
-
-    @property
-    def success(self) -> bool:
-        return self.reward is not None and self.reward > 0
+    success: bool = False
+    strict: bool = False
+    page: str = ""
 
     def transcript(self) -> str:
         """The episode as text: what the policy saw last, and all it did."""
@@ -102,6 +111,7 @@ def play(
     *,
     max_turns: int,
     random_seed: int | None,
+    reward: Reward = "strict",
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> tuple[list[Episode], Timing]:
     """Plays every start to its end.
@@ -111,6 +121,7 @@ def play(
         environments: whose sessions are all used.
         starts: what to play; the result is in this order.
         max_turns: an episode that is not over by then is truncated.
+        reward: which success is worth 1.
         random_seed: draws the policy's decisions, for each episode and turn on its own; None acts greedily.
         on_episode: told of each episode as it ends.
     """
@@ -126,7 +137,7 @@ def play(
     while any(slot.episode for half in halves for slot in half):
         for half in halves:
             waited = time.perf_counter()
-            _collect(half, max_turns, on_episode)
+            _collect(half, max_turns, reward, on_episode)
             _refill(half, queue, environments)
             ready = [slot for slot in half if slot.episode and slot.waiting is None]
             timing.environment += time.perf_counter() - waited
@@ -145,7 +156,7 @@ def _refill(slots: Sequence[_Slot], queue: deque[Episode], environments: Environ
             slot.waiting = environments.reset(slot.session, slot.episode.start.web_task, slot.episode.start.seed)
 
 
-def _collect(slots: Sequence[_Slot], max_turns: int, on_episode: Callable[[Episode], None]) -> None:
+def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode: Callable[[Episode], None]) -> None:
     """Takes what the pages answered, and ends the episodes that are over."""
     for slot in slots:
         if slot.episode is None or slot.waiting is None:
@@ -157,13 +168,17 @@ def _collect(slots: Sequence[_Slot], max_turns: int, on_episode: Callable[[Episo
         except EnvironmentFailure as error:
             episode.failure = str(error)
         else:
+            if not episode.page:
+                episode.page = page_of(slot.observation.goal, slot.observation.text)
             if episode.turns and slot.observation.error and not episode.turns[-1].error:
                 turn = episode.turns[-1]
                 episode.turns[-1] = Turn(turn.prompt, turn.completion, turn.valid, slot.observation.error)
             over = slot.observation.done or len(episode.turns) >= max_turns
             if not over:
                 continue
-            episode.reward = slot.observation.reward if slot.observation.done else 0.0
+            episode.success = slot.observation.done and slot.observation.reward > 0
+            episode.strict = slot.observation.done and slot.observation.strict
+            episode.reward = float(episode.strict if reward == "strict" else episode.success)
             episode.truncated = slot.observation.truncated or not slot.observation.done
         on_episode(episode)
         slot.episode = None

@@ -4,6 +4,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import torch
 
 from browser_control import progress
-from browser_control.configuration import Configuration
-from browser_control.errors import CheckpointDamaged, ConfigurationError, Preempted
+from browser_control.configuration import TRAINING_SEEDS, Configuration
+from browser_control.errors import CheckpointDamaged, ConfigurationError, EnvironmentLost, Preempted, TrainingFailed
 from browser_control.policy.policy import Policy, trainable
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory, write_json
 from browser_control.training import checkpoint, grpo
+from browser_control.training.held_out import Draws, may_be_trained
 from browser_control.training.metrics import Metrics, Unlogged
 from browser_control.training.parallel import ALONE, Alone, interleave
 from browser_control.training.rollout import Environments, Episode, Start, play
@@ -25,6 +27,11 @@ from browser_control.training.warm_start import warm_start
 from browser_control.training.web_task_sampler import WebTaskSampler
 
 _SAMPLE_EPISODES_EVERY = 10
+FAILURES = 3  # updates in a row that came to nothing, which end training
+
+
+class _NothingScorable(Exception):
+    """The environment failed in every episode of an update; the message is why in the first of them."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,10 @@ class Trainer:
         self.update = 0
         self.episodes = 0
         self.written: Path | None = None  # the newest checkpoint, which is whole
+        self.pages = Draws(environments, TRAINING_SEEDS)
+        self._failures = 0  # updates in a row that came to nothing
+        self._ahead = ThreadPoolExecutor(1, "ahead")
+        self._looking: Future[object] | None = None  # for the first pages of the next update
 
     def train(self) -> None:
         """Runs until all updates are done.
@@ -110,6 +121,8 @@ class Trainer:
         Raises:
             Preempted: the process was asked to end; a checkpoint of the last whole update was saved.
             CheckpointMismatch: the run directory holds checkpoints of another configuration.
+            EnvironmentLost: the environment is gone; a checkpoint of the last whole update was saved.
+            TrainingFailed: several updates in a row came to nothing; a checkpoint of the one before was saved.
         """
         self._announce()
         self._resume()
@@ -119,10 +132,11 @@ class Trainer:
                 self._one_update(metrics)
                 if self.update % self.settings.checkpoint_every == 0 or self.update == self.settings.updates:
                     self._save()
-        except Preempted:
+        except (Preempted, EnvironmentLost, TrainingFailed):
             self._save()
             raise
         finally:
+            self._ahead.shutdown(cancel_futures=True)
             metrics.close()
         result = {"updates": self.update, "episodes": self.episodes, "success": self.sampler.success}
         self.processes.once(partial(write_json, self.run.result, result))
@@ -133,10 +147,21 @@ class Trainer:
         try:
             played = self._play_groups()
             trained = time.perf_counter()
+            if not any(episode.reward is not None for episode in played.episodes):
+                raise _NothingScorable(next((episode.failure for episode in played.episodes), "there was none"))
+            self._look_ahead()
             statistics = self._learn(played)
-        except Preempted:
+        except (Preempted, EnvironmentLost):
             self.sampler.restore(sampler_before)  # the update did not happen: the same groups will be played again
             raise
+        except _NothingScorable as failure:
+            self.sampler.restore(sampler_before)
+            self._came_to_nothing(f"no episode could be scored: {failure}")
+            return
+        if statistics is not None and not statistics.stepped:
+            self._came_to_nothing("its gradient is not finite; lower training.learning_rate if that goes on")
+            return
+        self._failures = 0
         rate = self._learning_rate()
         self.update += 1
         self.episodes += len(played.episodes)
@@ -161,9 +186,23 @@ class Trainer:
             "train",
             self.update,
             self.settings.updates,
-            values["success/all"],  # type: ignore[arg-type]
+            values["strict/all"],  # type: ignore[arg-type]
             f"{len(played.groups)} of {self.settings.groups} groups differ, {seconds:.1f} s",
         )
+
+    def _came_to_nothing(self, words: str) -> None:
+        """Takes note of an update that does not count; raises TrainingFailed if there were several in a row."""
+        self._failures += 1
+        print(f"update {self.update + 1} does not count: {words}", flush=True)
+        if self._failures == FAILURES:
+            raise TrainingFailed(f"{FAILURES} updates in a row came to nothing: {words}")
+
+    def _look_ahead(self) -> None:
+        """Looks for the first pages of the next update, while this one is trained on."""
+        if self.update + 1 < self.settings.updates:
+            self.pages.forget()
+            groups = self.processes.share(self.sampler.peek(self.settings.groups))
+            self._looking = self._ahead.submit(self.pages.find, groups)
 
     def _play_groups(self) -> _Played:
         """Plays groups until enough of them carry a signal, or the limit of waves is reached."""
@@ -186,18 +225,28 @@ class Trainer:
     def _play(self, drawn: Sequence[tuple[str, int]]) -> _Share:
         """Plays the groups of these web tasks and seeds."""
         acting, tokens = dict(self.policy.sampler.seconds), self._tokens()
+        began = time.perf_counter()
+        if self._looking is not None:
+            self._looking.result()
+            self._looking = None
+        drawn = self.pages.find(drawn)
+        looked = time.perf_counter() - began
         episodes, timing = play(
             self.policy,
             self.environments,
             [Start(web_task, seed, member) for web_task, seed in drawn for member in range(self.settings.group_size)],
             max_turns=self.configuration.environment.max_turns,
             random_seed=self.configuration.seed,
+            reward=self.settings.reward,
             on_episode=lambda episode: self.preemption.check(),
         )
+        for episode in episodes:
+            if episode.page and not may_be_trained(episode.start.web_task, episode.page):
+                episode.reward, episode.failure = None, "its page is held out, though not a moment before"
         seconds = {part: spent - acting[part] for part, spent in self.policy.sampler.seconds.items()}
         return _Share(
             grpo.groups_of(episodes),
-            {"environment": timing.environment, "generation": timing.generation, **seconds},
+            {"environment": timing.environment + looked, "generation": timing.generation, **seconds},
             {what: count - tokens[what] for what, count in self._tokens().items()},
         )
 
@@ -215,7 +264,7 @@ class Trainer:
             self.policy,
             self.optimizer,
             batch,
-            episodes=sum(len(group) for group in played.groups),
+            episodes=self.settings.groups * self.settings.group_size,
             clip=grpo.Clip(*self.settings.clip),
             max_gradient_norm=self.settings.max_gradient_norm,
             tokens_per_micro_batch=self.settings.tokens_per_micro_batch,
@@ -300,12 +349,13 @@ def _rates(played: _Played) -> dict[str, float | int | str | None]:
     scored = [episode for episode in played.episodes if episode.reward is not None]
     turns = [turn for episode in scored for turn in episode.turns]
     groups = played.zero_variance + len(played.groups)
-    by_web_task: dict[str, list[bool]] = {}
+    by_web_task: dict[str, list[Episode]] = {}
     for episode in scored:
-        by_web_task.setdefault(episode.start.web_task, []).append(episode.success)
+        by_web_task.setdefault(episode.start.web_task, []).append(episode)
+    by_web_task = {"all": scored, **dict(sorted(by_web_task.items()))}
     return {
-        "success/all": _mean([episode.success for episode in scored]),
-        **{f"success/{web_task}": _mean(values) for web_task, values in sorted(by_web_task.items())},
+        **{f"strict/{name}": _mean([each.strict for each in episodes]) for name, episodes in by_web_task.items()},
+        **{f"success/{name}": _mean([each.success for each in episodes]) for name, episodes in by_web_task.items()},
         "rollout/episodes": len(played.episodes),
         "rollout/unscorable": 1 - len(scored) / len(played.episodes),
         "rollout/valid_actions": _mean([turn.valid for turn in turns]),

@@ -6,19 +6,22 @@ to take over from.
 
 import time
 from collections.abc import Sequence
+from math import isfinite, nan
 
 import torch
 
 from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, TrainingFailed
 from browser_control.policy.policy import Policy, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS
 from browser_control.training.demonstrations import Demonstration, collect, shuffled
-from browser_control.training.grpo import Sample, micro_batches, rows
+from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.rollout import Environments
+
+FAILURES = 3  # in a row that end a run
 
 
 def warm_start(
@@ -38,11 +41,16 @@ def warm_start(
         for completions in [shuffled(demonstrations, configuration.seed, epoch)]
         for first in range(0, len(completions), settings.batch_size)
     ]
-    began = time.perf_counter()
+    began, failures = time.perf_counter(), 0
     for number, batch in enumerate(batches, start=1):
         preemption.check()
         _set_learning_rate(optimizer, settings, number, len(batches))
         loss = clone(policy, optimizer, batch, configuration)
+        failures = 0 if isfinite(loss) else failures + 1
+        if failures:
+            print(f"step {number} changes nothing: its gradient is not finite", flush=True)
+        if failures == FAILURES:
+            raise TrainingFailed(f"the gradients of {FAILURES} steps were not finite; lower warm_start.learning_rate")
         progress.report("warm start: learning", number, len(batches), message=f"loss {loss:.3f}")
     print(f"warm start: {len(batches)} steps in {time.perf_counter() - began:.0f} s", flush=True)
     return {"demonstrations": len(demonstrations), "steps": len(batches)}
@@ -51,7 +59,10 @@ def warm_start(
 def clone(
     policy: Policy, optimizer: torch.optim.Optimizer, batch: Sequence[Completion], configuration: Configuration
 ) -> float:
-    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step."""
+    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step.
+
+    A gradient that is not finite changes nothing; the value is then not a number.
+    """
     decisions = sum(len(completion.decisions) for completion in batch)
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
@@ -61,9 +72,8 @@ def clone(
         loss = -policy.log_probs([sample.completion for sample in chunk]).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
-    torch.nn.utils.clip_grad_norm_(trainable(policy.model), configuration.training.max_gradient_norm)
-    optimizer.step()
-    return total
+    norm = clipped_step(optimizer, trainable(policy.model), configuration.training.max_gradient_norm)
+    return total if isfinite(norm) else nan
 
 
 def _demonstrate(

@@ -7,21 +7,27 @@ from typing import Any
 
 from browser_control.configuration import TRAINING_SEEDS
 
-_MEMORY = 0.7  # of the running success rate, a group
-_FLOOR = 0.04  # weight of a web task that is always, or never, solved; at most 0.25 otherwise
+_MEMORY = 0.7  # of the running mean, a group
+_FIRST = 0.25  # a web task that was never drawn: as if half of each group succeeded
+_FLOOR = 0.01  # weight of a web task whose groups do not differ; at most 0.25 otherwise
 
 
 @dataclass
 class WebTaskSampler:
-    """Draws web tasks by how much their groups can teach, and a seed never used before for each group.
+    """Draws web tasks by how much their groups differ within themselves, and a seed never used before for each group.
 
-    A group of episodes that succeed with probability p differs within itself in proportion to p(1-p), and so does
-    its gradient.
+    The gradient of a group of which a share p succeeds is in proportion to p(1-p). That is a matter of single pages: a
+    web task of which every other page is always solved, and the rest never, teaches nothing, whatever its success.
+
+    Attributes:
+        success: running mean of each web task's reward.
+        difference: running mean of p(1-p) of each web task's groups.
     """
 
     web_tasks: Sequence[str]
     seed: int
     success: dict[str, float] = field(default_factory=dict)
+    difference: dict[str, float] = field(default_factory=dict)
     drawn: int = 0
 
     def draw(self, count: int) -> list[tuple[str, int]]:
@@ -35,6 +41,12 @@ class WebTaskSampler:
             raise OverflowError("all training seeds were used")
         return [(web_task, first + index) for index, web_task in enumerate(chosen)]
 
+    def peek(self, count: int) -> list[tuple[str, int]]:
+        """What `draw` is going to give, if nothing is learnt before."""
+        drawn, groups = self.drawn, self.draw(count)
+        self.drawn = drawn
+        return groups
+
     def skip(self, drawn: int) -> None:
         """Passes over the first `drawn` seeds: the adapter that training starts from has seen them."""
         self.drawn = max(self.drawn, drawn)
@@ -46,14 +58,16 @@ class WebTaskSampler:
             rate = sum(scored) / len(scored)
             before = self.success.get(web_task, 0.5)
             self.success[web_task] = _MEMORY * before + (1 - _MEMORY) * rate
+            before = self.difference.get(web_task, _FIRST)
+            self.difference[web_task] = _MEMORY * before + (1 - _MEMORY) * rate * (1 - rate)
 
     def state(self) -> dict[str, Any]:
-        return {"success": dict(self.success), "drawn": self.drawn}
+        return {"success": dict(self.success), "difference": dict(self.difference), "drawn": self.drawn}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.success = dict(state["success"])
+        self.difference = dict(state["difference"])
         self.drawn = int(state["drawn"])
 
     def _weight(self, web_task: str) -> float:
-        rate = self.success.get(web_task, 0.5)
-        return max(rate * (1 - rate), _FLOOR)
+        return max(self.difference.get(web_task, _FIRST), _FLOOR)

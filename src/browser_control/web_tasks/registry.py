@@ -29,6 +29,11 @@ def find(name: str) -> str:
     return bare
 
 
+def few_pages(web_task: str) -> int | None:
+    """How many distinct pages the web task has, where they are fewer than 50; else None."""
+    return miniwob.FEW_PAGES.get(web_task)
+
+
 def resolve(settings: Configuration) -> Configuration:
     """The configuration with every web task under its one name.
 

@@ -14,16 +14,21 @@ stages = {
 }
 folder = stages.get(chosen.checkpoint, Path(chosen.checkpoint))
 skill = stand_ins.skill(folder)
-score = {"episodes": 10, "unscorable": 0, "successes": skill, "success": skill / 10}
 web_tasks = ["click-button", "enter-text"]
+rate = {"successes": skill, "rate": skill / 10}
+score = {"pages": 10, "unscorable": 0, "strict": rate, "success": rate, "exempt": False}
+both = {"successes": 2 * skill, "rate": skill / 10}
 evaluation = {
     "checkpoint": folder.name,
-    "overall": {**score, "episodes": 20, "successes": 2 * skill},
+    "pages": chosen.pages,
+    "lot": chosen.lot,
+    "overall": {**score, "pages": 20, "strict": both, "success": both},
     "web_tasks": dict.fromkeys(web_tasks, score),
     "episodes": [
-        {"web_task": web_task, "seed": seed, "reward": float(seed < skill), "turns": 1}
+        {"web_task": web_task, "seed": number, "page": f"{chosen.lot} {number}", "strict": won, "success": won}
         for web_task in web_tasks
-        for seed in range(10)
+        for number in range(10)
+        for won in [number < skill]
     ],
 }
 chosen.output.parent.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,9 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from browser_control import gpus
 from browser_control.errors import EngineUnavailable
-from browser_control.pipeline import engine, gpu
+from browser_control.pipeline import engine
 from browser_control.pipeline.engine import Client, answering
 from browser_control.pipeline.images import BuiltImages, Image
 from browser_control.pipeline.runtimes import container as containers
@@ -94,8 +95,8 @@ class DockerSettings(BaseModel):
         return memory
 
 
-def device_request(named: tuple[str, ...]) -> DeviceRequest:
-    """Asks for these GPUs of the engine's host; for all, where none are named."""
+def device_request(named: tuple[str, ...] | None) -> DeviceRequest:
+    """Asks for these GPUs of the engine's host; for all, where none are named (see `gpus.named`)."""
     which = {"device_ids": list(named)} if named else {"count": -1}
     return DeviceRequest(capabilities=[["gpu"]], **which)
 
@@ -134,6 +135,8 @@ class DockerRuntime(Runtime):
     @property
     def gpu(self) -> bool:
         """Whether a stage that computes gets the GPUs."""
+        if gpus.named() == ():  # CUDA_VISIBLE_DEVICES says that there is none
+            return False
         return self.settings.gpus == "all" or (self.settings.gpus == "auto" and engine.has_gpu(self.client))
 
     def check(self, server: bool = True) -> None:
@@ -214,7 +217,7 @@ class DockerRuntime(Runtime):
                 labels=self._labels(),
                 network=first.name,
                 networking_config={first.name: endpoint},
-                device_requests=[device_request(gpu.named())] if stage.gpu and self.gpu else [],
+                device_requests=[device_request(gpus.named())] if stage.gpu and self.gpu else [],
                 **self._limits(stage, memory),
                 **containers.arguments(stage),
             )

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from browser_control import gpus
 from browser_control.errors import ServiceFailed
-from browser_control.pipeline import gpu
 from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
     Listening,
@@ -50,7 +50,7 @@ class ProcessRuntime(Runtime):
 
     @property
     def gpu(self) -> bool:
-        return bool(gpu.present())
+        return bool(gpus.visible())
 
     def listening(self, port: int) -> Listening:
         return Listening(_HOST, port or free_port())
