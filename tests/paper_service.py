@@ -3,8 +3,9 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -13,10 +14,17 @@ from websockets.sync.server import ServerConnection, serve
 GOAL = 'Click on the "yes" button.'
 
 
+Instead = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
 @contextmanager
-def paper_service() -> Iterator[str]:
-    """The URL of a service for click-button, in a thread: one click ends an episode."""
-    with serve(_session, "127.0.0.1", 0, compression=None) as server:
+def paper_service(instead: Instead = lambda request: None) -> Iterator[str]:
+    """The URL of a service for click-button, in a thread: one click ends an episode.
+
+    Args:
+        instead: is asked with every request for what to answer; None for what is right.
+    """
+    with serve(partial(_session, instead), "127.0.0.1", 0, compression=None) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -32,16 +40,18 @@ def page(seed: int) -> str:
     return f'"Choose {seed}."\nbutton "{first}" [11]\nbutton "{second}" [12]\ntextbox "Name" [13]'
 
 
-def _session(connection: ServerConnection) -> None:
+def _session(instead: Instead, connection: ServerConnection) -> None:
     with contextlib.suppress(ConnectionClosed):  # a client that was killed says no goodbye
-        _serve(connection)
+        _serve(instead, connection)
 
 
-def _serve(connection: ServerConnection) -> None:
+def _serve(instead: Instead, connection: ServerConnection) -> None:
     seed = 0
     for message in connection:
         request = json.loads(message)
-        if request["type"] == "state":
+        if answer := instead(request):
+            connection.send(json.dumps(answer))
+        elif request["type"] == "state":
             _answer(connection, "state", {})
         elif request["type"] == "reset":
             seed = request["data"]["seed"]

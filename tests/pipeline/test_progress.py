@@ -74,9 +74,9 @@ def test_scores_are_shown_by_web_task_and_over_all() -> None:
     rows = table({"base": {"few": few, **scores}, "after": {"few": few, "a": Score(9, 9, 10)}})
     assert rows == [
         {"web task": "a", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
-        {"web task": "a, as BrowserGym counts", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
-        {"web task": "few (2 pages, not held out)", "base": "1.00 [0.34, 1.00]", "after training": "1.00 [0.34, 1.00]"},
-        {"web task": "all, as BrowserGym counts", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
+        {"web task": "a (BrowserGym)", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
+        {"web task": "few (2 pages)", "base": "1.00 [0.34, 1.00]", "after training": "1.00 [0.34, 1.00]"},
+        {"web task": "all (BrowserGym)", "base": "0.50 [0.24, 0.76]", "after training": "0.90 [0.60, 0.98]"},
         {"web task": "all", "base": "0.30 [0.11, 0.60]", "after training": "0.90 [0.60, 0.98]"},
     ]
     shown = markdown("run", rows, {"archive": "a/b", "Prefect": "http://127.0.0.1:4200/run/1 (start it first)"})

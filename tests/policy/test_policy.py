@@ -1,6 +1,7 @@
 """The policy that is trained is the policy that acted."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from peft.tuners.lora import Linear
 from tiny import PAGE, make_configuration
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from browser_control import configuration
+from browser_control import configuration, gpus
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
 from browser_control.language.actions import Action
@@ -196,3 +197,17 @@ def test_all_linear_layers_of_lfm2_350m_are_adapted() -> None:
     linear = [name for name, module in adapted.named_modules() if isinstance(module, torch.nn.Linear)]
     assert [name for name in linear if "lora_" not in name and "base_layer" not in name] == ["base_model.model.lm_head"]
     assert sum(parameter.numel() for parameter in trainable(adapted)) == 5_996_544
+
+
+def test_auto_never_passes_over_a_gpu_that_pytorch_does_not_find(
+    model_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_configuration(model={"name": "unused", "device": "auto"})
+    monkeypatch.setattr(gpus, "present", lambda devices=None: ("0",))  # as the driver would show it
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(ConfigurationError, match=r"has a GPU \(0\), but PyTorch .* finds none") as raised:
+        load(settings, model_folder("llama"))
+    assert "\n" not in str(raised.value)
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert load(settings, model_folder("llama")).device.type == "cpu"

@@ -18,6 +18,8 @@ TITLES = {
     "after": "after training",
 }
 BROWSERGYM = "as BrowserGym counts"
+SHORT = "(BrowserGym)"  # in a row of a table, which has little room
+LEGEND = "the whole task done; (BrowserGym): any positive reward; (3 pages): too few to hold any out"
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,14 @@ def table(evaluations: Mapping[str, Scores]) -> list[dict[str, str]]:
 
     rows = []
     for name in names:
-        few = f" ({counted(known[name].pages, 'page')}, not held out)" if known[name].exempt else ""
+        few = f" ({counted(known[name].pages, 'page')})" if known[name].exempt else ""
         rows.append(row(name + few, str, name))
         if any(scores[name].success != scores[name].strict for scores in evaluations.values() if name in scores):
-            rows.append(row(f"{name}, {BROWSERGYM}", lambda score: score.as_browsergym_counts, name))
+            rows.append(row(f"{name} {SHORT}", lambda score: score.as_browsergym_counts, name))
     overall = {key: total(scores) for key, scores in evaluations.items()}
     rows.append(
         {
-            "web task": f"all, {BROWSERGYM}",
+            "web task": f"all {SHORT}",
             **{TITLES[key]: score.as_browsergym_counts for key, score in overall.items()},
         }
     )
@@ -136,7 +138,7 @@ def markdown(run_id: str, rows: Sequence[Mapping[str, str]], places: Mapping[str
     lines = [
         f"# {run_id}",
         "",
-        "Success on distinct held-out pages, the whole task done, with its 95% Wilson interval:",
+        f"Success on distinct held-out pages with its 95% Wilson interval: {LEGEND}.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + " --- |" * len(columns),

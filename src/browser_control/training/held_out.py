@@ -106,8 +106,11 @@ class Draws:
         if is_exempt(web_task):
             return seed
         for _ in range(REDRAWS):
-            page = _first_page(self.environments, session, web_task, seed)
-            if page is None or may_be_trained(web_task, page):  # one that cannot begin is the episodes' to report
+            try:
+                page = _first_page(self.environments, session, web_task, seed)
+            except EnvironmentFailure:  # is for the episodes to report
+                return seed
+            if may_be_trained(web_task, page):
                 return seed
             seed = redrawn(seed, self.seeds)
         raise too_few_pages(web_task)
@@ -152,11 +155,14 @@ def choose(
     """
     searches = [_Search(web_task, wanted, purpose, lot) for web_task in web_tasks]
 
-    def look(session: int, chunk: tuple[_Search, range]) -> list[str | None]:
+    def look(session: int, chunk: tuple[_Search, range]) -> list[str | EnvironmentFailure]:
         search, numbers = chunk
-        pages = []
+        pages: list[str | EnvironmentFailure] = []
         for number in numbers:
-            pages.append(_first_page(environments, session, search.web_task, search.seeds[number]))
+            try:
+                pages.append(_first_page(environments, session, search.web_task, search.seeds[number]))
+            except EnvironmentFailure as failure:
+                pages.append(failure)
             on_page()
         return pages
 
@@ -179,7 +185,7 @@ class _Search:
         self._limit = min(len(self.seeds), _PATIENCE * (wanted + 1))
         self._found: dict[str, int] = {}
         self._drawn = 0
-        self._failed = 0
+        self._failures: list[EnvironmentFailure] = []
 
     def next(self) -> list[range]:
         """The numbers of the seeds to look at next, in chunks; none where the search is over."""
@@ -190,26 +196,25 @@ class _Search:
         end = min(self._limit, self._drawn + ahead)
         return [range(first, min(first + _CHUNK, end)) for first in range(self._drawn, end, _CHUNK)]
 
-    def take(self, numbers: range, pages: Sequence[str | None]) -> None:
+    def take(self, numbers: range, pages: Sequence[str | EnvironmentFailure]) -> None:
         self._drawn = numbers.stop
         for number, page in zip(numbers, pages, strict=True):
-            if page is None:
-                self._failed += 1
+            if isinstance(page, EnvironmentFailure):
+                self._failures.append(page)
             elif (self._any or purpose_of(page) == self._purpose) and len(self._found) < self._wanted:
                 self._found.setdefault(page, self.seeds[number])
 
     def result(self) -> HeldOut:
-        if self._failed == self._drawn:
-            raise EnvironmentFailure(f"no page of {self.web_task} could be begun, in {self._drawn} tries")
+        if len(self._failures) == self._drawn:
+            raise EnvironmentFailure(
+                f"no page of {self.web_task} could be begun, in {self._drawn} tries: {self._failures[-1]}"
+            )
         return HeldOut(self.web_task, tuple((seed, page) for page, seed in self._found.items()), self._drawn)
 
 
-def _first_page(environments: Resets, session: int, web_task: str, seed: int) -> str | None:
-    """The page that an episode begins with; None where the environment failed."""
-    try:
-        observation = environments.reset(session, web_task, seed).result()
-    except EnvironmentFailure:
-        return None
+def _first_page(environments: Resets, session: int, web_task: str, seed: int) -> str:
+    """The page that an episode begins with; raises EnvironmentFailure."""
+    observation = environments.reset(session, web_task, seed).result()
     return page_of(observation.goal, observation.text)
 
 

@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 import numpy as np
 
 from browser_control.environment.client import Observation
-from browser_control.errors import EnvironmentFailure
+from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
 from browser_control.language.grammar import spell
+from browser_control.language.page import PageUnreadable
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request
 from browser_control.training.held_out import page_of
@@ -220,6 +221,17 @@ def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
 
 
 def build_prompt(policy: Policy, observation: Observation, done: Sequence[str], error: str) -> prompts.Prompt:
+    """The prompt of one turn; raises EnvironmentMismatch where the page is listed in another way than ours."""
+    try:
+        return _build_prompt(policy, observation, done, error)
+    except PageUnreadable as failure:
+        raise EnvironmentMismatch(
+            f"the environment lists pages in another way than this project ({failure}): serve them with"
+            " python -m browser_control.environment"
+        ) from failure
+
+
+def _build_prompt(policy: Policy, observation: Observation, done: Sequence[str], error: str) -> prompts.Prompt:
     return prompts.build(
         observation.text,
         observation.goal,

@@ -1,0 +1,3 @@
+from policies import model_folder
+
+__all__ = ["model_folder"]
