@@ -6,13 +6,15 @@ far better than it looks up a number (`docs/results.md` has the comparison). `do
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from browser_control.language.page import Element, quote, unquote
 
 VERBS = ("click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click")
 KEYS = ("Enter", "Tab", "Escape", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Backspace", "Delete")
+LABEL_FORMAT, BID_FORMAT = "label", "bid"
 SCROLL_PIXELS = 200
 _TEXT_ROLES = frozenset({"textbox", "searchbox", "spinbutton"})
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -85,6 +87,11 @@ class Action:
             case "wait":
                 return "wait"
         raise ValueError(f"unknown verb {self.verb!r}")
+
+
+def spell(action: Action, elements: Sequence[Element], action_format: str) -> str:
+    """An action as the policy writes it."""
+    return action.spell(elements) if action_format == LABEL_FORMAT else action.to_browsergym()
 
 
 def parse_label(text: str) -> Action:
@@ -202,3 +209,146 @@ def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tupl
                             yield Action("drag", one.bid, other.bid), False
             case "scroll":
                 yield from ((Action("scroll", "", direction), False) for direction in ("down", "up"))
+
+
+# ---------------------------------------------------------------- offers, as their spellings are put together
+
+Fragments = tuple[str, ...]  # of a spelling, each to be tokenized by itself: none begins or ends within a word
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand at one place of an action.
+
+    Attributes:
+        spelled: each of them.
+        differs: not what was chosen two places before, from the same ones.
+    """
+
+    spelled: tuple[Fragments, ...]
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A text that the policy types; `closing` ends it, and `excluded` are characters that it may not have."""
+
+    closing: str
+    excluded: str
+
+
+TYPED = {LABEL_FORMAT: Typed('"', '"'), BID_FORMAT: Typed("')", "'")}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Actions that are spelled alike: how they begin, and what may follow, place by place."""
+
+    begin: Fragments
+    places: tuple[Options | Typed, ...] = ()
+
+    def fragments(self) -> Iterator[str]:
+        """All that it is spelled with."""
+        yield from self.begin
+        for place in self.places:
+            if isinstance(place, Options):
+                yield from chain.from_iterable(place.spelled)
+
+
+def offers(elements: Sequence[Element], verbs: Sequence[str], action_format: str) -> list[Offer]:
+    """The actions of `choices`, those together that share places; no two offers begin alike."""
+    usable = [element for element in elements if "disabled" not in element.states]
+    spell = _label_offers if action_format == LABEL_FORMAT else _bid_offers
+    offered = [offer for verb in verbs for offer in spell(verb, usable)]
+    return offered or [Offer(("wait" if action_format == LABEL_FORMAT else "noop()",))]
+
+
+def fragments(action: Action, elements: Sequence[Element], action_format: str) -> Fragments:
+    """The spelling of one action, put together as `offers` puts it."""
+    if action_format == LABEL_FORMAT:
+        return _label_fragments(action, {element.bid: element for element in elements})
+    return _bid_fragments(action)
+
+
+def _label(element: Element) -> Fragments:
+    name = (f" {quote(element.name)}",) if element.name else ()
+    return (f" {element.role}", *name, f" [{element.bid}]")
+
+
+def _label_offers(verb: str, usable: Sequence[Element]) -> Iterator[Offer]:
+    match verb:
+        case "click" | "hover" | "alt-click":
+            targets = [element for element in usable if verb != "alt-click" or element.role == "link"]
+            yield from _nonempty(Offer((verb,), (Options(tuple(map(_label, targets))),)))
+        case "fill":
+            fields = Options(tuple(_label(element) for element in usable if element.role in _TEXT_ROLES))
+            yield from _nonempty(Offer((verb,), (fields, Options(((' with "',),)), TYPED[LABEL_FORMAT])))
+        case "select":
+            for element in usable:
+                options = Options(tuple((f" {quote(option)}",) for option in dict.fromkeys(element.options)))
+                yield from _nonempty(Offer((verb, *_label(element), " option"), (options,)))
+        case "press":
+            fields = Options(tuple(_label(element) for element in usable if element.role in _TEXT_ROLES))
+            keys = Options(tuple((f" {quote(key)}",) for key in KEYS))
+            yield from _nonempty(Offer((verb,), (keys, Options(((" in",),)), fields)))
+        case "drag":
+            if len(usable) > 1:
+                labels = tuple(map(_label, usable))
+                yield Offer((verb,), (Options(labels), Options(((" to",),)), Options(labels, differs=True)))
+        case "scroll":
+            yield Offer((verb,), (Options(((" down",), (" up",))),))
+
+
+def _label_fragments(action: Action, by_bid: Mapping[str, Element]) -> Fragments:
+    match action.verb:
+        case "click" | "hover" | "alt-click":
+            return (action.verb, *_label(by_bid[action.bid]))
+        case "fill":
+            return (action.verb, *_label(by_bid[action.bid]), ' with "', action.argument + TYPED[LABEL_FORMAT].closing)
+        case "select":
+            return (action.verb, *_label(by_bid[action.bid]), " option", f" {quote(action.argument)}")
+        case "press":
+            return (action.verb, f" {quote(action.argument)}", " in", *_label(by_bid[action.bid]))
+        case "drag":
+            return (action.verb, *_label(by_bid[action.bid]), " to", *_label(by_bid[action.argument]))
+        case "scroll":
+            return (action.verb, f" {action.argument}")
+        case "wait":
+            return (action.verb,)
+    raise ValueError(f"unknown verb {action.verb!r}")
+
+
+def _bid_offers(verb: str, usable: Sequence[Element]) -> Iterator[Offer]:
+    if verb == "drag":
+        if len(usable) > 1:
+            bids = tuple((element.bid,) for element in usable)
+            between, end = Options((("', '",),)), Options((("')",),))
+            yield Offer(("drag_and_drop('",), (Options(bids), between, Options(bids, differs=True), end))
+        return
+    for action, typed in _choices(usable, (verb,)):
+        spelled = _bid_fragments(action)
+        yield Offer(spelled[:-1], (TYPED[BID_FORMAT],)) if typed else Offer(spelled)
+
+
+def _bid_fragments(action: Action) -> Fragments:
+    match action.verb:
+        case "fill":
+            return ("fill('", action.bid, "', '", action.argument + TYPED[BID_FORMAT].closing)
+        case "select":
+            return ("select_option('", action.bid, "',", f" {action.argument!r})")
+        case "press":
+            return ("press('", action.bid, "',", f" {action.argument!r})")
+        case "drag":
+            return ("drag_and_drop('", action.bid, "', '", action.argument, "')")
+        case "click" | "hover":
+            return (f"{action.verb}('", action.bid, "')")
+        case "alt-click":
+            return ("click('", action.bid, "', 'left', ['Alt'])")
+        case _:
+            return (action.to_browsergym(),)
+
+
+def _nonempty(offer: Offer) -> Iterator[Offer]:
+    """The offer, unless there is nothing at one of its places."""
+    if all(not isinstance(place, Options) or place.spelled for place in offer.places):
+        yield offer

@@ -1,4 +1,4 @@
-"""The page as text: what a policy, a grammar or a solver knows of a web page (docs/architecture.md).
+"""The page as text: what a policy, an action tree or a solver knows of a web page (docs/architecture.md).
 
 `format_page` writes items as lines, `parse_page` reads them back.
 """

@@ -16,8 +16,8 @@ from browser_control import gpus
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
+from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
-from browser_control.language.grammar import Grammar, Matcher, encode_action
 from browser_control.policy import chat, packing
 from browser_control.policy.adapter import adapt, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
@@ -25,7 +25,7 @@ from browser_control.policy.sampling import Completion, Request, Row, Sampler, d
 
 
 class Policy:
-    """A base model, its adapter, its tokenizer and its grammar."""
+    """A base model, its adapter, its tokenizer and the actions that pages offer it."""
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration) -> None:
         self.model = model
@@ -33,7 +33,7 @@ class Policy:
         self.settings = configuration.policy
         self.temperature = configuration.training.temperature
         self.vocabulary: int = model.get_output_embeddings().weight.shape[0]
-        self.grammar = Grammar(
+        self.actions = ActionTrees(
             tokenizer,
             self.vocabulary,
             self.settings.actions,
@@ -45,7 +45,9 @@ class Policy:
         on_gpu = self.device.type == "cuda"
         static = on_gpu and self._causal.attends_fully
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
-        self._chat = chat.pieces(tokenizer)
+        self._before, self._after = (
+            tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in chat.pieces(tokenizer)
+        )
         self._stops = chat.stop_tokens(model, tokenizer)
         self.sampler = Sampler(
             reader,
@@ -68,16 +70,20 @@ class Policy:
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
-        before, after = self._chat
-        return tuple(self.tokenizer.encode(before + text + after, add_special_tokens=False))
+        return (*self._before, *self._plain(text), *self._after)
+
+    def _plain(self, text: str) -> list[int]:
+        """The tokens of a text of which nothing is a control token, whatever a page says."""
+        tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return tokens
 
     def count_tokens(self, text: str) -> int:
-        return len(self.tokenizer.encode(text, add_special_tokens=False))
+        return len(self._plain(text))
 
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """Generates one completion for each request."""
-        with self.sampler.timed("grammar"):
+        with self.sampler.timed("actions"):
             rows = [self._open(request) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
             round_for_inference(self.model)
@@ -88,9 +94,9 @@ class Policy:
         """The completion that says `action`, as `act` would have generated it; log-probabilities are left at 0.
 
         Raises:
-            ValueError: the page's grammar does not admit the action.
+            ValueError: the page does not offer the action.
         """
-        tokens = encode_action(action, prompt.elements, self.settings.action_format, self.tokenizer)
+        tokens = self.actions.encode(action, prompt.elements)
         row = self._open(Request(prompt))
         if row.matcher is None:
             row.token_ids = [*tokens, self.tokenizer.eos_token_id]
@@ -142,7 +148,7 @@ class Policy:
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
-            self.grammar.matcher(request.prompt.elements) if constrained else None,
+            self.actions.matcher(request.prompt.elements) if constrained else None,
         )
         row.force(self.settings.max_action_tokens)
         return row

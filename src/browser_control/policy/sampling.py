@@ -1,7 +1,7 @@
 """Sampling: a batch of prompts in, one completion each out, with everything that training needs of how it was drawn.
 
-A *decision* is a token that was sampled; a token that the grammar forces has probability 1 and is neither sampled nor
-trained.
+A *decision* is a token that was sampled; a token that the action tree forces has probability 1 and is neither sampled
+nor trained.
 """
 
 import time
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from browser_control.language import grammar, prompts
-from browser_control.language.grammar import Mask, Matcher
+from browser_control.language import action_tree, prompts
+from browser_control.language.action_tree import Mask, Matcher
 from browser_control.policy.decoding import Reader
 
 _COMPACT_BELOW = 0.75  # finished rows are dropped from the batch when so few are left: dropping copies the cache
@@ -64,7 +64,7 @@ class Row:
     done: bool = False
 
     def force(self, longest: int) -> None:
-        """Appends the tokens that the grammar leaves no choice about; `longest` tokens are the end."""
+        """Appends the tokens that the action tree leaves no choice about; `longest` tokens are the end."""
         if self.matcher is not None:
             tokens = self.matcher.forced()
             self.token_ids += tokens
@@ -106,7 +106,7 @@ class Sampler:
         self._vocabulary = vocabulary
         self.generated_tokens = 0
         self.prefilled_tokens = 0
-        self.seconds = {"grammar": 0.0, "prefill": 0.0, "decode": 0.0}  # all in all
+        self.seconds = {"actions": 0.0, "prefill": 0.0, "decode": 0.0}  # all in all
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -144,8 +144,8 @@ class Sampler:
     def _decide(self, rows: Sequence[Row], logits: Tensor) -> None:
         """Picks the next token of each row, and appends what it forces."""
         matchers = [row.matcher for row in rows if row.matcher is not None]
-        with self.timed("grammar"):
-            masks: Sequence[Mask | None] = grammar.masks(matchers) if matchers else [None] * len(rows)
+        with self.timed("actions"):
+            masks: Sequence[Mask | None] = action_tree.masks(matchers) if matchers else [None] * len(rows)
         log_probs = distribution(logits, masks, self._temperature)
         best = log_probs.argmax(1)
         draws = torch.tensor([row.request.random.random() if row.request.random else -1.0 for row in rows])

@@ -5,6 +5,7 @@ Nothing heavy is imported until the arguments are known to be right, so that `--
 
 import argparse
 import errno
+import gc
 import os
 import shutil
 import sys
@@ -172,6 +173,8 @@ def at_work(
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         loaded = policy.load(settings, processes.once(lambda: fetch(settings.model)))
+        gc.collect()
+        gc.freeze()  # what is there by now stays: else the collector walks through all of PyTorch now and then
         yield Work(loaded, environments, found.result())
 
 

@@ -11,7 +11,7 @@ from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
-from browser_control.language.grammar import spell
+from browser_control.language.actions import spell
 from browser_control.language.page import parse_page
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
@@ -60,7 +60,7 @@ def collect(
     work; which of them is the fastest changes nothing.
 
     Args:
-        policy: whose tokenizer and grammar spell the actions; it does not act.
+        policy: whose tokenizer and action trees spell the actions; it does not act.
         environments: whose sessions are all used, one episode each at a time.
         web_tasks: each with a solver in `solvers.SOLVERS`.
         on_episode: told how many were played so far.

@@ -19,7 +19,7 @@ matter:
 For episodes of one turn this is the loss of TRL's GRPOTrainer with loss_type="dr_grpo", scale_rewards="none", beta=0
 and max_completion_length=max_action_tokens, without any factor (tests/policy/test_trl.py). TRL divides by its
 sequences x max_completion_length; here it is episodes x max_action_tokens, however many turns, each a sample of its
-own, an episode took. The gap that is left is grammar: tokens that it forces have no loss here.
+own, an episode took. The gap that is left is the action tree: tokens that it forces have no loss here.
 
 Left out on purpose: a KL term and a reference model (nothing here is preference data), a value function, and several
 epochs over one rollout.

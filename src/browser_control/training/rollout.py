@@ -17,7 +17,7 @@ import numpy as np
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
-from browser_control.language.grammar import spell
+from browser_control.language.actions import spell
 from browser_control.language.page import PageUnreadable
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request

@@ -1,9 +1,4 @@
-"""Which tokens may come next: a grammar made from the page, which admits exactly the actions the page offers.
-
-Every fixed part of an action is spelled with the tokens the tokenizer itself would use, so that a text has one
-tokenization and its probability is not split between several (`click` is never `c` + `lick`). What is typed into a
-text field is free but for quotes, backslashes and line breaks. Masks come from llguidance (Microsoft, 2024).
-"""
+"""The masks of a flat list of spellings, compiled by llguidance: what the action tree is held to."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from browser_control.language import actions
+from browser_control.language.actions import spell
 from browser_control.language.page import Element
 
 Mask = NDArray[np.int32]  # (vocabulary / 32,), one bit a token, the lowest bit first
@@ -120,11 +116,6 @@ class Grammar:
     @staticmethod
     def _literal(text: str) -> str:
         return '"' + text.replace('"', '\\"') + '"'
-
-
-def spell(action: actions.Action, elements: Sequence[Element], action_format: str) -> str:
-    """An action as the policy writes it."""
-    return action.spell(elements) if action_format == "label" else action.to_browsergym()
 
 
 def _around_text(spelled: str) -> tuple[str, str]:

@@ -1,0 +1,317 @@
+"""Which tokens may come next: a tree made from the page, whose paths are exactly the actions that the page offers.
+
+An action is spelled in *slots*: a verb, then what the verb takes. A slot is a prefix tree over token sequences, or a
+text that the policy types. Elements are spelled once, and all verbs share the tree of those they apply to, so that
+`drag ELEMENT to ELEMENT` costs as many paths as there are elements, and not their square. A page that was seen lately
+is not built again.
+
+Every fixed part has one tokenization, so that the probability of an action is not split between several spellings of it
+(`click` is never `c` + `lick`). What is typed is free but for quotes, backslashes and line breaks; only there do masks
+come from a grammar, llguidance's (Microsoft, 2024), which is compiled once and for all.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import llguidance
+import llguidance.hf
+import llguidance.numpy
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from browser_control.language import actions
+from browser_control.language.page import Element
+
+Mask = NDArray[np.int32]  # (vocabulary / 32,), one bit a token, the lowest bit first
+_KEPT = 1024  # pages whose trees are remembered
+_FRAGMENTS = 100_000  # spelled parts whose tokens are remembered
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A place in a prefix tree.
+
+    Attributes:
+        leaves: paths that end here or below.
+        ends: whether a path ends here; where there are children too, it may go on as well (`1` and `10`).
+    """
+
+    children: "dict[int, Node]" = field(default_factory=dict)
+    leaves: int = 0
+    ends: bool = False
+    mask: Mask | None = None
+
+    def add(self, tokens: Sequence[int]) -> None:
+        node = self
+        node.leaves += 1
+        for token in tokens:
+            child = node.children.get(token)
+            if child is None:
+                child = node.children[token] = Node()
+            child.leaves += 1
+            node = child
+        node.ends = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A slot that takes one of several token sequences.
+
+    Attributes:
+        root: of their prefix tree.
+        differs: whether the choice must be another one than that of the slot two before it, which has the same tree.
+    """
+
+    root: Node
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Text:
+    """A slot that takes a text, ended by what closes it."""
+
+
+Slot = Choice | Text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """The actions of a page: first a verb (and what else tells apart what follows), then its slots."""
+
+    first: Choice
+    slots: dict[tuple[int, ...], tuple[Slot, ...]]
+
+    def __len__(self) -> int:
+        """How many actions there are, a text counted once."""
+        return sum(_count(slots) for slots in self.slots.values())
+
+
+def _count(slots: Sequence[Slot]) -> int:
+    count = 1
+    for slot in slots:
+        if isinstance(slot, Choice):
+            count *= slot.root.leaves - slot.differs
+    return count
+
+
+class Matcher:
+    """How far one completion has come in its tree."""
+
+    def __init__(self, tree: Tree, words: int, text: llguidance.LLMatcher) -> None:
+        self._tree = tree
+        self._words = words
+        self._new_text = text
+        self._slots: tuple[Slot, ...] = (tree.first,)
+        self._at = 0  # the slot
+        self._node = tree.first.root
+        self._path: list[int] = []  # within the slot
+        self._paths: list[tuple[int, ...]] = []  # of the slots before
+        self._text: llguidance.LLMatcher | None = None
+        self.done = False
+        self._settle()
+
+    def forced(self) -> list[int]:
+        """Consumes and returns the tokens that leave no choice."""
+        tokens: list[int] = []
+        while not self.done:
+            if self._text is not None:
+                forced = self._text.compute_ff_tokens()
+                if not forced:
+                    break
+                self._text.consume_tokens(forced)
+                tokens += forced
+            else:
+                admitted = self._admitted()
+                if len(admitted) != 1:
+                    break
+                [token] = admitted
+                tokens.append(token)
+                self._take(token)
+            self._settle()
+        return tokens
+
+    def mask(self) -> Mask:
+        """The tokens that may come next, one bit each."""
+        return masks([self])[0]
+
+    def consume(self, token: int) -> None:
+        """Raises ValueError for a token that is not admitted."""
+        if self.done:
+            raise ValueError(f"token {token} is not admitted here: the action is complete")
+        if self._text is not None:
+            if not self._text.consume_token(token):
+                raise ValueError(f"token {token} is not admitted here: {self._text.get_error()}")
+        elif token in self._admitted():
+            self._take(token)
+        else:
+            raise ValueError(f"token {token} is not admitted here")
+        self._settle()
+
+    def _take(self, token: int) -> None:
+        if token not in self._node.children:  # the choice ends here, and the token belongs to the slot after it
+            self._next()
+        self._node = self._node.children[token]
+        self._path.append(token)
+
+    def _admitted(self) -> Collection[int]:
+        """The tokens that may come next, where no text is typed."""
+        children: Collection[int] = self._node.children
+        slot = self._slots[self._at]
+        taken = self._paths[-2] if isinstance(slot, Choice) and slot.differs else None
+        depth, ends = len(self._path), self._node.ends
+        if taken is not None and taken[:depth] == tuple(self._path):  # on the way to what must not be chosen again
+            if depth == len(taken):
+                ends = False
+            elif self._node.children[taken[depth]].leaves == 1:
+                children = [token for token in children if token != taken[depth]]
+        if ends:
+            following = self._slots[self._at + 1]
+            assert isinstance(following, Choice) and not following.differs
+            return [*children, *following.root.children]
+        return children
+
+    def _fixed_mask(self) -> Mask:
+        admitted = self._admitted()
+        if admitted is not self._node.children:
+            return _bits(admitted, self._words)
+        if self._node.mask is None:
+            self._node.mask = _bits(admitted, self._words)
+        return self._node.mask
+
+    def _settle(self) -> None:
+        """Goes on to the next slot where the one at hand is complete, and can only be that."""
+        while not self.done:
+            complete = not self._node.children if self._text is None else self._text.is_stopped()
+            if not complete:
+                return
+            self._next()
+
+    def _next(self) -> None:
+        """Goes on to the next slot."""
+        self._paths.append(tuple(self._path) if self._text is None else ())
+        self._text = None
+        if self._at == 0:
+            self._slots = (self._tree.first, *self._tree.slots[self._paths[0]])
+        self._at += 1
+        self._path = []
+        if self._at == len(self._slots):
+            self.done = True
+            return
+        slot = self._slots[self._at]
+        if isinstance(slot, Text):
+            self._text = self._new_text.deep_copy()
+        else:
+            self._node = slot.root
+
+
+def masks(matchers: Sequence[Matcher]) -> list[Mask]:
+    """`Matcher.mask` of many; those of texts on several cores."""
+    words = matchers[0]._words
+    texts = [(matcher._text, row) for row, matcher in enumerate(matchers) if matcher._text is not None]
+    bits = np.zeros((len(texts), words), dtype=np.int32)
+    if texts:
+        numbered = [(text, number) for number, (text, _) in enumerate(texts)]
+        llguidance.numpy.fill_next_token_bitmask_par(_executor(), numbered, bits)
+    typed = {row: bits[number] for number, (_, row) in enumerate(texts)}
+    return [typed[row] if row in typed else matcher._fixed_mask() for row, matcher in enumerate(matchers)]
+
+
+def _bits(tokens: Iterable[int], words: int) -> Mask:
+    bits = np.zeros(words, dtype=np.uint32)
+    chosen = np.fromiter(tokens, dtype=np.int64)
+    np.bitwise_or.at(bits, chosen >> 5, np.left_shift(np.uint32(1), (chosen & 31).astype(np.uint32)))
+    return bits.view(np.int32)
+
+
+@lru_cache(maxsize=1)
+def _executor() -> llguidance.LLExecutor:
+    return llguidance.LLExecutor()
+
+
+class ActionTrees:
+    """Makes trees for pages, and matchers for completions.
+
+    Args:
+        tokenizer: the policy's.
+        vocabulary: width of the model's logits, at least the tokenizer's.
+        verbs: of the actions to offer.
+        action_format: `label`, the policy's own spelling, or `bid`, BrowserGym's.
+        max_text: characters that may be typed into a text field by one action.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        vocabulary: int,
+        verbs: Sequence[str],
+        action_format: str,
+        max_text: int,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._words = (vocabulary + 31) // 32
+        self._verbs = tuple(verbs)
+        self._action_format = action_format
+        self._typed = _compile(tokenizer, vocabulary, actions.TYPED[action_format], max_text)
+        self._tokens: dict[str, tuple[int, ...]] = {}  # of fragments
+        self.tree = lru_cache(maxsize=_KEPT)(self._build)
+
+    def matcher(self, elements: tuple[Element, ...]) -> Matcher:
+        """A fresh matcher for the actions that `elements` offer."""
+        return Matcher(self.tree(elements), self._words, self._typed)
+
+    def encode(self, action: actions.Action, elements: Sequence[Element]) -> tuple[int, ...]:
+        """The tokens of an action as its tree spells them."""
+        fragments = actions.fragments(action, elements, self._action_format)
+        self._learn(fragments)
+        return self._join(fragments)
+
+    def _learn(self, fragments: Iterable[str]) -> None:
+        """Tokenizes the fragments that are not known, all at once; none becomes a control token."""
+        if len(self._tokens) > _FRAGMENTS:
+            self._tokens.clear()
+        unknown = [fragment for fragment in dict.fromkeys(fragments) if fragment not in self._tokens]
+        if unknown:
+            backend = self._tokenizer.backend_tokenizer  # the front end makes five times as much of each
+            backend.encode_special_tokens = True
+            encoded = backend.encode_batch(unknown, add_special_tokens=False)
+            self._tokens.update((fragment, tuple(each.ids)) for fragment, each in zip(unknown, encoded, strict=True))
+
+    def _join(self, fragments: actions.Fragments) -> tuple[int, ...]:
+        return tuple(token for fragment in fragments for token in self._tokens[fragment])
+
+    def _build(self, elements: tuple[Element, ...]) -> Tree:
+        first = Node()
+        slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
+        built: dict[tuple[actions.Fragments, ...], Node] = {}
+
+        def slot(place: actions.Options | actions.Typed) -> Slot:
+            if isinstance(place, actions.Typed):
+                return Text()
+            if place.spelled not in built:
+                root = built[place.spelled] = Node()
+                for fragments in place.spelled:
+                    root.add(self._join(fragments))
+            return Choice(built[place.spelled], place.differs)
+
+        offers = actions.offers(elements, self._verbs, self._action_format)
+        self._learn(fragment for offer in offers for fragment in offer.fragments())
+        for offer in offers:
+            begin = self._join(offer.begin)
+            first.add(begin)
+            slots[begin] = tuple(map(slot, offer.places))
+        return Tree(Choice(first), slots)
+
+
+def _compile(
+    tokenizer: PreTrainedTokenizerFast, vocabulary: int, typed: actions.Typed, max_text: int
+) -> llguidance.LLMatcher:
+    """The grammar of a typed text and what closes it, in llguidance's dialect of Lark."""
+    closing = typed.closing.replace('"', '\\"')
+    lark = f'start: TEXT "{closing}"\nTEXT: /[^{typed.excluded}\\\\\\n\\r]{{1,{max_text}}}/\n'
+    known = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
+    compiled = llguidance.LLMatcher(known, llguidance.LLMatcher.grammar_from_lark(lark), log_level=0)
+    if compiled.is_error():
+        raise ValueError(f"the grammar of a text does not compile: {compiled.get_error()}")
+    return compiled

@@ -1,0 +1,179 @@
+"""The action tree admits what a flat list of all spellings admits, token by token, and does so on pages of any size."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from flat_grammar import Grammar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import save_model
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from browser_control.language.action_tree import ActionTrees, Matcher
+from browser_control.language.actions import VERBS, Action, choices, parse_bid, parse_label
+from browser_control.language.page import Element
+
+FORMATS = ("label", "bid")
+MAX_TEXT = 8
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_model("llama", folder)
+    made: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+    return made
+
+
+def trees(
+    tokenizer: PreTrainedTokenizerFast, verbs: Sequence[str] = VERBS, action_format: str = "label"
+) -> ActionTrees:
+    return ActionTrees(tokenizer, len(tokenizer), verbs, action_format, MAX_TEXT)
+
+
+words = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.sampled_from(" \"'\\[]()"), max_size=12
+)
+bids = st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{1,3}", fullmatch=True), min_size=1, max_size=6, unique=True)
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> tuple[Element, ...]:
+    """A few elements of all kinds, with names that a page may have."""
+    made = []
+    for bid in draw(bids):
+        role = draw(st.sampled_from(["button", "textbox", "combobox", "link", "item", "spinbutton", "checkbox"]))
+        options = tuple(draw(st.lists(words, max_size=4))) if role == "combobox" else ()
+        states = ("disabled",) if draw(st.integers(0, 9)) == 0 else ()
+        made.append(Element(role, " ".join(draw(words).split()), bid, None, states, options))
+    return tuple(made)
+
+
+def walk(matcher: Matcher, reference: object, chance: random.Random) -> list[int]:
+    """One random way through both at once; they must agree at each step. Returns the tokens."""
+    tokens: list[int] = []
+    for _ in range(400):
+        forced = matcher.forced()
+        assert forced == reference.forced()  # type: ignore[attr-defined]
+        tokens += forced
+        assert matcher.done == reference.done  # type: ignore[attr-defined]
+        if matcher.done:
+            return tokens
+        mask = matcher.mask()
+        assert mask.tobytes() == reference.mask().tobytes()  # type: ignore[attr-defined]
+        admitted = [token for token in range(len(mask) * 32) if mask[token >> 5] >> (token & 31) & 1]
+        token = chance.choice(admitted)
+        matcher.consume(token)
+        reference.consume(token)  # type: ignore[attr-defined]
+        tokens.append(token)
+    raise AssertionError("an action without end")
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(page=pages(), seed=st.integers(0, 2**32))
+def test_masks_are_those_of_the_flat_list(
+    tokenizer: PreTrainedTokenizerFast, action_format: str, page: tuple[Element, ...], seed: int
+) -> None:
+    chance = random.Random(seed)
+    tree = trees(tokenizer, VERBS, action_format)
+    flat = Grammar(tokenizer, len(tokenizer), VERBS, action_format, MAX_TEXT)
+    for _ in range(4):
+        tokens = walk(tree.matcher(page), flat.matcher(page), chance)
+        said = tokenizer.decode(tokens)
+        action = parse_label(said) if action_format == "label" else parse_bid(said)
+        assert list(tree.encode(action, page)) == tokens or action.verb == "fill"  # a text has many tokenizations
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(page=pages())
+def test_every_action_that_is_offered_is_a_path_and_reads_back(
+    tokenizer: PreTrainedTokenizerFast, action_format: str, page: tuple[Element, ...]
+) -> None:
+    tree = trees(tokenizer, VERBS, action_format)
+    offered = [action for action, _ in choices(page, VERBS)]
+    for choice, typed in dict.fromkeys(choices(page, VERBS)):
+        action = Action(choice.verb, choice.bid, "Ada 1") if typed else choice
+        matcher, tokens = tree.matcher(page), tree.encode(action, page)
+        for token in tokens:
+            matcher.consume(token)
+        assert matcher.done
+        said = tokenizer.decode(tokens)
+        assert (parse_label(said) if action_format == "label" else parse_bid(said)) == action
+    assert len(tree.tree(page)) == len(set(offered))
+
+
+def many(count: int) -> tuple[Element, ...]:
+    return tuple(Element("item", f"thing {number}", str(number + 10)) for number in range(count))
+
+
+def test_a_drag_of_many_items_costs_their_number_and_not_its_square(tokenizer: PreTrainedTokenizerFast) -> None:
+    """llguidance stops at 2,000 spellings, and does not compile 60 items at all."""
+    tree = trees(tokenizer)
+    page = many(300)
+    assert len(tree.tree(page)) == len(choices(page, VERBS)) == 300 * 2 + 300 * 299 + 2
+    said = tree.encode(Action("drag", "10", "309"), page)
+    matcher = tree.matcher(page)
+    for token in said:
+        matcher.consume(token)
+    assert matcher.done
+    again = tree.matcher(page)
+    with pytest.raises(ValueError, match="is not admitted here"):
+        for token in tree.encode(Action("drag", "10", "10"), page):
+            again.consume(token)
+
+
+def nodes(root: object, seen: set[int]) -> int:
+    if id(root) in seen:
+        return 0
+    seen.add(id(root))
+    return 1 + sum(nodes(child, seen) for child in root.children.values())  # type: ignore[attr-defined]
+
+
+def test_all_verbs_share_the_elements_of_a_page(tokenizer: PreTrainedTokenizerFast) -> None:
+    page = many(100)
+    one, all_verbs = (trees(tokenizer, verbs).tree(page) for verbs in (["click"], ["click", "hover", "drag"]))
+    roots = lambda tree: [slot.root for slots in tree.slots.values() for slot in slots]  # noqa: E731
+    seen: set[int] = set()
+    together = sum(nodes(root, seen) for root in roots(all_verbs))
+    alone = sum(nodes(root, set()) for root in roots(one))
+    assert together - alone <= 5  # " to"
+
+
+def test_a_list_of_six_thousand_options_is_offered_whole(tokenizer: PreTrainedTokenizerFast) -> None:
+    options = tuple(f"option {number} of many" for number in range(6000))
+    page = (Element("combobox", "Which", "12", "", (), options), Element("button", "Go", "13"))
+    tree = trees(tokenizer)
+    assert len(tree.tree(page)) == 6000 + 2 * 2 + 2 + 2
+    matcher = tree.matcher(page)
+    for token in tree.encode(Action("select", "12", "option 5999 of many"), page):
+        matcher.consume(token)
+    assert matcher.done
+
+
+def test_ten_thousand_elements_end_no_run(tokenizer: PreTrainedTokenizerFast) -> None:
+    tree = trees(tokenizer)
+    matcher = tree.matcher(many(10_000))
+    while not matcher.done:
+        matcher.forced()
+        if not matcher.done:
+            mask = matcher.mask()
+            matcher.consume(next(t for t in range(len(mask) * 32) if mask[t >> 5] >> (t & 31) & 1))
+
+
+def test_a_page_is_built_once(tokenizer: PreTrainedTokenizerFast) -> None:
+    tree, page = trees(tokenizer), many(20)
+    assert tree.tree(page) is tree.tree(tuple(page))
+    first, second = tree.matcher(page), tree.matcher(page)
+    first.forced()
+    second.forced()
+    assert first.mask() is second.mask()
+
+
+def test_a_name_is_never_a_control_token(tokenizer: PreTrainedTokenizerFast) -> None:
+    control = tokenizer.convert_tokens_to_ids("<|end|>")
+    page = (Element("button", "<|end|>", "7"), Element("button", "b", "8"))
+    assert control not in trees(tokenizer).encode(Action("click", "7"), page)
+    assert tokenizer.encode("<|end|>", add_special_tokens=False) == [control]  # what an unguarded page would say
