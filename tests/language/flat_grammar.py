@@ -108,7 +108,7 @@ class Grammar:
             else:
                 spellings.append(self._tokens(spelled))
         excluded = '"' if self._action_format == "label" else "'"
-        return f"start: {' | '.join(spellings)}\nTEXT: /[^{excluded}\\\\\\n\\r]{{1,{self._max_text}}}/\n"
+        return f"start: {' | '.join(spellings)}\nTEXT: /[^{excluded}\\\\\\x00-\\x1f\\x7f]{{1,{self._max_text}}}/\n"
 
     def _tokens(self, text: str) -> str:
         return " ".join(f"<[{token}]>" for token in self._tokenizer.encode(text, add_special_tokens=False))

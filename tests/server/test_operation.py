@@ -257,15 +257,18 @@ def test_of_two_runs_on_a_gpu_one_waits(server: Server) -> None:
 def test_a_run_waits_for_the_gpu_that_another_has_however_that_was_started(server: Server) -> None:
     (server.folder / "release").unlink(missing_ok=True)
     wants = ["model.device=cuda"]
-    first = server.run(LOCAL, server.parameters(run_id="has-it", overrides=wants), STAND_IN="fine_tune_local=wait")
+    gpu = {"CUDA_VISIBLE_DEVICES": "0"}  # elsewhere here there is none
+    parameters = server.parameters(run_id="has-it", overrides=wants)
+    first = server.run(LOCAL, parameters, STAND_IN="fine_tune_local=wait", **gpu)
     server.wait_for_text("has-it", "progress")
     parameters = server.parameters(run_id="waits")
     arguments = [part for name, value in parameters.items() for part in (f"--{name.replace('_', '-')}", value)]
     command = [sys.executable, str(ROOT / "flows" / "train.py"), *arguments, "--set", *wants]
-    with subprocess.Popen(command, env=server.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as second:
+    environ = server.environ | gpu
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as second:
         words = "waiting for GPU 0 of this machine, which run has-it has"
         try:
-            wait_until(lambda: words in str(server.descriptions("waits-take-gpu")), 60)
+            wait_until(lambda: words in str(server.descriptions("waits-take-gpu")), 180)
             assert second.poll() is None
             assert not (server.folder / "runs" / "waits" / "logs" / "environment.log").exists()
         finally:

@@ -6,8 +6,8 @@ text that the policy types. Elements are spelled once, and all verbs share the t
 is not built again.
 
 Every fixed part has one tokenization, so that the probability of an action is not split between several spellings of it
-(`click` is never `c` + `lick`). What is typed is free but for quotes, backslashes and line breaks; only there do masks
-come from a grammar, llguidance's (Microsoft, 2024), which is compiled once and for all.
+(`click` is never `c` + `lick`). What is typed is free but for quotes, backslashes and control characters; only there do
+masks come from a grammar, llguidance's (Microsoft, 2024), which is compiled once and for all.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -309,7 +309,7 @@ def _compile(
 ) -> llguidance.LLMatcher:
     """The grammar of a typed text and what closes it, in llguidance's dialect of Lark."""
     closing = typed.closing.replace('"', '\\"')
-    lark = f'start: TEXT "{closing}"\nTEXT: /[^{typed.excluded}\\\\\\n\\r]{{1,{max_text}}}/\n'
+    lark = f'start: TEXT "{closing}"\nTEXT: /[^{typed.excluded}\\\\\\x00-\\x1f\\x7f]{{1,{max_text}}}/\n'
     known = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
     compiled = llguidance.LLMatcher(known, llguidance.LLMatcher.grammar_from_lark(lark), log_level=0)
     if compiled.is_error():
