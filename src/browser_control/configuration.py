@@ -65,11 +65,18 @@ class Environment(_Section):
     )
 
 
+# Of language.actions.VERBS, in its order.
+Verb = Literal[
+    "click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click", "key", "type", "toggle", "click-at",
+    "drag-by", "scroll-in", "copy", "paste",
+]  # fmt: skip
+
+
 class Policy(_Section):
     """Prompt, action spelling and decoding."""
 
     action_format: Literal["label", "bid"] = "label"
-    actions: tuple[Literal["click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click"], ...] = (
+    actions: tuple[Verb, ...] = (
         "click",
         "fill",
         "select",

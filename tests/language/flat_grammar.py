@@ -1,7 +1,6 @@
 """The masks of a flat list of spellings, compiled by llguidance: what the action tree is held to."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import llguidance
@@ -11,11 +10,61 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from browser_control.language import actions
-from browser_control.language.actions import spell
+from browser_control.language.actions import FOCUS_KEYS, KEYS, VERBS, Action
 from browser_control.language.page import Element
 
 Mask = NDArray[np.int32]  # (vocabulary / 32,), one bit a token, the lowest bit first
+LISTED = tuple(verb for verb in VERBS if verb not in ("click-at", "drag-by"))  # whose actions can all be listed
+TEXT_ROLES = ("textbox", "searchbox", "spinbutton")
+
+
+def choices(elements: Sequence[Element], verbs: Sequence[str]) -> list[tuple[Action, bool]]:
+    """Every action that `elements` offer, one by one; a flag tells that a text follows."""
+    offered = list(_choices(elements, verbs))
+    return offered or [(Action("wait"), False)]
+
+
+def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tuple[Action, bool]]:
+    usable = [element for element in elements if "disabled" not in element.states]
+    writable = [each for each in usable if each.role in TEXT_ROLES and "readonly" not in each.states]
+    for verb in verbs:
+        match verb:
+            case "click" | "hover":
+                yield from ((Action(verb, element.bid), False) for element in usable)
+            case "alt-click":
+                yield from ((Action(verb, element.bid), False) for element in usable if element.role == "link")
+            case "fill":
+                yield from ((Action(verb, element.bid), True) for element in writable)
+            case "paste":
+                yield from ((Action(verb, element.bid), False) for element in writable)
+            case "copy":
+                fields = [element for element in elements if element.role in TEXT_ROLES and element.value]
+                yield from ((Action(verb, element.bid), False) for element in fields)
+            case "select" | "toggle":
+                for element in usable:
+                    if verb == "select" or "multiple" in element.states:
+                        yield from ((Action(verb, element.bid, option), False) for option in element.options)
+            case "press":
+                for element in usable:
+                    if element.role in TEXT_ROLES:
+                        yield from ((Action(verb, element.bid, key), False) for key in KEYS)
+            case "drag":
+                for one in usable:
+                    yield from ((Action(verb, one.bid, to.bid), False) for to in usable if one.bid != to.bid)
+            case "scroll":
+                yield from ((Action(verb, "", direction), False) for direction in ("down", "up"))
+            case "scroll-in":
+                for element in elements:
+                    if "scrollable" in element.states:
+                        yield from ((Action(verb, element.bid, e), False) for e in ("up", "down", "top", "bottom"))
+            case "key":
+                yield from ((Action(verb, "", key), False) for key in FOCUS_KEYS)
+            case "type":
+                yield Action(verb), True
+
+
+def spell(action: Action, elements: Sequence[Element], action_format: str) -> str:
+    return action.spell(elements) if action_format == "label" else action.to_browsergym()
 
 
 class Matcher:
@@ -100,7 +149,7 @@ class Grammar:
     def _lark(self, elements: tuple[Element, ...]) -> str:
         """The grammar in llguidance's dialect of Lark; `<[7]>` is the token 7."""
         spellings = []
-        for action, text_follows in actions.choices(elements, self._verbs):
+        for action, text_follows in choices(elements, self._verbs):
             spelled = spell(action, elements, self._action_format)
             if text_follows:
                 opening, closing = _around_text(spelled)
@@ -124,16 +173,3 @@ def _around_text(spelled: str) -> tuple[str, str]:
         if spelled.endswith(empty):
             return spelled.removesuffix(empty) + quote, tail
     raise ValueError(f"{spelled!r} holds no text")
-
-
-def encode_action(
-    action: actions.Action, elements: Sequence[Element], action_format: str, tokenizer: PreTrainedTokenizerFast
-) -> list[int]:
-    """The tokens of an action as the grammar spells them: a typed text is tokenized apart from what is before it."""
-    if action.verb != "fill":
-        return list(tokenizer.encode(spell(action, elements, action_format), add_special_tokens=False))
-    opening, closing = _around_text(spell(replace(action, argument=""), elements, action_format))
-    return [
-        *tokenizer.encode(opening, add_special_tokens=False),
-        *tokenizer.encode(action.argument + closing, add_special_tokens=False),
-    ]

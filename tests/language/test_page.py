@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_control.language.actions import choices, parse_bid, parse_label
+from browser_control.language.actions import Action, offers, parse_bid, parse_label
 from browser_control.language.page import STATES, Element, PageUnreadable, Text, format_page, parse_page, quote, unquote
 
 plain_text = st.text().map(lambda text: unquote(quote(text)))  # as it comes from a page: white space collapsed
@@ -12,10 +12,13 @@ elements = st.builds(
     Element,
     role=st.sampled_from(["button", "textbox", "checkbox", "combobox", "item"]),
     name=plain_text,
-    bid=st.integers(0, 999).map(str) | st.just("aB12"),
+    bid=st.integers(0, 999).map(str) | st.just("aB12") | st.just("7.3"),
     value=st.none() | plain_text,
     states=st.lists(st.sampled_from(STATES), unique=True, max_size=3).map(tuple),
     options=st.lists(plain_text, max_size=3).map(tuple),
+    format=st.just("") | st.sampled_from(["yyyy-mm-dd", "0 to 10"]),
+    place=st.none() | st.tuples(st.integers(-50, 999), st.integers(-50, 999)),
+    size=st.none() | st.tuples(st.integers(0, 999), st.integers(0, 999)),
 )
 items = st.lists(elements | st.builds(Text, plain_text), max_size=8)
 
@@ -59,7 +62,9 @@ def test_another_line_is_refused(line: str) -> None:
 
 def test_a_link_can_be_clicked_with_alt_held_where_that_is_offered() -> None:
     elements = parse_page('link "Ada" [46]\nbutton "Search" [16]').elements
-    [(action, _)] = choices(elements, ["alt-click"])
+    [offer] = offers(elements, ["alt-click"], "bid")
+    action = Action("alt-click", "46")
+    assert "".join(offer.begin) == action.to_browsergym()
     assert action.spell(elements) == 'alt-click link "Ada" [46]'
     assert action.to_browsergym() == "click('46', 'left', ['Alt'])"
     assert parse_label(action.spell(elements)) == parse_bid(action.to_browsergym()) == action

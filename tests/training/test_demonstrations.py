@@ -12,9 +12,10 @@ from tiny import PaperEnvironments
 from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
+from browser_control.language.page import page_of
 from browser_control.policy.policy import Policy
 from browser_control.training.demonstrations import Demonstration, collect
-from browser_control.training.held_out import may_be_trained, page_of, redrawn
+from browser_control.training.held_out import may_be_trained, redrawn
 
 MakePolicy = Callable[..., Policy]
 GOAL = 'Enter "Ada" into the text field and press Submit.'

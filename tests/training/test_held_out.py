@@ -11,13 +11,14 @@ from tiny import PAGE, PaperEnvironments, make_configuration
 from browser_control.configuration import DEMONSTRATION_SEEDS, EVALUATION_SEEDS, FINAL_SEEDS, LOT_SEEDS, TRAINING_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import ConfigurationError, EnvironmentFailure
+from browser_control.language.page import page_of
 from browser_control.policy import policy
 from browser_control.policy.policy import Policy
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training.demonstrations import collect
 from browser_control.training.evaluation import evaluate
-from browser_control.training.held_out import Draws, HeldOut, choose, is_exempt, page_of, purpose_of
+from browser_control.training.held_out import Draws, HeldOut, choose, is_exempt, purpose_of
 from browser_control.training.trainer import Trainer
 from browser_control.web_tasks import registry
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 MAX_LENGTH = 20_000  # characters; no field of a web task takes more
 Button = Literal["left", "middle", "right"]
+Edge = Literal["up", "down", "top", "bottom"]
 
 
 class ActionRefused(Exception):
@@ -47,6 +48,13 @@ def _goto(url: str) -> None: ...
 def _nothing() -> None: ...
 
 
+# Beyond BrowserGym's: what a person does with a page, and its action set cannot say.
+def _click_at(bid: str, x: int, y: int) -> None: ...
+def _drag_by(bid: str, x: int, y: int) -> None: ...
+def _toggle_option(bid: str, option: str) -> None: ...
+def _scroll_in(bid: str, edge: Edge) -> None: ...
+
+
 ACTIONS: dict[str, Callable[..., None]] = {
     "noop": _noop,
     "scroll": _scroll,
@@ -73,6 +81,12 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "goto": _goto,
     "go_back": _nothing,
     "go_forward": _nothing,
+    "click_at": _click_at,
+    "drag_by": _drag_by,
+    "toggle_option": _toggle_option,
+    "scroll_in": _scroll_in,
+    "copy": _bid,
+    "paste": _bid,
 }
 _SIGNATURES = {name: inspect.signature(function) for name, function in ACTIONS.items()}
 _MODIFIERS = {"Alt", "Control", "ControlOrMeta", "Meta", "Shift"}
@@ -121,6 +135,8 @@ def _check(name: str, parameter: str, value: object) -> None:
             fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
         case "enable_autocomplete_menu":
             fits = isinstance(value, bool)
+        case "edge":
+            fits = value in ("up", "down", "top", "bottom")
         case "button":
             fits = value in ("left", "middle", "right")
         case "modifiers":

@@ -34,6 +34,7 @@ LOADS = 3  # how often a page is loaded until all its files have arrived
 # After which a page's garbage is collected; by itself Chromium lets 50 MB a page gather before it does.
 GARBAGE_EPISODES = 25
 STRICT_REWARD = 0.999  # of the page, from which the whole task counts as done
+DRAG_STEPS = 5  # moves of the mouse
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
@@ -75,6 +76,10 @@ def _leads_to(url: str, hosts: frozenset[str]) -> str:
     return found[1] if found and found[1] in hosts and found[1] != HOST and "\\" not in url else ""
 
 
+def _whole(pair: list[float] | None) -> tuple[int, int] | None:
+    return (int(pair[0]), int(pair[1])) if pair else None
+
+
 @functools.lru_cache(maxsize=4096)  # a group's episodes share a seed
 def miniwob_seed(seed: int) -> int:
     """The seed that BrowserGym gives to MiniWoB's page for an episode of `seed`."""
@@ -96,6 +101,7 @@ class PageSession:
         self._held: set[str] = set()  # mouse buttons
         self._url = ""
         self._goal = ""
+        self._copied = ""  # the episode's own clipboard: the browser's is shared by all sessions
         self._episodes = 0  # since the page was loaded
         self._uncollected = 0  # episodes
         self.web_task = ""  # whose page can take another episode as it is
@@ -145,6 +151,7 @@ class PageSession:
                 the open page where the one before asked for that.
         """
         self._url = page_url(web_task)
+        self._copied = ""
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 seen = await self._restart(web_task, seed) if web_task == self.web_task else None
@@ -231,8 +238,12 @@ class PageSession:
             if isinstance(item, str):
                 items.append(Text(item))
             else:
-                role, name, bid, value, states, options = item
-                items.append(Element(role, name, bid, value or None, tuple(states), tuple(options)))
+                role, name, bid, value, states, options, form, place, size = item
+                items.append(
+                    Element(
+                        role, name, bid, value or None, tuple(states), tuple(options), form, _whole(place), _whole(size)
+                    )
+                )
         if seen["url"] != self._url:
             self.web_task = ""
             # as BrowserGym's AbstractMiniwobTask.validate
@@ -385,6 +396,36 @@ class PageSession:
             await self._move(end[0], end[1], held=1, button="left")
         finally:
             await self._mouse_event("mouseReleased", "left", 1)
+
+    async def _do_click_at(self, bid: str, x: int, y: int) -> None:
+        await self._click_at(*(await self._try("aim", bid, "mouse", [x, y]))["point"])
+
+    async def _do_drag_by(self, bid: str, x: int, y: int) -> None:
+        left, top = (await self._try("aim", bid, "hover"))["point"]
+        self._move(left, top)
+        await self._mouse_event("mousePressed", "left", 1, held=1)
+        try:
+            for step in range(1, DRAG_STEPS + 1):  # lists that are sorted by dragging follow no single leap
+                part = step / DRAG_STEPS
+                await self._move(left + round(x * part), top + round(y * part), held=1, button="left")
+        finally:
+            await self._mouse_event("mouseReleased", "left", 1)
+
+    async def _do_toggle_option(self, bid: str, option: str) -> None:
+        await self._try("toggleOption", bid, option)
+
+    async def _do_scroll_in(self, bid: str, edge: str) -> None:
+        await self._try("scrollIn", bid, edge)
+        await self._frames(2)  # its event comes with the next
+
+    async def _do_copy(self, bid: str) -> None:
+        self._copied = (await self._try("textIn", bid))["text"]
+
+    async def _do_paste(self, bid: str) -> None:
+        if not self._copied:
+            raise ActionFailed("nothing was copied")
+        await self._try("beginPaste", bid)
+        await self._send("Input.insertText", {"text": self._copied})
 
     async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
         x, y = self._mouse

@@ -55,6 +55,37 @@ async function advance(milliseconds) {
     await null;  // what the callback promised runs before the next timer, as in a browser's own loop
   }
   clock = until;
+  for (const frame of framesOf(document)) await frame.advance(milliseconds);
+}
+
+// ------------------------------------------------------------------ frames
+// This script runs in each frame too. Those of another origin cannot be looked into: they are listed by their title.
+
+function framesOf(root) {
+  const found = [];
+  for (const element of root.querySelectorAll("iframe, frame")) {
+    const inside = insideOf(element);
+    if (inside) found.push(inside);
+  }
+  return found;
+}
+
+// What this script offers in the document of a frame; null if that is of another origin, or not there yet.
+function insideOf(frame) {
+  try { return frame.contentDocument?.body ? frame.contentWindow.browserControl ?? null : null; } catch { return null; }
+}
+
+// This script where the element is, and where the viewport of that place begins in the page's.
+const scriptOf = element => element.ownerDocument.defaultView.browserControl;
+
+function originOf(element) {
+  let x = 0, y = 0;
+  for (let view = element.ownerDocument.defaultView; view !== window; view = view.parent) {
+    const frame = view.frameElement, box = frame.getBoundingClientRect();
+    x += box.left + frame.clientLeft;
+    y += box.top + frame.clientTop;
+  }
+  return [x, y];
 }
 
 // ------------------------------------------------------------------ what answers to the mouse
@@ -83,6 +114,7 @@ EventTarget.prototype.removeEventListener = function (type, listener, options) {
 };
 
 function listens(element) {
+  if (element.ownerDocument !== document) return scriptOf(element)?.listens(element) ?? false;
   if (element.onclick || element.onmousedown || element.onmouseup) return true;
   const known = listeners.get(element);
   if (known) for (const set of known.values()) if (set.size) return true;
@@ -234,7 +266,9 @@ function bringBackOwnState(state) {
   for (const [number, timer] of state.timers) timers.set(number, { ...timer });
   displayParts = { ...state.displayParts };
   queryCopy.innerHTML = state.query;
-  marks = 0;
+  marks = frameMarks = 0;
+  shapeNumbers = new WeakMap();
+  shapeCounts = new WeakMap();
   guard = null;
 }
 
@@ -289,12 +323,12 @@ async function observe() {
   deliverImages();
   for (let waits = 0; waits < 100 && loadsImages(); waits++)
     await new Promise(resolve => realTimeout(resolve, 2));
-  mark();
-  if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, items: listPage() };
+  const marked = mark();
+  if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, items: listPage(marked) };
   return {
     url: location.href,
     done: WOB_DONE_GLOBAL, raw: WOB_RAW_REWARD_GLOBAL, reason: WOB_REWARD_REASON,
-    items: listPage(),
+    items: listPage(marked),
   };
 }
 
@@ -316,20 +350,40 @@ const MARKED_TAGS = new Set((
   "ol optgroup option output p param picture pre progress q rp rt ruby s samp script search section select " +
   "small source span strike strong style sub summary sup svg table tbody td template textarea tfoot th thead " +
   "time title tr track tt u ul var video wbr").split(" "));
-let marks = 0;
+let marks = 0, frameMarks = 0;
+const elementsByBid = new Map();  // of the page and its frames, as last marked
 
-// Gives every HTML element a bid, in document order, and writes dynamic values into attributes, exactly as
-// BrowserGym's frame_mark_elements.js does: a copied element gets a bid of its own.
-function mark() {
+// Gives every HTML element a bid, in document order and those of a shadow root after their host, and writes dynamic
+// values into attributes, exactly as BrowserGym's frame_mark_elements.js does: a copied element gets a bid of its own,
+// and a frame's elements get bids that begin with the frame's. Returns what is marked, in that order.
+function mark(prefix = "", marked = []) {
+  if (!prefix) elementsByBid.clear();
   const seen = new Set();
-  for (const element of document.querySelectorAll("*")) {
-    if (!MARKED_TAGS.has(element.tagName.toLowerCase())) continue;
-    if (typeof element.value !== "undefined") element.setAttribute("value", element.value);
-    if (typeof element.checked !== "undefined") element.toggleAttribute("checked", element.checked === true);
-    let bid = element.getAttribute("bid");
-    if (bid === null || seen.has(bid)) element.setAttribute("bid", bid = String(marks++));
-    seen.add(bid);
-  }
+  const visit = root => {
+    for (const element of root.querySelectorAll("*")) {
+      if (MARKED_TAGS.has(element.tagName.toLowerCase())) {
+        if (typeof element.value !== "undefined") element.setAttribute("value", element.value);
+        if (typeof element.checked !== "undefined") element.toggleAttribute("checked", element.checked === true);
+        const isFrame = element.tagName === "IFRAME" || element.tagName === "FRAME";
+        let bid = element.getAttribute("bid");
+        if (bid === null || seen.has(bid)) element.setAttribute("bid", bid = prefix + (isFrame ? letters(frameMarks++) : marks++));
+        seen.add(bid);
+        marked.push(element);
+        if (isFrame) insideOf(element)?.mark(bid, marked);
+      } else if (element.shadowRoot) {
+        marked.push(element);
+      }
+      if (element.shadowRoot) visit(element.shadowRoot);
+    }
+  };
+  visit(document);
+  return marked;
+}
+
+// BrowserGym's names of frames: a to z, then aA, aB ...
+function letters(number) {
+  const lower = String.fromCharCode(97 + number % 26);
+  return number < 26 ? lower : String.fromCharCode(97 + Math.floor(number / 26) - 1) + lower.toUpperCase();
 }
 
 // ------------------------------------------------------------------ the page as text
@@ -338,7 +392,12 @@ const ROLES = new Set(("button link checkbox radio tab menuitem menuitemcheckbox
   "combobox listbox slider spinbutton switch treeitem searchbox").split(" "));
 const INPUT_ROLES = {
   button: "button", submit: "button", reset: "button", image: "button", checkbox: "checkbox", radio: "radio",
-  range: "slider", number: "spinbutton", hidden: null, file: "button", color: "button",
+  range: "slider", number: "spinbutton", hidden: null, file: "button", color: "textbox",
+};
+// How the values of these fields are spelled.
+const FORMATS = {
+  date: "yyyy-mm-dd", time: "hh:mm", "datetime-local": "yyyy-mm-ddThh:mm", month: "yyyy-mm", week: "yyyy-Www",
+  color: "#rrggbb", file: "file",
 };
 const FIELDS = new Set(["textbox", "combobox", "listbox", "slider", "spinbutton", "searchbox", "checkbox", "radio"]);
 const NEVER_ITEMS = new Set(["HTML", "BODY", "LABEL"]);
@@ -357,6 +416,7 @@ function roleOf(element) {
     case "BUTTON": return "button";
     case "TEXTAREA": return "textbox";
     case "OPTION": return "option";
+    case "svg": case "CANVAS": return listens(element) ? "drawing" : "";
     case "SELECT": return element.multiple || element.size > 1 ? "listbox" : "combobox";
     case "INPUT": return INPUT_ROLES[element.type] ?? (element.type in INPUT_ROLES ? "" : "textbox");
     default:
@@ -365,7 +425,8 @@ function roleOf(element) {
 }
 
 const textOf = element => collapse(element.innerText ?? element.textContent);
-const shorten = text => text.length > NAME_LENGTH ? text.slice(0, NAME_LENGTH) + "…" : text;
+const shorten = (text, length = NAME_LENGTH) =>
+  text.length > length ? text.slice(0, length / 3) + "…" + text.slice(-length * 2 / 3) : text;
 const hasBox = element => { const box = element.getBoundingClientRect(); return box.width > 0 && box.height > 0; };
 const visible = element => element.checkVisibility({ visibilityProperty: true });
 
@@ -382,35 +443,51 @@ function isItem(element) {
   if (listens(element) || element.tagName === "SUMMARY") return true;
   if (element.classList.contains("ui-sortable-handle") || element.classList.contains("ui-draggable")) return true;
   if (element.tabIndex >= 0 && element.hasAttribute("tabindex")) return true;
-  return getComputedStyle(element).cursor === "pointer" && element.parentElement !== null &&
-    getComputedStyle(element.parentElement).cursor !== "pointer";
+  const { cursor } = getComputedStyle(element);
+  return (cursor === "pointer" || RESIZE.test(cursor)) && element.parentElement !== null &&
+    getComputedStyle(element.parentElement).cursor !== cursor;
 }
 
-function nameFromIds(ids) {
-  return collapse(ids.split(/\s+/).map(id => document.getElementById(id)?.textContent || "").join(" "));
+const RESIZE = /^\w+-resize$/;  // a border or corner that can be dragged
+
+function nameFromIds(element) {
+  const ids = element.getAttribute("aria-labelledby") || "";
+  const root = element.getRootNode();
+  return collapse(ids.split(/\s+/).map(id => root.getElementById(id)?.textContent || "").join(" "));
 }
 
 // The name of an icon that has no text: what its author called it.
 function nameFromMarkup(element) {
   if (element.dataset && element.dataset.color) return element.dataset.color;
+  const { cursor } = getComputedStyle(element);
+  if (RESIZE.test(cursor)) return cursor;
   const words = (element.getAttribute("class") || "").trim().split(/\s+/);
   const telling = words.find(word => /-(up|down|next|prev|close|handle|bold|italic|underline)$/.test(word));
   return (telling || element.id || words[0] || "").replace(/^(ui|ql)-/, "").replace(/[-_]+/g, " ").trim();
 }
 
-function listPage() {
+function listPage(marked) {
   const out = [];
   const spoken = new Set();      // labels that already serve as a name
+  const pads = new Set();
   const interactive = new Map(); // element -> role
 
-  for (const element of document.body.querySelectorAll("*")) {
+  const modal = document.querySelector("dialog:modal");
+  for (const element of marked) {
     if (!element.hasAttribute("bid") || !visible(element)) continue;
     const role = roleOf(element) || (isPresentational(element) ? "" : isItem(element) ? "item" : "");
-    if (role && (hasBox(element) || role === "option")) interactive.set(element, role);
+    if (!role || !(hasBox(element) || role === "option")) continue;
+    if (element.closest("[inert]") || modal && element.ownerDocument === document && !modal.contains(element)) continue;
+    interactive.set(element, role);
+    elementsByBid.set(element.getAttribute("bid"), element);
   }
 
   const names = new Map();
   for (const [element, role] of interactive) if (FIELDS.has(role)) names.set(element, fieldName(element, spoken));
+
+  // As they are shown: those of a shadow root in the host's place, and what the page gives it in its slots.
+  const childrenOf = node => node.shadowRoot ? node.shadowRoot.childNodes
+    : node.tagName === "SLOT" && node.assignedNodes().length ? node.assignedNodes() : node.childNodes;
 
   let run = [];
   const flush = () => {
@@ -423,12 +500,24 @@ function listPage() {
     if (node.nodeType === 3) { if (!silent && !spoken.has(node)) run.push(node.data); return; }
     if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
     if (node.tagName === "BR") { flush(); return; }
+    if (node.tagName === "IFRAME" || node.tagName === "FRAME") {
+      flush();
+      if (insideOf(node)) walk(node.contentDocument.body, silent);
+      else if (hasBox(node) && node.title) run.push(node.title);
+      flush();
+      return;
+    }
     const role = interactive.get(node);
     if (role) {
       flush();
       if (emit(node, role)) return;
-      for (const child of node.childNodes) walk(child, true);
+      for (const child of childrenOf(node)) walk(child, true);
       flush();
+      return;
+    }
+    if (node.tagName === "svg") {
+      flush();
+      out.push(...shapesOf(node));
       return;
     }
     if (spoken.has(node)) silent = true;
@@ -438,7 +527,7 @@ function listPage() {
     if (!inline) flush();
     else if (display === "table-cell" && collapse(run.join(""))) run.push(" | ");
     else if (display !== "inline") run.push(" ");
-    for (const child of node.childNodes) walk(child, silent);
+    for (const child of childrenOf(node)) walk(child, silent);
     if (!inline) flush();
   }
 
@@ -447,17 +536,25 @@ function listPage() {
     const inner = [...element.querySelectorAll("*")].filter(child => interactive.has(child) && !(role === "combobox" || role === "listbox"));
     const leaf = inner.length === 0 || element.tagName === "BUTTON";
     let name = names.get(element) ?? itemName(element, role, leaf ? [] : inner);
-    if (role === "item" && !leaf && !name) return false;
-    const entry = [role, shorten(name), element.getAttribute("bid"), null, statesOf(element, role), []];
+    const pad = role === "item" && isPad(element);
+    if (role === "item" && !leaf && !name && !pad) return false;
+    const entry = [role, shorten(name), element.getAttribute("bid"), null, statesOf(element, role), [], formatOf(element), null, null];
+    if (role === "drawing" || pad) entry[8] = sizeOf(element);
+    else if (role === "item" && pads.has(element.parentElement)) entry[7] = placeIn(element, element.parentElement);
+    if (pad) pads.add(element);
     if (element.tagName === "SELECT") {
-      entry[3] = [...element.selectedOptions].map(option => collapse(option.label)).join(", ");
-      entry[5] = [...element.options].map(option => collapse(option.label));
+      const options = optionNames(element);
+      entry[3] = [...element.options].flatMap((option, index) => option.selected ? [options[index]] : []).join(", ");
+      entry[5] = options.filter((_, index) => !element.options[index].disabled);
     } else if (["textbox", "searchbox", "spinbutton", "combobox", "slider"].includes(role)) {
       entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
     }
-    if (entry[3] !== null && entry[3].length > VALUE_LENGTH)
-      entry[3] = entry[3].slice(0, VALUE_LENGTH / 2) + "…" + entry[3].slice(-VALUE_LENGTH / 2);
+    if (entry[3] !== null) entry[3] = shorten(entry[3], VALUE_LENGTH);
     out.push(entry);
+    if (role === "drawing") {
+      out.push(...shapesOf(element));
+      return true;
+    }
     return leaf;
   }
 
@@ -466,8 +563,118 @@ function listPage() {
   return out;
 }
 
+// The names of a list's options: those of one label are told apart by their group, or by their number.
+function optionNames(select) {
+  const labels = [...select.options].map(option => collapse(option.label));
+  const count = names => names.reduce((counts, name) => counts.set(name, (counts.get(name) ?? 0) + 1), new Map());
+  const counts = count(labels);
+  const grouped = [...select.options].map((option, index) => {
+    const group = option.closest("optgroup")?.label;
+    return counts.get(labels[index]) > 1 && group ? `${collapse(group)}: ${labels[index]}` : labels[index];
+  });
+  const twice = count(grouped), seen = new Map();
+  return grouped.map(name => {
+    if (twice.get(name) === 1) return name;
+    seen.set(name, (seen.get(name) ?? 0) + 1);
+    return seen.get(name) === 1 ? name : `${name} (${seen.get(name)})`;
+  });
+}
+
+function formatOf(element) {
+  if (element.tagName !== "INPUT") return "";
+  const { type, min, max } = element;
+  if (type === "range") return `${min || 0} to ${max || 100}`;
+  return type === "number" && min && max ? `${min} to ${max}` : FORMATS[type] ?? "";
+}
+
+// The middle of an element, from the upper left corner of another.
+function placeIn(element, outer) {
+  const box = element.getBoundingClientRect(), frame = outer.getBoundingClientRect();
+  return [Math.round((box.left + box.right) / 2 - frame.left), Math.round((box.top + box.bottom) / 2 - frame.top)];
+}
+
+const sizeOf = element => { const box = element.getBoundingClientRect(); return [Math.round(box.width), Math.round(box.height)]; };
+
+// An empty surface that answers to the mouse: where on it one points is what matters.
+const PAD = 24;  // pixels, across or down
+function isPad(element) {
+  const [width, height] = sizeOf(element);
+  return listens(element) && Math.max(width, height) >= PAD && Math.min(width, height) >= 4 && width * height >= PAD * PAD / 2 &&
+    !element.textContent.trim() && !element.matches("a, button, img, input, li, td, tr, tbody, table") && !element.querySelector("svg, canvas, img, input, button");
+}
+
+// ------------------------------------------------------------------ drawings
+// A shape is listed by what its own element says: what it is, its colour, its place within the drawing, and its size. One
+// that answers to the mouse has a bid: that of its drawing, a dot, and its number there.
+
+const SHAPES = "circle, ellipse, rect, line, polyline, polygon, path, text, image";
+const MANY_SHAPES = 60;    // of which a drawing shows no more
+const SPECK = 3;           // pixels; what is no larger is not seen
+const ICON = 32;           // pixels; what is smaller and answers to nothing is an icon
+let shapeNumbers = new WeakMap();  // by shape
+let shapeCounts = new WeakMap();   // by drawing
+
+function shapesOf(drawing) {
+  const frame = drawing.getBoundingClientRect(), bid = drawing.getAttribute("bid"), out = [];
+  const icon = frame.width < ICON || frame.height < ICON;
+  for (const shape of drawing.querySelectorAll(SHAPES)) {
+    if (out.length >= MANY_SHAPES) break;
+    if (!visible(shape) || shape.closest("defs, clipPath, mask, symbol, pattern, marker")) continue;
+    const style = getComputedStyle(shape), answers = answersToMouse(shape, drawing, style);
+    const box = shape.getBoundingClientRect();
+    if (!answers && (icon || shape.tagName === "path") || Math.max(box.width, box.height) < SPECK) continue;
+    const look = collapse(`${colourOf(shape, style)} ${shape.tagName === "text" ? shape.textContent : titleOf(shape)}`);
+    if (!look && !answers) continue;
+    const place = placeIn(shape, drawing);
+    const size = [Math.round(box.width), Math.round(box.height)];
+    if (!answers) { out.push(`${kindOf(shape)} ${look} at ${place} size ${size[0] === size[1] ? size[0] : size.join("x")}`); continue; }
+    if (!shapeNumbers.has(shape)) {
+      shapeCounts.set(drawing, (shapeCounts.get(drawing) ?? 0) + 1);
+      shapeNumbers.set(shape, shapeCounts.get(drawing));
+    }
+    const own = `${bid}.${shapeNumbers.get(shape)}`;
+    elementsByBid.set(own, shape);
+    out.push([kindOf(shape), shorten(look), own, null, [], [], "", place, size]);
+  }
+  return out;
+}
+
+function answersToMouse(shape, drawing, style) {
+  if (style.pointerEvents === "none") return false;
+  if (style.cursor === "pointer" && getComputedStyle(drawing).cursor !== "pointer") return true;
+  for (let element = shape; element; element = element.parentElement) {
+    if (listens(element)) return true;
+    if (element === drawing) return false;
+  }
+  return false;
+}
+
+function kindOf(shape) {
+  if (shape.tagName === "rect") return "rectangle";
+  if (shape.tagName === "polygon") return shape.points.numberOfItems === 3 ? "triangle" : "polygon";
+  return shape.tagName;
+}
+
+const titleOf = shape => shape.getAttribute("aria-label") || shape.querySelector("title")?.textContent || "";
+
+// As its author wrote it, if that is a word; else as #rrggbb. A shape without a filling has the colour of its line.
+function colourOf(shape, style) {
+  const paint = name => {
+    const written = shape.getAttribute(name) || shape.style[name] || "";
+    if (/^[a-z]+$/i.test(written)) return written === "transparent" ? "none" : written;
+    const parts = style[name].match(/^rgb\((\d+), (\d+), (\d+)\)$/);
+    if (!parts) return "none";
+    const [red, green, blue] = parts.slice(1).map(Number);
+    return red + green + blue === 0 ? "black" : red + green + blue === 765 ? "white" : "#" + [red, green, blue].map(part => part.toString(16).padStart(2, "0")).join("");
+  };
+  const filling = shape.tagName === "line" ? "none" : paint("fill");
+  if (filling !== "none") return filling;
+  const line = paint("stroke");
+  return line === "none" ? "" : shape.tagName === "line" ? line : `${line} outline`;
+}
+
 function fieldName(element, spoken) {
-  const given = element.getAttribute("aria-label") || nameFromIds(element.getAttribute("aria-labelledby") || "");
+  const given = element.getAttribute("aria-label") || nameFromIds(element);
   if (given) return collapse(given);
   if (element.labels && element.labels.length) {
     const text = collapse([...element.labels].map(label => labelText(label)).join(" "));
@@ -524,12 +731,13 @@ function labelText(label) {
 }
 
 function itemName(element, role, inner) {
-  const given = element.getAttribute("aria-label") || nameFromIds(element.getAttribute("aria-labelledby") || "");
+  const given = element.getAttribute("aria-label") || nameFromIds(element);
   if (given) return collapse(given);
   if (element.tagName === "INPUT") {
     const standard = { submit: "Submit", reset: "Reset" }[element.type] || "";
     return collapse(element.value || element.alt || element.title || standard);
   }
+  if (role === "drawing") return collapse(element.querySelector(":scope > title")?.textContent);
   if (inner.length) {
     const words = [];
     const gather = node => {
@@ -546,16 +754,27 @@ function itemName(element, role, inner) {
   return textOf(element) || collapse(element.getAttribute("alt") || element.title || images()) || nameFromMarkup(element);
 }
 
+// Whether there is more of its text than it shows.
+function scrolls(element) {
+  return element.scrollHeight > element.clientHeight + 8 && element.clientHeight > 0 &&
+    (element.tagName === "TEXTAREA" || /^(auto|scroll)$/.test(getComputedStyle(element).overflowY));
+}
+
 function statesOf(element, role) {
   const states = [];
   const aria = name => element.getAttribute("aria-" + name) === "true";
   if (["checkbox", "radio", "switch"].includes(role) ? element.checked || aria("checked") : aria("checked")) states.push("checked");
+  if (element.getAttribute("aria-checked") === "mixed" || element.indeterminate) states.push("mixed");
   if (aria("selected") || (element.tagName === "OPTION" && element.selected)) states.push("selected");
   if (element.hasAttribute("aria-expanded") && !element.hasAttribute("aria-selected")) states.push(aria("expanded") ? "expanded" : "collapsed");
   if (aria("pressed")) states.push("pressed");
+  if (element.required || aria("required")) states.push("required");
   if (element.matches(":disabled") || aria("disabled")) states.push("disabled");
   if (element.readOnly && element.hasAttribute("readonly")) states.push("readonly");
-  if (document.activeElement === element) states.push("focused");
+  if (element.tagName === "SELECT" && element.multiple) states.push("multiple");
+  if (element.tagName === "TEXTAREA" || aria("multiline")) states.push("multiline");
+  if (scrolls(element)) states.push("scrollable");
+  if (element.getRootNode().activeElement === element) states.push("focused");
   return states;
 }
 
@@ -565,7 +784,12 @@ const RETRY_WAITS = [0, 20, 100, 100, 500];  // Playwright's, in ms
 const ACTION_TIMEOUT = 500;                  // BrowserGym's, in ms of the page's clock
 const SCROLLS = [null, "end", "center", "start"];
 
-const find = bid => document.querySelector(`[bid="${CSS.escape(bid)}"]`);
+// An element by its bid; one that is not listed too, as BrowserGym finds it.
+function find(bid) {
+  const known = elementsByBid.get(bid);
+  if (known?.isConnected) return known;
+  return document.querySelector(`[bid="${CSS.escape(bid)}"]`);
+}
 
 function retarget(element, behaviour) {
   if (behaviour === "none") return element;
@@ -633,6 +857,7 @@ async function isStable(element) {
 }
 
 function clickPoint(element) {
+  const { innerWidth, innerHeight } = element.ownerDocument.defaultView;
   const boxes = [...element.getClientRects()];
   if (!boxes.length) return null;
   for (const box of boxes) {
@@ -651,10 +876,13 @@ function avoidHalf(value) {
 
 // What would receive a click there, if it is not `target` or inside it.
 function obstacle(target, x, y) {
-  const hit = document.elementsFromPoint(x, y)[0];
-  for (let element = hit; element; element = element.parentElement) if (element === target) return null;
+  const root = target.getRootNode();
+  const hit = root.elementsFromPoint(x, y)[0];
+  for (let element = hit; element; element = parentOf(element)) if (element === target) return null;
   return hit || document.documentElement;
 }
+
+const parentOf = element => element.assignedSlot ?? element.parentElement ?? element.getRootNode().host;
 
 function describe(element) {
   const bid = element.getAttribute("bid");
@@ -673,26 +901,62 @@ const onGuardedEvent = event => {
 };
 for (const type of [...GUARDED, "mousemove"]) addListener.call(window, type, onGuardedEvent, { capture: true, passive: false });
 
-// A point to aim at, once the element is ready for it and nothing covers it.
-function aim(bid, kind) {
+// A point to aim at, once the element is ready for it and nothing covers it: its middle, or `at` from its upper left
+// corner.
+function aim(bid, kind, at = null) {
   return retrying(bid, async (element, tries) => {
     if (!await isStable(element)) return { error: `element "${bid}" keeps moving` };
     const missing = missingState(element, kind === "mouse" ? ["enabled"] : []);
     if (missing) return { error: `element "${bid}" is not ${missing}` };
     const scroll = SCROLLS[tries % SCROLLS.length];
     if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
-    const point = clickPoint(element);
+    let point = at ? pointWithin(element, at) : clickPoint(element);
     if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
     const target = retarget(element, "button-link");
-    const blocking = obstacle(target, ...point);
+    let blocking = obstacle(target, ...point);
+    if (blocking && element instanceof SVGElement && !at) [point, blocking] = pointOn(element, point, blocking);
     if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
-    guard = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
+    if (element.ownerDocument !== document) {
+      const [left, top] = originOf(element);
+      const watched = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
+      scriptOf(element).watch(watched);
+      const above = document.elementsFromPoint(point[0] + left, point[1] + top)[0];
+      if (!above?.contentDocument) return { error: `element "${bid}" is covered by ${describe(above ?? document.documentElement)}` };
+      return { point: [point[0] + left, point[1] + top], restless: false };
+    }
+    watch(kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED });
     return { point, restless: imageRules.length > 0 };
   });
 }
 
+const watch = watched => { guard = watched; };
+
+// A point by its distance from the element's upper left corner; undefined outside of the viewport.
+function pointWithin(element, [right, down]) {
+  const box = element.getBoundingClientRect(), { innerWidth, innerHeight } = element.ownerDocument.defaultView;
+  if (right < 0 || down < 0 || right >= box.width || down >= box.height) return null;
+  const x = Math.round(box.left + right), y = Math.round(box.top + down);
+  return x >= 0 && y >= 0 && x < innerWidth && y < innerHeight ? [x, y] : undefined;
+}
+
+// Of a shape that its own middle does not belong to, or something covers: another point that is its own.
+function pointOn(shape, middle, blocking) {
+  const box = shape.getBoundingClientRect(), parts = 8;
+  for (let row = 1; row < parts; row++) {
+    for (let column = 1; column < parts; column++) {
+      const x = Math.round(box.left + box.width * column / parts), y = Math.round(box.top + box.height * row / parts);
+      if (document.elementFromPoint(x, y) === shape) return [[x, y], null];
+    }
+  }
+  return [middle, blocking];
+}
+
 // Whether the last guarded events arrived; null, or why not.
 function missed() {
+  for (const frame of framesOf(document)) {
+    const covered = frame.missed();
+    if (covered) return covered;
+  }
   const blocking = guard?.obstacle;
   guard = null;
   return blocking ? `the element is covered by ${describe(blocking)}` : null;
@@ -730,10 +994,10 @@ function beginFill(bid, value) {
       target.selectionEnd = target.value.length;
       target.focus();
     } else if (target.isContentEditable) {
-      const range = document.createRange();
+      const range = target.ownerDocument.createRange(), selection = target.ownerDocument.getSelection();
       range.selectNodeContents(target);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
+      selection.removeAllRanges();
+      selection.addRange(range);
       target.focus();
     } else {
       return { final: true, error: `element "${bid}" is not a field that can be filled` };
@@ -750,8 +1014,9 @@ function selectOption(bid, wanted) {
     if (select.tagName !== "SELECT") return { final: true, error: `element "${bid}" has no options to select` };
     let left = [...wanted];
     const chosen = [];
-    for (const option of select.options) {
-      const matches = text => text === option.value || text === option.label;
+    const names = optionNames(select);
+    for (const [index, option] of [...select.options].entries()) {
+      const matches = text => text === option.value || text === option.label || text === names[index];
       if (!left.some(matches)) continue;
       chosen.push(option);
       left = select.multiple ? left.filter(text => !matches(text)) : [];
@@ -765,15 +1030,64 @@ function selectOption(bid, wanted) {
   });
 }
 
+// Chooses one more option of a list that takes several, or no longer, as a click with Control held does.
+function toggleOption(bid, wanted) {
+  return retrying(bid, element => {
+    const missing = missingState(element, ["enabled"]);
+    if (missing) return { error: `element "${bid}" is not ${missing}` };
+    const index = element.tagName === "SELECT" && element.multiple ? optionNames(element).indexOf(wanted) : -1;
+    if (index < 0) return { final: true, error: `element "${bid}" has no option ${JSON.stringify(wanted)} to toggle` };
+    element.options[index].selected = !element.options[index].selected;
+    fire(element);
+    return {};
+  });
+}
+
+// Turns the element's own text, or what it is in, by a view or to one of its ends.
+function scrollIn(bid, edge) {
+  let element = find(bid);
+  if (!element) return { error: `no element has the bid "${bid}"` };
+  while (element && !scrolls(element)) element = element.parentElement;
+  if (!element) return { error: `element "${bid}" has nothing to scroll` };
+  const step = Math.max(element.clientHeight * 0.8, 1);
+  const top = { up: element.scrollTop - step, down: element.scrollTop + step, top: 0, bottom: element.scrollHeight }[edge];
+  element.scrollTo({ top, behavior: "instant" });
+  return {};
+}
+
+// The text of a field or an element, blanks at its ends included.
+function textIn(bid) {
+  const element = find(bid);
+  if (!element) return { error: `no element has the bid "${bid}"` };
+  return { text: String(element.value ?? element.innerText ?? element.textContent) };
+}
+
+// Puts the caret behind what is in a field.
+function beginPaste(bid) {
+  return retrying(bid, element => {
+    const missing = missingState(element, ["enabled", "editable"]);
+    if (missing) return { error: `element "${bid}" is not ${missing}` };
+    const target = retarget(element, "follow-label");
+    target.focus();
+    if (target.isContentEditable) target.ownerDocument.getSelection().selectAllChildren(target), target.ownerDocument.getSelection().collapseToEnd();
+    else if (TYPE_INTO.includes(target.type) && target.setSelectionRange && target.type !== "number" && target.type !== "email") target.setSelectionRange(target.value.length, target.value.length);
+    else if (target.tagName === "TEXTAREA") target.setSelectionRange(target.value.length, target.value.length);
+    return {};
+  });
+}
+
 function focusOn(bid) {
   const element = find(bid);
   if (!element) return { error: `no element has the bid "${bid}"` };
-  const active = document.activeElement;
+  const active = element.ownerDocument.activeElement;
   if (element.isContentEditable && active !== element && active && active.blur) active.blur();
   element.focus();
   return {};
 }
 
 Object.defineProperty(window, "browserControl", {
-  value: Object.freeze({ reset, settle, aim, beginFill, selectOption, focusOn, advance, frames, hold }),
+  value: Object.freeze({ 
+    reset, settle, aim, beginFill, selectOption, toggleOption, scrollIn, textIn, beginPaste, focusOn, advance, frames, hold,
+    mark, listens, watch, missed,  // of a frame, for the page that it is in
+  }),
 });

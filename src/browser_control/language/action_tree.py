@@ -70,7 +70,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Text:
-    """A slot that takes a text, ended by what closes it."""
+    """A slot that takes a text, ended by what closes it.
+
+    Attributes:
+        fresh: a matcher of such texts, to be copied.
+    """
+
+    fresh: llguidance.LLMatcher
 
 
 Slot = Choice | Text
@@ -99,10 +105,9 @@ def _count(slots: Sequence[Slot]) -> int:
 class Matcher:
     """How far one completion has come in its tree."""
 
-    def __init__(self, tree: Tree, words: int, text: llguidance.LLMatcher) -> None:
+    def __init__(self, tree: Tree, words: int) -> None:
         self._tree = tree
         self._words = words
-        self._new_text = text
         self._slots: tuple[Slot, ...] = (tree.first,)
         self._at = 0  # the slot
         self._node = tree.first.root
@@ -167,14 +172,14 @@ class Matcher:
             elif self._node.children[taken[depth]].leaves == 1:
                 children = [token for token in children if token != taken[depth]]
         if ends:
-            following = self._slots[self._at + 1]
+            following = self._slots[self._at + 1] if self._at else self._tree.slots[tuple(self._path)][0]
             assert isinstance(following, Choice) and not following.differs
             return [*children, *following.root.children]
         return children
 
     def _fixed_mask(self) -> Mask:
         admitted = self._admitted()
-        if admitted is not self._node.children:
+        if self._at and admitted is not self._node.children:
             return _bits(admitted, self._words)
         if self._node.mask is None:
             self._node.mask = _bits(admitted, self._words)
@@ -201,7 +206,7 @@ class Matcher:
             return
         slot = self._slots[self._at]
         if isinstance(slot, Text):
-            self._text = self._new_text.deep_copy()
+            self._text = slot.fresh.deep_copy()
         else:
             self._node = slot.root
 
@@ -253,13 +258,16 @@ class ActionTrees:
         self._words = (vocabulary + 31) // 32
         self._verbs = tuple(verbs)
         self._action_format = action_format
-        self._typed = _compile(tokenizer, vocabulary, actions.TYPED[action_format], max_text)
+        self._max_text = max_text
+        self._known = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
+        self._text = lru_cache(self._compile)
+        self._numbers = lru_cache(self._build_numbers)
         self._tokens: dict[str, tuple[int, ...]] = {}  # of fragments
         self.tree = lru_cache(maxsize=_KEPT)(self._build)
 
     def matcher(self, elements: tuple[Element, ...]) -> Matcher:
         """A fresh matcher for the actions that `elements` offer."""
-        return Matcher(self.tree(elements), self._words, self._typed)
+        return Matcher(self.tree(elements), self._words)
 
     def encode(self, action: actions.Action, elements: Sequence[Element]) -> tuple[int, ...]:
         """The tokens of an action as its tree spells them."""
@@ -286,9 +294,11 @@ class ActionTrees:
         slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
         built: dict[tuple[actions.Fragments, ...], Node] = {}
 
-        def slot(place: actions.Options | actions.Typed) -> Slot:
+        def slot(place: actions.Place) -> Slot:
             if isinstance(place, actions.Typed):
-                return Text()
+                return self._text(place)
+            if isinstance(place, actions.Numbers):
+                return self._numbers(place)
             if place.spelled not in built:
                 root = built[place.spelled] = Node()
                 for fragments in place.spelled:
@@ -303,15 +313,19 @@ class ActionTrees:
             slots[begin] = tuple(map(slot, offer.places))
         return Tree(Choice(first), slots)
 
+    def _build_numbers(self, numbers: actions.Numbers) -> Choice:
+        root = Node()
+        spelled = [str(number) for number in range(numbers.low, numbers.high)]
+        self._learn(spelled)
+        for number in spelled:
+            root.add(self._join((number,)))
+        return Choice(root)
 
-def _compile(
-    tokenizer: PreTrainedTokenizerFast, vocabulary: int, typed: actions.Typed, max_text: int
-) -> llguidance.LLMatcher:
-    """The grammar of a typed text and what closes it, in llguidance's dialect of Lark."""
-    closing = typed.closing.replace('"', '\\"')
-    lark = f'start: TEXT "{closing}"\nTEXT: /[^{typed.excluded}\\\\\\x00-\\x1f\\x7f]{{1,{max_text}}}/\n'
-    known = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
-    compiled = llguidance.LLMatcher(known, llguidance.LLMatcher.grammar_from_lark(lark), log_level=0)
-    if compiled.is_error():
-        raise ValueError(f"the grammar of a text does not compile: {compiled.get_error()}")
-    return compiled
+    def _compile(self, typed: actions.Typed) -> Text:
+        """The grammar of a typed text and what closes it, in llguidance's dialect of Lark."""
+        closing = typed.closing.replace('"', '\\"')
+        lark = f'start: TEXT "{closing}"\nTEXT: /{actions.typed_pattern(typed, self._max_text)}/\n'
+        compiled = llguidance.LLMatcher(self._known, llguidance.LLMatcher.grammar_from_lark(lark), log_level=0)
+        if compiled.is_error():
+            raise ValueError(f"the grammar of a text does not compile: {compiled.get_error()}")
+        return Text(compiled)

@@ -1,38 +1,28 @@
-"""Actions: how the policy spells them, and what BrowserGym is sent.
+"""Actions: what a page offers, and how each is spelled, by the policy and in BrowserGym's action set.
 
-The policy names an element as the page's text does, label before number: a small model copies a label from the goal
-far better than it looks up a number (`docs/results.md` has the comparison). `docs/architecture.md` lists the spellings.
+`VERBS` is the whole of it: a verb says which elements take it, and what stands in which place of its two spellings.
+Reading, writing, checking and offering all follow from that. Calls that BrowserGym's action set lacks (`click_at`,
+`drag_by`, `toggle_option`, `scroll_in`, `copy`, `paste`) are our service's; another server refuses them, and a
+configuration that plays there leaves their verbs out.
 """
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
+from types import MappingProxyType
 
-from browser_control.language.page import Element, quote, unquote
+from browser_control.language.page import BID, Element, quote, unquote
 
-VERBS = ("click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click")
 KEYS = ("Enter", "Tab", "Escape", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Backspace", "Delete")
+FOCUS_KEYS = (*KEYS, "Home", "End", "PageUp", "PageDown", "Space")  # where the focus is
+EDGES = ("up", "down", "top", "bottom")
 LABEL_FORMAT, BID_FORMAT = "label", "bid"
 SCROLL_PIXELS = 200
-_TEXT_ROLES = frozenset({"textbox", "searchbox", "spinbutton"})
+REACH = 160  # CSS pixels by which an element may be dragged, each way
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_TARGET = rf"\w+(?: {_STRING})? \[(\w+)\]"
-_PATTERNS: dict[str, re.Pattern[str]] = {
-    verb: re.compile(pattern, re.DOTALL)
-    for verb, pattern in {
-        "click": rf"click {_TARGET}",
-        "alt-click": rf"alt-click {_TARGET}",
-        "fill": rf"fill {_TARGET} with ({_STRING})",
-        "select": rf"select {_TARGET} option ({_STRING})",
-        "press": rf"press ({_STRING}) in {_TARGET}",
-        "hover": rf"hover {_TARGET}",
-        "drag": rf"drag {_TARGET} to {_TARGET}",
-        "scroll": r"scroll (down|up)",
-        "wait": r"wait",
-    }.items()
-}
 
 
 class InvalidAction(ValueError):
@@ -41,57 +31,213 @@ class InvalidAction(ValueError):
 
 @dataclass(frozen=True)
 class Action:
-    """One action. `bid` is the element, `argument` the text, option, key, target's bid or direction."""
+    """One action. `bid` is the element; `argument` the text, option, key, target's bid, direction or point `45,80`."""
 
     verb: str
     bid: str = ""
     argument: str = ""
 
     def to_browsergym(self) -> str:
-        """The one call of BrowserGym's action set that does this."""
-        match self.verb:
-            case "click" | "hover":
-                return f"{self.verb}({self.bid!r})"
-            case "alt-click":
-                return f"click({self.bid!r}, 'left', ['Alt'])"
-            case "fill":
-                return f"fill({self.bid!r}, {self.argument!r})"
-            case "select":
-                return f"select_option({self.bid!r}, {self.argument!r})"
-            case "press":
-                return f"press({self.bid!r}, {self.argument!r})"
-            case "drag":
-                return f"drag_and_drop({self.bid!r}, {self.argument!r})"
-            case "scroll":
-                return f"scroll(0, {SCROLL_PIXELS if self.argument == 'down' else -SCROLL_PIXELS})"
-            case "wait":
-                return "noop()"
-        raise ValueError(f"unknown verb {self.verb!r}")
+        """The one call of the action set that does this."""
+        verb = _named(self.verb)
+        return f"{verb.function}({', '.join(repr(value) for value in verb.arguments(self))})"
 
     def spell(self, elements: Sequence[Element]) -> str:
         """The policy's spelling, with the labels that `elements` show."""
-        by_bid = {element.bid: element for element in elements}
-        match self.verb:
-            case "click" | "alt-click" | "hover":
-                return f"{self.verb} {by_bid[self.bid].label}"
-            case "fill":
-                return f"fill {by_bid[self.bid].label} with {quote(self.argument)}"
-            case "select":
-                return f"select {by_bid[self.bid].label} option {quote(self.argument)}"
-            case "press":
-                return f"press {quote(self.argument)} in {by_bid[self.bid].label}"
-            case "drag":
-                return f"drag {by_bid[self.bid].label} to {by_bid[self.argument].label}"
-            case "scroll":
-                return f"scroll {self.argument}"
-            case "wait":
-                return "wait"
-        raise ValueError(f"unknown verb {self.verb!r}")
+        return "".join(fragments(self, elements, LABEL_FORMAT))
 
 
 def spell(action: Action, elements: Sequence[Element], action_format: str) -> str:
     """An action as the policy writes it."""
     return action.spell(elements) if action_format == LABEL_FORMAT else action.to_browsergym()
+
+
+# ---------------------------------------------------------------- which elements take what
+
+_TEXT_ROLES = frozenset({"textbox", "searchbox", "spinbutton"})
+_POINTED = _TEXT_ROLES | {
+    *("button", "link", "checkbox", "radio", "switch", "option", "combobox", "listbox", "tab", "menuitem")
+}
+
+
+def _enabled(element: Element) -> bool:
+    return "disabled" not in element.states
+
+
+def _writable(element: Element) -> bool:
+    return element.role in _TEXT_ROLES and _enabled(element) and "readonly" not in element.states
+
+
+def _takes_value(element: Element) -> bool:
+    return _writable(element) or (element.role == "slider" and bool(element.format) and _enabled(element))
+
+
+def _is_field(element: Element) -> bool:
+    return element.role in _TEXT_ROLES and _enabled(element)
+
+
+def _is_link(element: Element) -> bool:
+    return element.role == "link" and _enabled(element)
+
+
+def _has_options(element: Element) -> bool:
+    return bool(element.options) and _enabled(element)
+
+
+def _takes_several(element: Element) -> bool:
+    return _has_options(element) and "multiple" in element.states
+
+
+def _has_size(element: Element) -> bool:
+    return element.size is not None and element.place is None and _enabled(element)
+
+
+def _can_be_moved(element: Element) -> bool:
+    return element.role not in _POINTED and _enabled(element)
+
+
+def _can_be_copied(element: Element) -> bool:
+    return element.role in _TEXT_ROLES and bool(element.value)
+
+
+def _scrolls(element: Element) -> bool:
+    return "scrollable" in element.states
+
+
+# ---------------------------------------------------------------- verbs, and what stands in their places
+
+# Kinds of places. The value of an ELEMENT is a bid, that of a POINT or an OFFSET two numbers as in `45,80`.
+ELEMENT, TARGET, TEXT, OPTION, KEY, FOCUS_KEY, DIRECTION, EDGE, POINT, OFFSET = (
+    "{element}", "{target}", "{text}", "{option}", "{key}", "{focus key}", "{direction}", "{edge}", "{point}",
+    "{offset}",
+)  # fmt: skip
+_FIXED: Mapping[str, tuple[str, ...]] = {
+    KEY: KEYS,
+    FOCUS_KEY: FOCUS_KEYS,
+    DIRECTION: ("down", "up"),
+    EDGE: EDGES,
+}
+_OF_ELEMENT = frozenset({OPTION, POINT})  # what may stand there depends on the element
+_QUOTED = frozenset({TEXT, OPTION, KEY, FOCUS_KEY})
+_PIXELS = {"down": SCROLL_PIXELS, "up": -SCROLL_PIXELS}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """How one kind of action is spelled, and which elements take it.
+
+    Attributes:
+        label: the policy's spelling, words and kinds of places.
+        function: of the action set.
+        given: its arguments, values and kinds of places.
+        takes: whether an element does; not asked where no element is named.
+    """
+
+    name: str
+    label: tuple[str, ...]
+    function: str
+    given: tuple[object, ...]
+    takes: Callable[[Element], bool] = _enabled
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of its places, as the policy spells them."""
+        return tuple(part for part in self.label if part in _READ)
+
+    def arguments(self, action: Action) -> list[object]:
+        """Of `function`, for this action."""
+        values: list[object] = []
+        for given in self.given:
+            if given == ELEMENT:
+                values.append(action.bid)
+            elif given in (POINT, OFFSET):
+                values.extend(int(number) for number in action.argument.split(","))
+            elif given == DIRECTION:
+                values.append(_PIXELS[action.argument])
+            else:
+                values.append(action.argument if isinstance(given, str) and given in _READ else given)
+        return values
+
+    def read(self, arguments: Sequence[object]) -> Action | None:
+        """The action that has these arguments; None if none has."""
+        bid, argument, rest = "", "", list(arguments)
+        for given in self.given:
+            if not rest:
+                return None
+            value = rest.pop(0)
+            if given in (POINT, OFFSET):
+                if not rest or not (_is_integer(value) and _is_integer(rest[0])):
+                    return None
+                argument = f"{value},{rest.pop(0)}"
+            elif given == DIRECTION:
+                if value not in _PIXELS.values():
+                    return None
+                argument = "down" if value == SCROLL_PIXELS else "up"
+            elif isinstance(given, str) and given in _READ:
+                if not isinstance(value, str):
+                    return None
+                bid, argument = (value, argument) if given == ELEMENT else (bid, value)
+            elif value != given:
+                return None
+        return None if rest else Action(self.name, bid, argument)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# How the policy's spelling of a place is read.
+_LABEL = rf" \w+(?: {_STRING})? \[({BID})\]"
+_READ: Mapping[str, str] = {
+    ELEMENT: _LABEL,
+    TARGET: _LABEL,
+    TEXT: f" ({_STRING})",
+    OPTION: f" ({_STRING})",
+    KEY: f" ({_STRING})",
+    FOCUS_KEY: f" ({_STRING})",
+    DIRECTION: r" (\w+)",
+    EDGE: r" (\w+)",
+    POINT: r" \((-?\d+,-?\d+)\)",
+    OFFSET: r" \((-?\d+,-?\d+)\)",
+}
+
+WAIT = Verb("wait", ("wait",), "noop", ())
+_ALL = (
+    Verb("click", ("click", ELEMENT), "click", (ELEMENT,)),
+    Verb("fill", ("fill", ELEMENT, " with", TEXT), "fill", (ELEMENT, TEXT), _takes_value),
+    Verb("select", ("select", ELEMENT, " option", OPTION), "select_option", (ELEMENT, OPTION), _has_options),
+    Verb("press", ("press", KEY, " in", ELEMENT), "press", (ELEMENT, KEY), _is_field),
+    Verb("hover", ("hover", ELEMENT), "hover", (ELEMENT,)),
+    Verb("drag", ("drag", ELEMENT, " to", TARGET), "drag_and_drop", (ELEMENT, TARGET)),
+    Verb("scroll", ("scroll", DIRECTION), "scroll", (0, DIRECTION)),
+    # a link's own script runs, and the page's address stays
+    Verb("alt-click", ("alt-click", ELEMENT), "click", (ELEMENT, "left", ["Alt"]), _is_link),
+    Verb("key", ("key", FOCUS_KEY), "keyboard_press", (FOCUS_KEY,)),
+    Verb("type", ("type", TEXT), "keyboard_type", (TEXT,)),
+    Verb("toggle", ("toggle", ELEMENT, " option", OPTION), "toggle_option", (ELEMENT, OPTION), _takes_several),
+    Verb("click-at", ("click-at", ELEMENT, POINT), "click_at", (ELEMENT, POINT), _has_size),
+    Verb("drag-by", ("drag-by", ELEMENT, OFFSET), "drag_by", (ELEMENT, OFFSET), _can_be_moved),
+    Verb("scroll-in", ("scroll-in", ELEMENT, EDGE), "scroll_in", (ELEMENT, EDGE), _scrolls),
+    Verb("copy", ("copy", ELEMENT), "copy", (ELEMENT,), _can_be_copied),
+    Verb("paste", ("paste", ELEMENT), "paste", (ELEMENT,), _writable),
+)
+VERBS: Mapping[str, Verb] = MappingProxyType({verb.name: verb for verb in _ALL})
+_BY_NAME = {**VERBS, WAIT.name: WAIT}
+
+
+def _named(verb: str) -> Verb:
+    if verb not in _BY_NAME:
+        raise ValueError(f"unknown verb {verb!r}")
+    return _BY_NAME[verb]
+
+
+# ---------------------------------------------------------------- reading
+
+
+@lru_cache
+def _pattern(verb: str) -> re.Pattern[str]:
+    parts = (_READ[part] if part in _READ else re.escape(part) for part in _named(verb).label)
+    return re.compile("".join(parts), re.DOTALL)
 
 
 def parse_label(text: str) -> Action:
@@ -100,28 +246,23 @@ def parse_label(text: str) -> Action:
     Raises:
         InvalidAction: it is none of the spellings.
     """
-    verb = text.partition(" ")[0]
-    found = _PATTERNS[verb].fullmatch(text) if verb in _PATTERNS else None
+    name = text.partition(" ")[0]
+    found = _pattern(name).fullmatch(text) if name in _BY_NAME else None
     if found is None:
         raise InvalidAction(f"not an action: {text[:80]!r}")
-    parts = found.groups()
-    match verb:
-        case "click" | "alt-click" | "hover":
-            return Action(verb, parts[0])
-        case "fill" | "select":
-            return Action(verb, parts[0], unquote(parts[1]))
-        case "press":
-            return Action(verb, parts[1], unquote(parts[0]))
-        case "drag":
-            return Action(verb, parts[0], parts[1])
-        case "scroll":
-            return Action(verb, "", parts[0])
-        case _:
-            return Action(verb)
+    bid = argument = ""
+    for kind, value in zip(_named(name).kinds, found.groups(), strict=True):
+        if kind == ELEMENT:
+            bid = value
+        else:
+            argument = unquote(value) if kind in _QUOTED else value
+    if any(kind in _FIXED and argument not in _FIXED[kind] for kind in _named(name).kinds):
+        raise InvalidAction(f"not an action: {text[:80]!r}")
+    return Action(name, bid, argument)
 
 
 def parse_bid(text: str) -> Action:
-    """Reads BrowserGym's spelling, the calls that `Action.to_browsergym` writes.
+    """Reads the spelling of the action set, the calls that `Action.to_browsergym` writes.
 
     Raises:
         InvalidAction: not one call with literal arguments, or a function that is not offered.
@@ -136,79 +277,59 @@ def parse_bid(text: str) -> Action:
         arguments = [ast.literal_eval(argument) for argument in call.args]
     except ValueError as error:
         raise InvalidAction(f"arguments must be literals: {text[:80]!r}") from error
-    match call.func.id, arguments:
-        case ("click" | "hover") as verb, [str(bid)]:
-            return Action(verb, bid)
-        case "click", [str(bid), "left", ["Alt"]]:
-            return Action("alt-click", bid)
-        case "fill", [str(bid), str(value)]:
-            return Action("fill", bid, value)
-        case "select_option", [str(bid), str(option)]:
-            return Action("select", bid, option)
-        case "press", [str(bid), str(key)]:
-            return Action("press", bid, key)
-        case "drag_and_drop", [str(bid), str(onto)]:
-            return Action("drag", bid, onto)
-        case "scroll", [0, int(pixels)] if abs(pixels) == SCROLL_PIXELS:
-            return Action("scroll", "", "down" if pixels > 0 else "up")
-        case "noop", []:
-            return Action("wait")
+    for verb in _BY_NAME.values():
+        if verb.function == call.func.id and (action := verb.read(arguments)) is not None:
+            return action
     raise InvalidAction(f"not an action that is offered: {text[:80]!r}")
 
 
 def check(action: Action, elements: Sequence[Element]) -> None:
     """Raises `InvalidAction` if `elements` do not offer what `action` asks of them."""
+    verb = _named(action.verb)
     by_bid = {element.bid: element for element in elements}
-    bids = [action.bid, action.argument] if action.verb == "drag" else [action.bid]
-    for bid in bids:
-        if bid and bid not in by_bid:
+    for bid in [action.bid] * (ELEMENT in verb.kinds) + [action.argument] * (TARGET in verb.kinds):
+        if bid not in by_bid:
             raise InvalidAction(f"no element [{bid}] on this page")
-    if action.verb == "fill" and by_bid[action.bid].role not in _TEXT_ROLES:
+    element = by_bid.get(action.bid)
+    if element is None:
+        return
+    if action.verb in ("fill", "paste") and not _takes_value(element):
         raise InvalidAction(f"[{action.bid}] takes no text")
-    if action.verb == "select" and action.argument not in by_bid[action.bid].options:
+    if OPTION in verb.kinds and action.argument not in element.options:
         raise InvalidAction(f"[{action.bid}] has no option {action.argument!r}")
+    if POINT in verb.kinds and not _inside(action.argument, element):
+        raise InvalidAction(f"{action.argument} is not within [{action.bid}]")
 
 
-def choices(elements: Sequence[Element], verbs: Sequence[str]) -> list[tuple[Action, bool]]:
-    """Every action that `elements` offer, `fill` with an empty text; the flag tells that a text follows.
+def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[str]) -> bool:
+    """Whether `action` is one of those that `elements` offer; a typed text may be any."""
+    if action.verb not in verbs:
+        return False
+    verb, by_bid = VERBS[action.verb], {element.bid: element for element in elements}
+    element = by_bid.get(action.bid)
+    if ELEMENT in verb.kinds and (element is None or not verb.takes(element)):
+        return False
+    for kind in verb.kinds:
+        match kind:
+            case "{target}":
+                target = by_bid.get(action.argument)
+                fits = target is not None and verb.takes(target) and target is not element
+            case "{option}":
+                fits = element is not None and action.argument in element.options
+            case "{point}":
+                fits = element is not None and _inside(action.argument, element)
+            case "{offset}":
+                fits = all(abs(int(number)) <= REACH for number in action.argument.split(","))
+            case _:
+                fits = kind not in _FIXED or action.argument in _FIXED[kind]
+        if not fits:
+            return False
+    return True
 
-    Disabled elements offer nothing. A `select` of the option that is chosen already is offered too: harmless, and
-    the policy cannot know what a page does with it. Where nothing is offered, waiting is.
-    """
-    offered = list(_choices(elements, verbs))
-    return offered or [(Action("wait"), False)]
 
-
-def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tuple[Action, bool]]:
-    usable = [element for element in elements if "disabled" not in element.states]
-    for verb in verbs:
-        match verb:
-            case "click" | "hover":
-                for element in usable:
-                    yield Action(verb, element.bid), False
-            case "alt-click":  # a link's own script runs, and the page's address stays
-                for element in usable:
-                    if element.role == "link":
-                        yield Action(verb, element.bid), False
-            case "fill":
-                for element in usable:
-                    if element.role in _TEXT_ROLES:
-                        yield Action("fill", element.bid), True
-            case "select":
-                for element in usable:
-                    for option in element.options:
-                        yield Action("select", element.bid, option), False
-            case "press":
-                for element in usable:
-                    if element.role in _TEXT_ROLES:
-                        yield from ((Action("press", element.bid, key), False) for key in KEYS)
-            case "drag":
-                for one in usable:
-                    for other in usable:
-                        if one.bid != other.bid:
-                            yield Action("drag", one.bid, other.bid), False
-            case "scroll":
-                yield from ((Action("scroll", "", direction), False) for direction in ("down", "up"))
+def _inside(point: str, element: Element) -> bool:
+    x, y = map(int, point.split(","))
+    return element.size is not None and 0 <= x < element.size[0] and 0 <= y < element.size[1]
 
 
 # ---------------------------------------------------------------- offers, as their spellings are put together
@@ -231,13 +352,52 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A text that the policy types; `closing` ends it, and `excluded` are characters that it may not have."""
+    """A text that the policy types.
+
+    Attributes:
+        closing: ends it; its first character is one that the text may not have.
+        format: of the field, where not every text is a value of it.
+    """
 
     closing: str
-    excluded: str
+    format: str = ""
 
 
-TYPED = {LABEL_FORMAT: Typed('"', '"'), BID_FORMAT: Typed("')", "'")}
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A whole number from `low` to below `high`."""
+
+    low: int
+    high: int
+
+
+Place = Options | Numbers | Typed
+
+# What may be typed into a field of a format, as a regular expression; into others anything but quotes, backslashes
+# and control characters.
+_NUMBER = "-?[0-9]{1,9}(\\.[0-9]{1,6})?"
+_DAY, _TIME = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3]):[0-5][0-9]"
+_PATTERNS = {
+    "yyyy-mm-dd": _DAY,
+    "hh:mm": _TIME,
+    "yyyy-mm-ddThh:mm": f"{_DAY}T{_TIME}",
+    "yyyy-mm": "[0-9]{4}-(0[1-9]|1[0-2])",
+    "yyyy-Www": "[0-9]{4}-W(0[1-9]|[1-4][0-9]|5[0-3])",
+    "#rrggbb": "#[0-9a-f]{6}",
+    "number": _NUMBER,
+}
+
+
+def typed_pattern(typed: Typed, max_text: int) -> str:
+    """What may be typed, as a regular expression in the dialect that Python, Rust and JavaScript share."""
+    if typed.format in _PATTERNS:
+        return _PATTERNS[typed.format]
+    if re.fullmatch(r"\S+ to \S+", typed.format):
+        return _NUMBER
+    return rf"[^{typed.closing[0]}\\\x00-\x1f\x7f]{{1,{max_text}}}"
+
+
+_CLOSINGS = {LABEL_FORMAT: '"', BID_FORMAT: "')"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +405,7 @@ class Offer:
     """Actions that are spelled alike: how they begin, and what may follow, place by place."""
 
     begin: Fragments
-    places: tuple[Options | Typed, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def fragments(self) -> Iterator[str]:
         """All that it is spelled with."""
@@ -256,18 +416,51 @@ class Offer:
 
 
 def offers(elements: Sequence[Element], verbs: Sequence[str], action_format: str) -> list[Offer]:
-    """The actions of `choices`, those together that share places; no two offers begin alike."""
-    usable = [element for element in elements if "disabled" not in element.states]
-    spell = _label_offers if action_format == LABEL_FORMAT else _bid_offers
-    offered = [offer for verb in verbs for offer in spell(verb, usable)]
-    return offered or [Offer(("wait" if action_format == LABEL_FORMAT else "noop()",))]
+    """All actions that `elements` offer, those together that share places; no two offers begin alike.
+
+    Disabled elements offer next to nothing. A `select` of the option that is chosen already is offered too: harmless,
+    and the policy cannot know what a page does with it. Where nothing is offered, waiting is.
+    """
+    spell = _label_offers if action_format == LABEL_FORMAT else _call_offers
+    offered = [offer for verb in verbs for offer in spell(VERBS[verb], elements)]
+    return offered or [Offer(fragments(Action("wait"), (), action_format))]
 
 
 def fragments(action: Action, elements: Sequence[Element], action_format: str) -> Fragments:
     """The spelling of one action, put together as `offers` puts it."""
     if action_format == LABEL_FORMAT:
         return _label_fragments(action, {element.bid: element for element in elements})
-    return _bid_fragments(action)
+    return _call_fragments(action)
+
+
+def _format(element: Element | None) -> str:
+    """Of the texts that a field takes; empty where it takes any."""
+    if element is None:
+        return ""
+    return element.format or ("number" if element.role == "spinbutton" else "")
+
+
+def _pair(kind: str, element: Element | None, between: str, closing: str) -> tuple[Place, ...]:
+    """Two numbers: a point within the element, or as far as any can be dragged."""
+    if kind == POINT and element is not None and element.size is not None:
+        across, down = Numbers(0, element.size[0]), Numbers(0, element.size[1])
+    else:
+        across = down = Numbers(-REACH, REACH + 1)
+    return across, _word(between), down, _word(closing)
+
+
+def _word(text: str) -> Options:
+    return Options(((text,),))
+
+
+def _values(kind: str, element: Element | None) -> tuple[str, ...]:
+    """What may stand at a place of this kind."""
+    if kind == OPTION:
+        return tuple(dict.fromkeys(element.options)) if element is not None else ()
+    return _FIXED[kind]
+
+
+# ---------------------------------------------------------------- the policy's spelling
 
 
 def _label(element: Element) -> Fragments:
@@ -275,80 +468,119 @@ def _label(element: Element) -> Fragments:
     return (f" {element.role}", *name, f" [{element.bid}]")
 
 
-def _label_offers(verb: str, usable: Sequence[Element]) -> Iterator[Offer]:
-    match verb:
-        case "click" | "hover" | "alt-click":
-            targets = [element for element in usable if verb != "alt-click" or element.role == "link"]
-            yield from _nonempty(Offer((verb,), (Options(tuple(map(_label, targets))),)))
-        case "fill":
-            fields = Options(tuple(_label(element) for element in usable if element.role in _TEXT_ROLES))
-            yield from _nonempty(Offer((verb,), (fields, Options(((' with "',),)), TYPED[LABEL_FORMAT])))
-        case "select":
-            for element in usable:
-                options = Options(tuple((f" {quote(option)}",) for option in dict.fromkeys(element.options)))
-                yield from _nonempty(Offer((verb, *_label(element), " option"), (options,)))
-        case "press":
-            fields = Options(tuple(_label(element) for element in usable if element.role in _TEXT_ROLES))
-            keys = Options(tuple((f" {quote(key)}",) for key in KEYS))
-            yield from _nonempty(Offer((verb,), (keys, Options(((" in",),)), fields)))
-        case "drag":
-            if len(usable) > 1:
-                labels = tuple(map(_label, usable))
-                yield Offer((verb,), (Options(labels), Options(((" to",),)), Options(labels, differs=True)))
-        case "scroll":
-            yield Offer((verb,), (Options(((" down",), (" up",))),))
+def _spelled(kind: str, value: str) -> str:
+    return f" {quote(value)}" if kind in _QUOTED else f" {value}"
 
 
 def _label_fragments(action: Action, by_bid: Mapping[str, Element]) -> Fragments:
-    match action.verb:
-        case "click" | "hover" | "alt-click":
-            return (action.verb, *_label(by_bid[action.bid]))
-        case "fill":
-            return (action.verb, *_label(by_bid[action.bid]), ' with "', action.argument + TYPED[LABEL_FORMAT].closing)
-        case "select":
-            return (action.verb, *_label(by_bid[action.bid]), " option", f" {quote(action.argument)}")
-        case "press":
-            return (action.verb, f" {quote(action.argument)}", " in", *_label(by_bid[action.bid]))
-        case "drag":
-            return (action.verb, *_label(by_bid[action.bid]), " to", *_label(by_bid[action.argument]))
-        case "scroll":
-            return (action.verb, f" {action.argument}")
-        case "wait":
-            return (action.verb,)
-    raise ValueError(f"unknown verb {action.verb!r}")
+    parts: list[str] = []
+    for part in _named(action.verb).label:
+        match part:
+            case "{element}" | "{target}":
+                parts += _label(by_bid[action.bid if part == ELEMENT else action.argument])
+            case "{text}":
+                parts[-1] += ' "'
+                parts.append(action.argument.replace("\\", "\\\\").replace('"', '\\"') + _CLOSINGS[LABEL_FORMAT])
+            case "{point}" | "{offset}":
+                x, y = action.argument.split(",")
+                parts += [" (", x, ",", y, ")"]
+            case _:
+                parts.append(_spelled(part, action.argument) if part in _READ else part)
+    return tuple(parts)
 
 
-def _bid_offers(verb: str, usable: Sequence[Element]) -> Iterator[Offer]:
-    if verb == "drag":
-        if len(usable) > 1:
-            bids = tuple((element.bid,) for element in usable)
-            between, end = Options((("', '",),)), Options((("')",),))
-            yield Offer(("drag_and_drop('",), (Options(bids), between, Options(bids, differs=True), end))
+def _label_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
+    if ELEMENT not in verb.label:
+        yield _label_offer((), verb.label, None, ())
         return
-    for action, typed in _choices(usable, (verb,)):
-        spelled = _bid_fragments(action)
-        yield Offer(spelled[:-1], (TYPED[BID_FORMAT],)) if typed else Offer(spelled)
+    taking = [element for element in elements if verb.takes(element)]
+    if len(taking) < 1 + (TARGET in verb.label):
+        return
+    apart = not _OF_ELEMENT.isdisjoint(verb.label) or (TEXT in verb.label and any(map(_format, taking)))
+    if not apart:
+        yield _label_offer((), verb.label, None, taking)
+        return
+    for element in taking:  # what may follow depends on the element
+        yield _label_offer((verb.label[0], *_label(element)), verb.label[2:], element, taking)
 
 
-def _bid_fragments(action: Action) -> Fragments:
-    match action.verb:
-        case "fill":
-            return ("fill('", action.bid, "', '", action.argument + TYPED[BID_FORMAT].closing)
-        case "select":
-            return ("select_option('", action.bid, "',", f" {action.argument!r})")
-        case "press":
-            return ("press('", action.bid, "',", f" {action.argument!r})")
-        case "drag":
-            return ("drag_and_drop('", action.bid, "', '", action.argument, "')")
-        case "click" | "hover":
-            return (f"{action.verb}('", action.bid, "')")
-        case "alt-click":
-            return ("click('", action.bid, "', 'left', ['Alt'])")
-        case _:
-            return (action.to_browsergym(),)
+def _label_offer(begin: Fragments, parts: Sequence[str], element: Element | None, taking: Sequence[Element]) -> Offer:
+    """`parts` are what follows `begin`; words at their start belong to it."""
+    words, places, last = list(begin), list[Place](), ""
+    for part in parts:
+        match part:
+            case "{element}" | "{target}":
+                places.append(Options(tuple(map(_label, taking)), differs=part == TARGET))
+            case "{text}":
+                if places:
+                    places[-1] = _word(f'{last} "')
+                else:
+                    words[-1] += ' "'
+                places.append(Typed(_CLOSINGS[LABEL_FORMAT], _format(element)))
+            case "{point}" | "{offset}":
+                places += [_word(" ("), *_pair(part, element, ",", ")")]
+            case _ if part in _READ:
+                places.append(Options(tuple((_spelled(part, value),) for value in _values(part, element))))
+            case _ if places:
+                places.append(_word(part))
+            case _:
+                words.append(part)
+        last = part
+    return Offer(tuple(words), tuple(places))
 
 
-def _nonempty(offer: Offer) -> Iterator[Offer]:
-    """The offer, unless there is nothing at one of its places."""
-    if all(not isinstance(place, Options) or place.spelled for place in offer.places):
-        yield offer
+# ---------------------------------------------------------------- the action set's
+
+
+def _call_fragments(action: Action) -> Fragments:
+    verb, closing = _named(action.verb), _CLOSINGS[BID_FORMAT]
+    if verb.given[:1] == (TEXT,):
+        return (f"{verb.function}('", action.argument + closing)
+    if verb.given[:1] != (ELEMENT,):
+        return (action.to_browsergym(),)
+    begin = (f"{verb.function}('", action.bid)
+    match verb.given[1:]:
+        case ():
+            return (*begin, closing)
+        case ("{text}",):
+            return (*begin, "', '", action.argument + closing)
+        case ("{target}",):
+            return (*begin, "', '", action.argument, closing)
+        case ("{point}" | "{offset}",):
+            x, y = action.argument.split(",")
+            return (*begin, "', ", x, ", ", y, ")")
+        case (str(kind),) if kind in _READ:
+            return (*begin, "',", f" {action.argument!r})")
+        case given:
+            return (*begin, f"', {', '.join(map(repr, given))})")
+
+
+def _call_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
+    taking: list[Element | None] = [element for element in elements if verb.takes(element)]
+    if ELEMENT not in verb.label:
+        taking = [None]
+    bids = tuple((element.bid,) for element in taking if element is not None)
+    if verb.kinds[-1] in (TARGET, OFFSET):
+        if len(bids) > (TARGET in verb.label):
+            after = (
+                (_word("', '"), Options(bids, differs=True), _word("')"))
+                if TARGET in verb.label
+                else (_word("', "), *_pair(OFFSET, None, ", ", ")"))
+            )
+            yield Offer((f"{verb.function}('",), (Options(bids), *after))
+        return
+    for element in taking:
+        bid = element.bid if element is not None else ""
+        match verb.kinds[-1]:
+            case "{text}":
+                begin = _call_fragments(Action(verb.name, bid))[:-1]
+                yield Offer(begin, (Typed(_CLOSINGS[BID_FORMAT], _format(element)),))
+            case "{point}":
+                begin = _call_fragments(Action(verb.name, bid, "0,0"))[:-4]
+                yield Offer(begin, _pair(POINT, element, ", ", ")"))
+            case "{element}":
+                kinds = [kind for kind in verb.kinds if kind != ELEMENT]
+                values = _values(kinds[0], element) if kinds else ("",)
+                yield from (Offer(_call_fragments(Action(verb.name, bid, value))) for value in values)
+            case kind:
+                yield from (Offer(_call_fragments(Action(verb.name, bid, value))) for value in _values(kind, element))

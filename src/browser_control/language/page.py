@@ -3,18 +3,25 @@
 `format_page` writes items as lines, `parse_page` reads them back.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-STATES = ("checked", "selected", "expanded", "collapsed", "pressed", "disabled", "readonly", "focused")
+STATES = (
+    "checked", "mixed", "selected", "expanded", "collapsed", "pressed", "required", "disabled", "readonly", "multiple",
+    "multiline", "scrollable", "focused",
+)  # fmt: skip
 
+BID = r"[0-9A-Za-z]+(?:\.[0-9]+)?"  # BrowserGym's; of a shape that of its drawing, a dot and its number in there
 _BLANKS = re.compile(r"\s+")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _ELEMENT = re.compile(
-    rf"(?P<role>[a-z]+)(?: (?P<name>{_STRING}))? \[(?P<bid>[0-9A-Za-z]+)\]"
+    rf"(?P<role>[a-z]+)(?: (?P<name>{_STRING}))? \[(?P<bid>{BID})\]"
     rf"(?: value (?P<value>{_STRING}))?"
     rf"(?P<states>(?: (?:{'|'.join(STATES)}))*)"
+    rf"(?: as (?P<format>{_STRING}))?"
+    r"(?: at (?P<place>-?\d+,-?\d+))?(?: size (?P<size>\d+(?:x\d+)?))?"
     rf"(?: options (?P<options>{_STRING}(?:, {_STRING})*))?"
 )
 _STRINGS = re.compile(_STRING)
@@ -36,7 +43,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """Something that can be acted on; `bid` is BrowserGym's id, `value` is None where there is none."""
+    """Something that can be acted on; `bid` is BrowserGym's id, `value` is None where there is none.
+
+    Attributes:
+        format: how a field's value is spelled, as in `yyyy-mm-dd`; of a slider the least and the greatest, `0 to 10`.
+        place: of a shape's middle within its drawing, in CSS pixels (right, down).
+        size: of what can be pointed into: width and height in CSS pixels, one number where both are the same.
+    """
 
     role: str
     name: str
@@ -44,6 +57,9 @@ class Element:
     value: str | None = None
     states: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    format: str = ""
+    place: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def label(self) -> str:
@@ -56,6 +72,13 @@ class Element:
         if self.value is not None:
             parts.append(f"value {quote(self.value)}")
         parts.extend(self.states)
+        if self.format:
+            parts.append(f"as {quote(self.format)}")
+        if self.place is not None:
+            parts.append(f"at {self.place[0]},{self.place[1]}")
+        if self.size is not None:
+            width, height = self.size
+            parts.append(f"size {width}" if width == height else f"size {width}x{height}")
         if self.options:
             parts.append("options " + ", ".join(map(quote, self.options)))
         return " ".join(parts)
@@ -83,6 +106,11 @@ class Page:
 
     def find(self, bid: str) -> Element | None:
         return next((element for element in self.elements if element.bid == bid), None)
+
+
+def page_of(goal: str, text: str) -> str:
+    """The name of the page that shows `text` at the first turn of an episode with this goal: 16 hex digits."""
+    return hashlib.sha256(f"{goal}\0{text}".encode()).hexdigest()[:16]
 
 
 def quote(text: str) -> str:
@@ -119,4 +147,14 @@ def _parse_line(line: str) -> Item:
         value=unquote(value) if value is not None else None,
         states=tuple(found["states"].split()),
         options=tuple(unquote(option) for option in _STRINGS.findall(options or "")),
+        format=unquote(found["format"]) if found["format"] is not None else "",
+        place=_pair(found["place"], ","),
+        size=_pair(found["size"], "x"),
     )
+
+
+def _pair(text: str | None, between: str) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    one, _, other = text.partition(between)
+    return int(one), int(other or one)

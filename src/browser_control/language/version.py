@@ -5,4 +5,4 @@ the version that they were made under. Raise it with every change of a page's li
 of actions that a trained policy would notice; what carries none is of version 1.
 """
 
-VERSION = 1
+VERSION = 2

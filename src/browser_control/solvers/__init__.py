@@ -7,7 +7,7 @@ demonstrations of the warm start. `python -m browser_control.solvers --help` pla
 from collections.abc import Callable, Mapping
 
 from browser_control.language.actions import Action
-from browser_control.solvers import dates, forms, lists, mail, mouse, pointing, posts, reasoning, sections
+from browser_control.solvers import dates, drawings, forms, lists, mail, mouse, pointing, posts, reasoning, sections
 from browser_control.solvers.view import View
 
 Solver = Callable[[View], Action | None]
@@ -22,6 +22,7 @@ SOLVERS: Mapping[str, Solver] = {
     **posts.SOLVERS,
     **mouse.SOLVERS,
     **reasoning.SOLVERS,
+    **drawings.SOLVERS,
 }
 
 __all__ = ["SOLVERS", "Solver", "View"]

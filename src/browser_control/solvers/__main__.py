@@ -12,6 +12,7 @@ from browser_control.solvers import SOLVERS
 from browser_control.solvers.coverage import document, mean_turns
 from browser_control.solvers.playing import Result, play
 
+DRAWS = 2  # seeds for each page that is asked for: some show a page that was there before
 DESCRIPTION = """Plays scripted solvers and prints a table: web task, episodes solved, mean turns, and the seeds that
 failed, each with the reason."""
 
@@ -20,7 +21,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(prog="python -m browser_control.solvers", description=DESCRIPTION)
     parser.add_argument("web_tasks", nargs="*", metavar="WEB_TASK", help="what to play (default: all solvers)")
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="the service (default: %(default)s)")
-    parser.add_argument("--episodes", type=int, default=50, help="seeds a web task (default: %(default)s)")
+    parser.add_argument("--episodes", type=int, default=50, help="different pages a web task (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of them (default: %(default)s)")
     parser.add_argument("--sessions", type=int, default=8, help="sessions to use (default: %(default)s)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write docs/web_tasks.md there, all solvers")
@@ -36,15 +37,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def run(options: argparse.Namespace) -> dict[str, list[Result]]:
     """Plays what is asked for and prints a line a web task; raises EnvironmentUnreachable."""
     results: dict[str, list[Result]] = defaultdict(list)
-    seeds = range(options.first_seed, options.first_seed + options.episodes)
+    seeds = range(options.first_seed, options.first_seed + DRAWS * options.episodes)
     web_tasks = options.web_tasks or sorted(SOLVERS)
     with Environments([options.url], sessions=options.sessions) as environments:
-        for result in play(environments, [(web_task, seed) for web_task in web_tasks for seed in seeds]):
-            episodes = results[result.web_task]
-            episodes.append(result)
-            if len(episodes) == options.episodes:
-                print(line(episodes), flush=True)
+        for web_task in web_tasks:
+            played = sorted(play(environments, [(web_task, seed) for seed in seeds]), key=lambda result: result.seed)
+            results[web_task] = different(played)[: options.episodes]
+            print(line(results[web_task]), flush=True)
     return results
+
+
+def different(results: Sequence[Result]) -> list[Result]:
+    """The first result of each page, and those of episodes that had none."""
+    first = {result.page: result for result in reversed(results)}
+    return [result for result in results if not result.page or first[result.page] is result]
 
 
 def line(episodes: Sequence[Result]) -> str:

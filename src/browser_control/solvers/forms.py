@@ -157,7 +157,60 @@ COLOURS = {  # CSS's names
     "gold": "FFD700",
     "orange": "FFA500",
 }
+
+
+def copy_and_paste(view: View) -> Action | None:
+    """copy-paste: `Copy the text in the textarea below, paste it into the textbox and press Submit.`
+
+    copy-paste-2: `Copy the text from the 2nd text area below and paste it into the text input, then press Submit.`
+    """
+    areas = [field for field in view.of_role("textbox") if "multiline" in field.states]
+    fields = [field for field in view.of_role("textbox") if "multiline" not in field.states]
+    area, field = _at(areas, (ordinals(view.goal) or [0])[0]), _at(fields, 0)
+    return submit(view, Action("copy", area.bid), Action("paste", field.bid)) if area and field else None
+
+
+def sign_agreement(view: View) -> Action | None:
+    """sign-agreement: `Scroll to the bottom of the textarea, enter the name "Alan" then press "Agree"`"""
+    if "cancel button" in view.goal:
+        return click(view.called("Cancel", "button"))
+    area, field = _at(view.of_role("textbox"), 0), _at(view.of_role("textbox"), 1)
+    name, label = (*quoted(view.goal), None, None)[:2]
+    if area is None or label is None:
+        return None
+    return submit(view, Action("scroll-in", area.bid, "bottom"), fill(field, name), label=label)
+
+
+def select_several(view: View) -> Action | None:
+    """click-scroll-list: `Select Angola, Peru from the scroll list and click Submit.`"""
+    box = _at(view.of_role("listbox"), 0)
+    if box is None:
+        return None
+    wanted = (between(view.goal, "Select ", " from the scroll list") or "").split(", ")
+    if not set(wanted) <= set(box.options):
+        wanted = [", ".join(wanted)]
+    return submit(view, Action("select", box.bid, wanted[0]), *(Action("toggle", box.bid, each) for each in wanted[1:]))
+
+
+def use_terminal(view: View) -> Action | None:
+    """terminal: `Use the terminal below to delete a file ending with the extension .html`, or without an extension."""
+    if not view.taken:
+        return Action("type", "", "ls")
+    if view.taken[-1].verb == "type":
+        return Action("key", "", "Enter")
+    terminal = next((element.name for element in view.page.elements if element.role == "item"), "")
+    files = terminal.rpartition(" ls ")[2].partition(" user$")[0].split()
+    ending = re.search(r"extension (\.\S+)", view.goal)
+    fits = [each for each in files if (each.endswith(ending[1].rstrip(".")) if ending else "." not in each)]
+    return Action("type", "", f"rm {fits[0]}") if fits else None
+
+
 SOLVERS = {
+    "click-scroll-list": select_several,
+    "copy-paste": copy_and_paste,
+    "copy-paste-2": copy_and_paste,
+    "sign-agreement": sign_agreement,
+    "terminal": use_terminal,
     "enter-text": enter_text,
     "enter-text-dynamic": enter_text,
     "enter-text-2": enter_in_case,

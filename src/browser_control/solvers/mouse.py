@@ -1,16 +1,151 @@
 """Web tasks for which the mouse does more than click: it drags, turns its wheel, or waits over a button."""
 
+import math
 import re
+from collections.abc import Callable, Sequence
 
 from browser_control.language.actions import Action
+from browser_control.language.page import Element, Text
 from browser_control.solvers.forms import submit
+from browser_control.solvers.goals import between, ordinals
 from browser_control.solvers.view import View, click
 
 
 def drag_into_box(view: View) -> Action | None:
-    """drag-box: `Drag the smaller box so that it is completely inside the larger box.`"""
+    """drag-box: `Drag the smaller box so that it is completely inside the larger box.`
+
+    Where it covers the middle of the larger one, it is dragged off first.
+    """
     small, large = view.called("s", "item"), view.called("L", "item")
-    return submit(view, Action("drag", small.bid, large.bid)) if small and large else None
+    if small is None or large is None:
+        return None
+    into = Action("drag", small.bid, large.bid)
+    if view.error:
+        aside = [Action("drag-by", small.bid, offset) for offset in ("0,-60", "60,0", "0,60", "-60,0")]
+        return aside[sum(action in view.taken for action in aside) % len(aside)]
+    return click(view.called("Submit", "button")) if view.taken and view.taken[-1] == into else into
+
+
+_DIRECTIONS = {"width": {"larger": "15,0", "smaller": "-15,0"}, "height": {"larger": "0,15", "smaller": "0,-15"}}
+
+
+def resize(view: View) -> Action | None:
+    """resize-textarea: `Resize the textarea so that the width is larger than its initial size then press Submit.`"""
+    way = re.search(r"the (width|height) is (smaller|larger)", view.goal)
+    border = way and view.called("e-resize" if way[1] == "width" else "s-resize", "item")
+    return submit(view, Action("drag-by", border.bid, _DIRECTIONS[way[1]][way[2]])) if way and border else None
+
+
+_ROW = 28.6  # pixels from one item of drag-items to the next
+_CELL = 46  # and of drag-items-grid, across and down
+
+
+def move_item(view: View) -> Action | None:
+    """drag-items: `Drag Vanya to the 4th position.`, `… to the top.`, `… up by one position.`"""
+    items = view.of_role("item")
+    name = between(view.goal, "Drag ", " to the ") or between(view.goal, "Drag ", " up by") or ""
+    name = name or between(view.goal, "Drag ", " down by") or ""
+    place = next((index for index, item in enumerate(items) if item.name == name), None)
+    if place is None:
+        return None
+    target = place
+    if "by one" in view.goal:
+        target = place + (1 if " down by one" in view.goal else -1)
+    elif positions := ordinals(view.goal):
+        target = positions[0]
+    else:
+        target = 0 if "to the top" in view.goal else len(items) - 1
+    return Action("drag-by", items[place].bid, f"0,{_beyond(target - place, _ROW)}")
+
+
+def move_item_in_grid(view: View) -> Action | None:
+    """drag-items-grid: `Drag Emylee down by one.`, `… to the left by one.`, `… to the center.` of three by three."""
+    items = view.of_role("item")
+    name = view.goal.removeprefix("Drag ").split(" ")[0]
+    place = next((index for index, item in enumerate(items) if item.name == name), None)
+    if place is None:
+        return None
+    row, column = divmod(place, 3)
+    wanted = view.goal.removeprefix(f"Drag {name} ")
+    if "by one" in wanted:
+        down = ("down" in wanted) - ("up" in wanted)
+        across = ("right" in wanted) - ("left" in wanted)
+        to = (row + down, column + across)
+    else:
+        to = (
+            0 if "top" in wanted else 2 if "bottom" in wanted else 1,
+            0 if "left" in wanted else 2 if "right" in wanted else 1,
+        )
+    return Action("drag-by", items[place].bid, f"{_beyond(to[1] - column, _CELL)},{_beyond(to[0] - row, _CELL)}")
+
+
+def _beyond(places: int, length: float) -> int:
+    """Pixels that lead so many places on, and a little further: an item makes way when its middle is passed."""
+    return round(places * length + math.copysign(6, places)) if places else 0
+
+
+# ---------------------------------------------------------------- sliders
+
+# Ranges that the sliders have, least and greatest; which one it is, the place of the handle tells.
+_RANGES = {
+    "use-slider": [(low, low + width) for low in (-100, 0, 10, 100) for width in (5, 10, 50, 100)],
+    "use-slider-2": [(0, 20)],
+    "form-sequence": [(-10, 10)],
+}
+
+
+def slide(
+    track: Element, handle: Element, shown: int, wanted: int, taken: Sequence[Action], kind: str
+) -> Action | None:
+    """Brings a slider nearer: a click on its track, then arrow keys for what pixels cannot tell apart."""
+    assert track.size is not None and handle.place is not None
+    vertical = track.size[1] > track.size[0]
+    length = track.size[1] if vertical else track.size[0]
+    where = length - handle.place[1] if vertical else handle.place[0]
+    ranges = [each for each in _RANGES[kind] if each[0] <= min(shown, wanted) and max(shown, wanted) <= each[1]]
+    if not ranges:
+        return None
+    low, high = min(ranges, key=lambda each: abs(where - (shown - each[0]) / (each[1] - each[0]) * length))
+    clicked = any(action.verb == "click-at" and action.bid == track.bid for action in taken)
+    pixels = abs(wanted - shown) / (high - low) * length
+    if not clicked and pixels > 8:
+        along = min(max(round((wanted - low) / (high - low) * length), 0), length - 1)
+        at = (track.size[0] // 2, length - 1 - along) if vertical else (along, track.size[1] // 2)
+        return Action("click-at", track.bid, f"{at[0]},{at[1]}")
+    if "focused" not in handle.states:
+        return Action("click", handle.bid)
+    return Action("key", "", "ArrowRight" if wanted > shown else "ArrowLeft")
+
+
+def _sliders(view: View) -> list[tuple[Element, Element, int]]:
+    """Track, handle and the number shown under it, of each."""
+    found = []
+    items = list(view.page.items)
+    for index, item in enumerate(items[:-2]):
+        handle, shown = items[index + 1], items[index + 2]
+        if isinstance(item, Element) and item.size and isinstance(handle, Element) and isinstance(shown, Text):
+            found.append((item, handle, int(shown.text)))
+    return found
+
+
+def use_sliders(kind: str) -> Callable[[View], Action | None]:
+    """use-slider: `Select 103 with the slider and hit Submit.`
+
+    use-slider-2: `Set the sliders to the combination [7,0,12] and submit.`
+    form-sequence: `Select -3 with the slider, click the 1st checkbox, then hit Submit.`
+    """
+
+    def solve(view: View) -> Action | None:
+        numbers = [int(number) for number in re.findall(r"-?\d+", view.goal)]
+        for (track, handle, shown), wanted in zip(_sliders(view), numbers, strict=False):
+            if shown != wanted:
+                return slide(track, handle, shown, wanted, view.taken, kind)
+        boxes = view.of_role("checkbox")
+        if boxes and "checked" not in boxes[ordinals(view.goal)[0]].states:
+            return click(boxes[ordinals(view.goal)[0]])
+        return click(view.called("Submit", "button"))
+
+    return solve
 
 
 def sort_numbers(view: View) -> Action | None:
@@ -52,6 +187,12 @@ def buy_stock(view: View) -> Action | None:
 
 SOLVERS = {
     "drag-box": drag_into_box,
+    "drag-items": move_item,
+    "drag-items-grid": move_item_in_grid,
+    "resize-textarea": resize,
+    "use-slider": use_sliders("use-slider"),
+    "use-slider-2": use_sliders("use-slider-2"),
+    "form-sequence": use_sliders("form-sequence"),
     "drag-sort-numbers": sort_numbers,
     "scroll-text-2": scroll_text,
     "stock-market": buy_stock,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure
-from browser_control.language.actions import VERBS, Action, choices, parse_label
-from browser_control.language.page import Page, parse_page
+from browser_control.language import actions
+from browser_control.language.actions import VERBS, Action, parse_label
+from browser_control.language.page import Page, page_of, parse_page
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.view import View
 
@@ -22,6 +23,7 @@ class Result:
     Attributes:
         failure: why the whole task was not done; empty if it was.
         success: whether it succeeded as BrowserGym counts.
+        page: that it began with (`language.page.page_of`).
     """
 
     web_task: str
@@ -29,6 +31,7 @@ class Result:
     taken: tuple[Action, ...]
     failure: str
     success: bool = False
+    page: str = ""
 
 
 @dataclass
@@ -38,9 +41,10 @@ class _Session:
     seed: int
     waiting: "Future[Observation]"
     taken: list[Action] = field(default_factory=list)
+    page: str = ""
 
     def result(self, failure: str = "", success: bool = False) -> Result:
-        return Result(self.web_task, self.seed, tuple(self.taken), failure, success)
+        return Result(self.web_task, self.seed, tuple(self.taken), failure, success, self.page)
 
 
 def play(environments: Environments, starts: Sequence[tuple[str, int]]) -> Iterator[Result]:
@@ -71,16 +75,17 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
         observation = session.waiting.result()
     except EnvironmentFailure as error:
         return session.result(f"unscorable: {error}")
+    session.page = session.page or page_of(observation.goal, observation.text)
     if observation.done:
         success = observation.reward > 0
         failure = "truncated" if observation.truncated else "in part" if success else "wrong"
         return session.result("" if observation.strict else failure, success)
-    if observation.error:
-        return session.result(f"refused: {observation.error}")
     if len(session.taken) >= MAX_TURNS:
         return session.result("too many turns")
     page = parse_page(observation.text)
-    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken)))
+    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error))
+    if observation.error and action in (None, session.taken[-1]):
+        return session.result(f"refused: {observation.error}")
     if action is None:
         return session.result("the solver gave up")
     if not is_offered(action, page):
@@ -92,6 +97,4 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
 
 def is_offered(action: Action, page: Page) -> bool:
     """Whether the policy could choose `action` on `page`, and say it in its own words."""
-    blank = Action("fill", action.bid) if action.verb == "fill" and action.argument else action
-    offered = any(choice == blank for choice, _ in choices(page.elements, VERBS))
-    return offered and parse_label(action.spell(page.elements)) == action
+    return actions.is_offered(action, page.elements, VERBS) and parse_label(action.spell(page.elements)) == action

@@ -8,11 +8,12 @@ from browser_control.language.page import Element, Item, Page, Text
 
 @dataclass(frozen=True)
 class View:
-    """Goal, page, and the actions taken so far."""
+    """Goal, page, the actions taken so far, and why the last did nothing."""
 
     goal: str
     page: Page
     taken: tuple[Action, ...]
+    error: str = ""
 
     def of_role(self, *roles: str) -> list[Element]:
         """The elements of these roles, in document order."""

@@ -12,11 +12,11 @@ from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
 from browser_control.language.actions import spell
-from browser_control.language.page import parse_page
+from browser_control.language.page import page_of, parse_page
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import SOLVERS, View
-from browser_control.training.held_out import REDRAWS, may_be_trained, page_of, redrawn, too_few_pages
+from browser_control.training.held_out import REDRAWS, may_be_trained, redrawn, too_few_pages
 from browser_control.training.rollout import Environments, build_prompt
 
 

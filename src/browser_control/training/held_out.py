@@ -9,7 +9,6 @@ Web tasks with few pages (`web_tasks.registry.few_pages`) cannot spare any. They
 everything, and they are in no average of held-out pages.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Literal, Protocol, TypeVar
 from browser_control.configuration import EVALUATION_SEEDS, FINAL_SEEDS, LOT_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import ConfigurationError, EnvironmentFailure
+from browser_control.language.page import page_of
 from browser_control.web_tasks import registry
 
 Purpose = Literal["training", "evaluation", "final"]
@@ -37,11 +37,6 @@ class Resets(Protocol):
     def __len__(self) -> int: ...
 
     def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]": ...
-
-
-def page_of(goal: str, text: str) -> str:
-    """The name of the page that shows `text` at the first turn of an episode with this goal: 16 hex digits."""
-    return hashlib.sha256(f"{goal}\0{text}".encode()).hexdigest()[:16]
 
 
 def purpose_of(page: str) -> Purpose:

@@ -18,10 +18,9 @@ from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
 from browser_control.language.actions import spell
-from browser_control.language.page import PageUnreadable
+from browser_control.language.page import PageUnreadable, page_of
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request
-from browser_control.training.held_out import page_of
 
 Reward = Literal["strict", "browsergym"]
 
@@ -63,7 +62,7 @@ class Episode:
         reward: what training rewards it with; None where the environment failed: unscorable, which is not zero.
         success: as BrowserGym counts: any positive reward of the page.
         strict: whether the whole task was done.
-        page: that it began with (`held_out.page_of`).
+        page: that it began with (`language.page.page_of`).
     """
 
     start: Start
