@@ -2,7 +2,7 @@
 
     python benchmarks/distinct_pages.py --url http://127.0.0.1:8080 [--draws 600] [WEB_TASK ...]
 
-A page is the hash of goal and text at its first turn (`training.held_out`). Draws 120 seeds of each web task, and up to
+A page is the hash of goal and text at its first turn (`language.page.page_of`). Draws 120 seeds of each web task, and up to
 `--draws` of those that repeat themselves.
 """
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from browser_control.environment.client import Environments
-from browser_control.training.held_out import page_of
+from browser_control.language.page import page_of
 from browser_control.web_tasks import registry
 
 FEW = 50

@@ -444,11 +444,11 @@ function isItem(element) {
   if (element.classList.contains("ui-sortable-handle") || element.classList.contains("ui-draggable")) return true;
   if (element.tabIndex >= 0 && element.hasAttribute("tabindex")) return true;
   const { cursor } = getComputedStyle(element);
-  return (cursor === "pointer" || RESIZE.test(cursor)) && element.parentElement !== null &&
+  return (cursor === "pointer" || RESIZE.test(cursor) && !element.closest("dialog, [role=dialog]")) && element.parentElement !== null &&
     getComputedStyle(element.parentElement).cursor !== cursor;
 }
 
-const RESIZE = /^\w+-resize$/;  // a border or corner that can be dragged
+const RESIZE = /^(se|nwse)-resize$/;  // a corner that can be dragged; borders would say the same again
 
 function nameFromIds(element) {
   const ids = element.getAttribute("aria-labelledby") || "";
@@ -595,11 +595,13 @@ function placeIn(element, outer) {
 
 const sizeOf = element => { const box = element.getBoundingClientRect(); return [Math.round(box.width), Math.round(box.height)]; };
 
-// An empty surface that answers to the mouse: where on it one points is what matters.
-const PAD = 24;  // pixels, across or down
+// An empty surface that answers to the mouse, and is not one of several alike: where on it one points is what matters.
+const PAD = 48;  // pixels, across or down
 function isPad(element) {
   const [width, height] = sizeOf(element);
-  return listens(element) && Math.max(width, height) >= PAD && Math.min(width, height) >= 4 && width * height >= PAD * PAD / 2 &&
+  const alike = sibling => sibling !== element && sibling.tagName === element.tagName && sibling.className === element.className;
+  if (!element.firstElementChild && [...element.parentElement.children].some(alike)) return false;
+  return listens(element) && Math.max(width, height) >= PAD && Math.min(width, height) >= 4 && width * height >= 400 &&
     !element.textContent.trim() && !element.matches("a, button, img, input, li, td, tr, tbody, table") && !element.querySelector("svg, canvas, img, input, button");
 }
 
@@ -622,7 +624,7 @@ function shapesOf(drawing) {
     if (!visible(shape) || shape.closest("defs, clipPath, mask, symbol, pattern, marker")) continue;
     const style = getComputedStyle(shape), answers = answersToMouse(shape, drawing, style);
     const box = shape.getBoundingClientRect();
-    if (!answers && (icon || shape.tagName === "path") || Math.max(box.width, box.height) < SPECK) continue;
+    if (!answers && (icon || shape.tagName === "path" || shape.tagName === "line") || Math.max(box.width, box.height) < SPECK) continue;
     const look = collapse(`${colourOf(shape, style)} ${shape.tagName === "text" ? shape.textContent : titleOf(shape)}`);
     if (!look && !answers) continue;
     const place = placeIn(shape, drawing);
@@ -642,11 +644,8 @@ function shapesOf(drawing) {
 function answersToMouse(shape, drawing, style) {
   if (style.pointerEvents === "none") return false;
   if (style.cursor === "pointer" && getComputedStyle(drawing).cursor !== "pointer") return true;
-  for (let element = shape; element; element = element.parentElement) {
-    if (listens(element)) return true;
-    if (element === drawing) return false;
-  }
-  return false;
+  for (let element = shape; element !== drawing; element = element.parentElement) if (listens(element)) return true;
+  return listens(drawing) && shape.tagName !== "path" && shape.tagName !== "line";
 }
 
 function kindOf(shape) {

@@ -32,8 +32,8 @@ _DIRECTIONS = {"width": {"larger": "15,0", "smaller": "-15,0"}, "height": {"larg
 def resize(view: View) -> Action | None:
     """resize-textarea: `Resize the textarea so that the width is larger than its initial size then press Submit.`"""
     way = re.search(r"the (width|height) is (smaller|larger)", view.goal)
-    border = way and view.called("e-resize" if way[1] == "width" else "s-resize", "item")
-    return submit(view, Action("drag-by", border.bid, _DIRECTIONS[way[1]][way[2]])) if way and border else None
+    corner = view.called("se-resize", "item")
+    return submit(view, Action("drag-by", corner.bid, _DIRECTIONS[way[1]][way[2]])) if way and corner else None
 
 
 _ROW = 28.6  # pixels from one item of drag-items to the next
