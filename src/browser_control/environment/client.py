@@ -39,6 +39,7 @@ class Observation:
         reward: as BrowserGym counts: 1 for any positive reward of the page.
         seconds: that the environment took.
         strict: whether the whole task was done; where a server does not say, any reward counts.
+        viewport: first and last line of `text` that the viewport shows, where the page is longer.
     """
 
     goal: str
@@ -49,6 +50,11 @@ class Observation:
     truncated: bool
     seconds: float
     strict: bool = False
+    viewport: tuple[int, int] | None = None
+
+
+def _lines(pair: list[int] | None) -> tuple[int, int] | None:
+    return (int(pair[0]), int(pair[1])) if pair else None
 
 
 class Environments:
@@ -204,6 +210,7 @@ class _Session:
             truncated=bool(metadata.get("truncated", False)),
             seconds=time.perf_counter() - begin,
             strict=bool(metadata.get("strict", data["done"] and reward > 0)),
+            viewport=_lines(metadata.get("viewport")),
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

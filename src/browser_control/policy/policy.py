@@ -148,7 +148,7 @@ class Policy:
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
-            self.actions.matcher(request.prompt.elements) if constrained else None,
+            self.actions.matcher(request.prompt.elements, request.prompt.spent) if constrained else None,
         )
         row.force(self.settings.max_action_tokens)
         return row

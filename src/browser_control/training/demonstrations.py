@@ -11,8 +11,8 @@ from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
-from browser_control.language.actions import spell
 from browser_control.language.page import page_of, parse_page
+from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import SOLVERS, View
@@ -39,7 +39,7 @@ class _Play:
     session: int
     waiting: "Future[Observation]"
     taken: list[actions.Action] = field(default_factory=list)
-    spelled: list[str] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
     completions: list[Completion] = field(default_factory=list)
     begun: bool = False
     redraws: int = 0
@@ -131,8 +131,9 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
     if observation.done or len(play.taken) >= max_turns:
         play.solved = observation.done and observation.strict and bool(play.completions)
         return None
-    prompt = build_prompt(policy, observation, play.spelled, observation.error)
-    action = SOLVERS[play.web_task](View(observation.goal, parse_page(observation.text), tuple(play.taken)))
+    prompt = build_prompt(policy, observation, play.memory, observation.error)
+    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error)
+    action = SOLVERS[play.web_task](view)
     if action is None:
         return None
     try:
@@ -140,7 +141,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
     except ValueError:
         return None
     play.taken.append(action)
-    play.spelled.append(spell(action, prompt.elements, policy.settings.action_format))
+    play.memory.act(action, prompt.elements, policy.settings.action_format)
     return action.to_browsergym()
 
 
