@@ -157,6 +157,12 @@ def test_an_evaluation_of_which_nothing_can_be_scored_is_an_error(make_policy: C
         evaluate(make_policy(), Failing(4, lambda taken: None), make_configuration(), pages)
 
 
+def test_an_evaluation_without_a_page_is_an_error(make_policy: Callable[..., Policy]) -> None:
+    configuration = make_configuration()
+    with pytest.raises(ConfigurationError, match="no page to judge on: click-button"):
+        evaluate(make_policy(), Seen(2), configuration, [HeldOut("click-button", (), 1320)])
+
+
 @pytest.mark.parametrize("seeds", [DEMONSTRATION_SEEDS, TRAINING_SEEDS])
 def test_what_stands_in_for_a_seed_is_no_seed_that_is_drawn_soon(seeds: range) -> None:
     seed = seeds.start
