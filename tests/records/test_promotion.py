@@ -183,6 +183,25 @@ def test_an_adapter_judged_on_other_pages_is_not_compared_unless_the_one_in_use_
     assert len(asked) == 1  # what is refused anyway is not played
 
 
+def test_what_cannot_be_played_again_is_said_and_nobody_is_sent_round_in_a_circle(
+    registry: Registry, make: Make
+) -> None:
+    registry.promote(make("one", 10))
+    better = make("two", 18, lot=1)
+
+    def other_pages(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        return evaluation(9, lot=2)
+
+    def gone(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        archive.verify("/nowhere")
+        raise AssertionError
+
+    refused = registry.promote(better, judge=other_pages)
+    assert "run one could not be played on all pages" in refused.reason
+    assert "browser-control promote" not in refused.reason
+    assert "the adapter in use could not be judged: there is no complete" in registry.promote(better, judge=gone).reason
+
+
 def test_no_two_runs_of_a_name_are_judged_on_the_same_lot(registry: Registry, make: Make) -> None:
     assert [registry.take_lot() for _ in range(3)] == [0, 1, 2]
     registry.promote(make("one", 10))

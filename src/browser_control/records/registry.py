@@ -159,7 +159,10 @@ class Registry:
         rule = rule or candidate.settings.promotion
         played: dict[str, dict[str, Any]] = {}
         while judge is not None and (unknown := self._not_judged_beside(candidate)) and unknown.archive not in played:
-            played[unknown.archive] = judge(candidate, unknown)  # nobody else waits meanwhile
+            try:
+                played[unknown.archive] = judge(candidate, unknown)  # nobody else waits meanwhile
+            except ArchiveInvalid as error:
+                return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
         with self._locked():
             record = self.read()
             decision = self._judge(candidate, record.promoted, rule, played)
@@ -236,6 +239,12 @@ class Registry:
         except ArchiveInvalid as error:
             return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
         except (KeyError, ValueError):
+            if promoted is not None and promoted.archive in played:
+                return Decision(
+                    False,
+                    f"not promoted, {incumbent} could not be played on all pages of {candidate.url}: the environment"
+                    " failed, or shows other pages than it did then",
+                )
             return Decision(
                 False,
                 f"not promoted, {incumbent} was promoted meanwhile and judged on other pages:"
