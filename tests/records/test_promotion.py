@@ -228,6 +228,26 @@ def test_web_tasks_with_too_few_pages_decide_nothing_beside_held_out_ones() -> N
     assert promotion.compare(promotion.episodes(old), promotion.episodes(new)).gained == 1
 
 
+def test_where_no_page_can_be_held_out_the_record_counts_those_that_there_are(
+    registry: Registry, make: Make, tmp_path: Path
+) -> None:
+    make("few", 18)
+    run = RunDirectory(tmp_path / "runs" / "few")
+    none = {"successes": 0, "rate": None}
+    for name, successes in {"base": BASE, "after": 18}.items():
+        judged = evaluation(successes, checkpoint="base" if name == "base" else "step-000001")
+        judged["exempt"] = judged["overall"]
+        judged["overall"] = {"pages": 0, "unscorable": 0, "strict": none, "success": none}
+        judged["web_tasks"]["click-button"]["exempt"] = True
+        write_json(run.evaluation(name), judged)
+    url = str(tmp_path / "archives" / "few-pages")
+    archive.write(run, url, "few-pages", settings(), archive.Origin(git_commit=None))
+    assert registry.promote(url).promoted
+    promoted = registry.read().promoted
+    assert promoted is not None
+    assert (promoted.successes, promoted.episodes) == (18, 20)
+
+
 def test_success_is_strict_unless_training_rewards_what_browsergym_counts(registry: Registry, make: Make) -> None:
     def partly(run_id: str, reward: str) -> str:
         url = make(run_id, 3, training={"web_tasks": ["click-button"], "updates": 1, "reward": reward})

@@ -329,6 +329,8 @@ def _opponent(candidate: Candidate, promoted: Promoted | None, played: Mapping[s
 
 def _entry(candidate: Candidate, because: str, seeds_drawn: int) -> Promoted:
     overall = candidate.after["overall"]
+    if not overall["pages"]:  # all web tasks have too few pages to hold any out
+        overall = candidate.after["exempt"]
     return Promoted(
         run_id=candidate.manifest["run_id"],
         archive=candidate.url,
