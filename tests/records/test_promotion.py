@@ -65,12 +65,13 @@ def make(tmp_path: Path) -> Make:
         episodes: int = 20,
         lot: int = 0,
         beside: str = "",
+        language: int = VERSION,
         **sections: object,
     ) -> str:
         chosen = settings(**sections)
         run = RunDirectory(tmp_path / "runs" / run_id)
         configuration.write(chosen, run.config)
-        write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}})
+        write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}, "language": language})
         write_text(run.step(1) / "adapter_model.safetensors", run_id)
         write_json(run.evaluation("base"), evaluation(BASE, episodes, "base", lot))
         write_json(run.evaluation("after"), evaluation(successes, episodes, lot=lot))
@@ -275,10 +276,8 @@ def test_an_adapter_of_another_language_is_judged_again_and_nothing_starts_from_
     with pytest.raises(ConfigurationError, match=f"as version {VERSION + 1} does, and this is version {VERSION}"):
         registry.refuse_another_shape(settings())
     assert registry.promote(make("two", 18)).promoted
-    old = make("three", 20)
-    manifest = json.loads((Path(old) / archive.MANIFEST).read_text())
-    assert manifest["language"] == VERSION
-    write_json(Path(old) / archive.MANIFEST, {**manifest, "language": VERSION + 1})
+    old = make("three", 20, language=VERSION + 1)  # trained under that one, and archived under ours
+    assert json.loads((Path(old) / archive.MANIFEST).read_text())["language"] == VERSION
     assert f"as version {VERSION + 1} does" in registry.promote(old).reason
 
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,8 +92,11 @@ class Candidate(BaseModel):
 
     @property
     def language(self) -> int:
-        """Version of listing, prompt and actions that its adapter was trained under."""
-        return int(self.manifest.get("language", 1))
+        """Version of listing, prompt and actions that its adapter was trained under.
+
+        Its checkpoint says so; the manifest says what the release reads that archived it, which may be a later one.
+        """
+        return int(self._state.get("language", 1))
 
     @property
     def lot(self) -> int:
@@ -101,8 +105,12 @@ class Candidate(BaseModel):
 
     @property
     def seeds_drawn(self) -> int:
-        state = archive.read_json(self.url, f"{self.checkpoint}/state.json")
-        return int(state.get("sampler", {}).get("drawn", 0))
+        return int(self._state.get("sampler", {}).get("drawn", 0))
+
+    @cached_property
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = archive.read_json(self.url, f"{self.checkpoint}/state.json")
+        return state
 
 
 Judge = Callable[[Candidate, Promoted], dict[str, Any]]
