@@ -12,8 +12,9 @@ import pytest
 from browser_control import configuration
 from browser_control.cli import main
 from browser_control.configuration import Configuration, Promotion
-from browser_control.errors import ConfigurationError, UserError
+from browser_control.errors import ConfigurationError, EnvironmentLost, UserError
 from browser_control.language.version import VERSION
+from browser_control.pipeline import judging
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.run import begin
 from browser_control.pipeline.start import fetch_promoted
@@ -396,3 +397,20 @@ def test_a_promoted_adapter_whose_archive_is_gone_ends_no_run_from_the_base_mode
         assert "browser-control rollback small" in start.trouble
     with begin(chosen.model_copy(update={"run_id": "other"})) as run, pytest.raises(UserError, match="cannot start"):
         fetch_promoted(run, models, "promoted")
+
+
+def test_an_adapter_in_use_that_cannot_be_played_ends_the_command_with_a_sentence(
+    registry: Registry,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        raise EnvironmentLost("the service at http://nowhere is gone")
+
+    registry.promote(make("one", 10))
+    better = make("two", 18, lot=1)
+    monkeypatch.setattr(judging, "promote", lambda url, models: registry.promote(url, judge=fails))
+    assert main(["promote", better, "--models", str(tmp_path / "models")]) == 1
+    assert "error: the service at http://nowhere is gone" in capsys.readouterr().err
