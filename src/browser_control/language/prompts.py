@@ -3,6 +3,7 @@
 Page first, goal after it, the question last: a small model answers what it read last.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,20 +38,23 @@ class Memory:
 
     Attributes:
         done: the actions so far, as the policy spelled them.
-        spent: those that changed nothing of the page as it is.
+        spent: the last action if it changed nothing of the page, and those that did so twice on this page. Twice, for
+            chance may be to blame: a button that draws a number may draw the same again.
     """
 
     done: list[str] = field(default_factory=list)
-    spent: list[Action] = field(default_factory=list)
+    spent: tuple[Action, ...] = ()
     _page: str = ""
     _last: Action | None = None
+    _vain: Counter[Action] = field(default_factory=Counter)
 
     def see(self, page: str) -> None:
         """Takes note of the page after the last action."""
         if page != self._page:
-            self.spent.clear()
-        elif self._last is not None and self._last.verb not in _MAY_REPEAT and self._last not in self.spent:
-            self.spent.append(self._last)
+            self._vain.clear()
+        elif self._last is not None and self._last.verb not in _MAY_REPEAT:
+            self._vain[self._last] += 1
+        self.spent = tuple(action for action, times in self._vain.items() if times > 1 or action == self._last)
         self._page, self._last = page, None
 
     def act(self, action: Action, elements: Sequence[Element], action_format: str) -> None:
@@ -99,7 +103,7 @@ def build(
     if error:
         parts.append("Error: " + " ".join(error.split())[:200])
     parts.append("Goal: " + " ".join(goal.split()))
-    return Prompt("\n".join(parts), elements, tuple(memory.spent))
+    return Prompt("\n".join(parts), elements, memory.spent)
 
 
 def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int]) -> list[str]:

@@ -85,13 +85,14 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
     if len(session.taken) >= MAX_TURNS:
         return session.result("too many turns")
     page = parse_page(observation.text)
-    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error))
+    session.memory.see(observation.text)
+    spent = session.memory.spent
+    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error, spent))
     if observation.error and action in (None, session.taken[-1]):
         return session.result(f"refused: {observation.error}")
     if action is None:
         return session.result("the solver gave up")
-    session.memory.see(observation.text)
-    if not is_offered(action, page) or action in session.memory.spent:
+    if not is_offered(action, page) or action in spent:
         return session.result(f"not offered to the policy: {action}")
     session.memory.act(action, page.elements, LABEL_FORMAT)
     session.taken.append(action)

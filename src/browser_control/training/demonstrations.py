@@ -132,7 +132,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
         play.solved = observation.done and observation.strict and bool(play.completions)
         return None
     prompt = build_prompt(policy, observation, play.memory, observation.error)
-    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error)
+    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
     action = SOLVERS[play.web_task](view)
     if action is None:
         return None

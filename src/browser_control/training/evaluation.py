@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from browser_control.configuration import Configuration
-from browser_control.errors import EnvironmentFailure
+from browser_control.errors import ConfigurationError, EnvironmentFailure
 from browser_control.language.version import VERSION
 from browser_control.policy.policy import Policy
 from browser_control.training.held_out import HeldOut, is_exempt
@@ -28,9 +28,13 @@ def evaluate(
     interval over the scorable pages). `episodes` lists them all.
 
     Raises:
+        ConfigurationError: there is no page: none was found that is held out for this purpose.
         EnvironmentFailure: not one of the episodes could be scored.
     """
     starts = [Start(each.web_task, seed) for each in pages for seed, _ in each.pages]
+    if not starts:
+        names = ", ".join(each.web_task for each in pages)
+        raise ConfigurationError(f"there is no page to judge on: {names} showed none that is held out for this")
     played, timing = play(
         policy,
         environments,
