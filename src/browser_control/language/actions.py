@@ -303,7 +303,7 @@ def check(action: Action, elements: Sequence[Element]) -> None:
 
 
 def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[str]) -> bool:
-    """Whether `action` is one of those that `elements` offer; a typed text may be any."""
+    """Whether `action` is one of those that `elements` offer, whatever the length of a typed text."""
     if action.verb not in verbs:
         return False
     verb, by_bid = VERBS[action.verb], {element.bid: element for element in elements}
@@ -319,6 +319,9 @@ def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[st
                 fits = element is not None and action.argument in element.options
             case "{point}":
                 fits = element is not None and _inside(action.argument, element)
+            case "{text}":
+                pattern = typed_pattern(Typed(_CLOSINGS[LABEL_FORMAT], _format(element)), len(action.argument) or 1)
+                fits = re.fullmatch(pattern, action.argument) is not None
             case "{offset}":
                 fits = all(abs(int(number)) <= REACH for number in action.argument.split(","))
             case _:

@@ -43,13 +43,16 @@ def evaluate(
         random_seed=None if configuration.evaluation.greedy else configuration.seed,
         on_episode=on_episode,
     )
+    chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}
+    for episode in played:
+        if episode.reward is not None and episode.page != chosen[episode.start.web_task, episode.start.seed]:
+            episode.reward, episode.failure = None, "the seed showed another page than when it was chosen"
     if not any(episode.reward is not None for episode in played):
         reason, count = Counter(episode.failure for episode in played).most_common(1)[0]
         raise EnvironmentFailure(f"none of {len(played)} episodes could be scored ({count} times: {reason})")
     by_web_task = {
         each.web_task: [episode for episode in played if episode.start.web_task == each.web_task] for each in pages
     }
-    chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}
     return {
         "language": VERSION,
         "overall": score([episode for episode in played if not is_exempt(episode.start.web_task)]),

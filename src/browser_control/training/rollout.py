@@ -176,11 +176,23 @@ def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode:
             if not over:
                 continue
             episode.success = slot.observation.done and slot.observation.reward > 0
-            episode.strict = slot.observation.done and slot.observation.strict
+            episode.strict = slot.observation.done and is_whole(slot.observation, reward)
             episode.reward = float(episode.strict if reward == "strict" else episode.success)
             episode.truncated = slot.observation.truncated or not slot.observation.done
         on_episode(episode)
         slot.episode = None
+
+
+def is_whole(observation: Observation, reward: Reward) -> bool:
+    """Whether the whole task was done; raises EnvironmentMismatch where the server cannot tell and it is rewarded."""
+    if observation.strict is not None:
+        return observation.strict
+    if reward == "strict" and observation.done:
+        raise EnvironmentMismatch(
+            "the environment does not say whether the whole task was done (metadata.strict): serve it with"
+            " python -m browser_control.environment, or count any reward with training.reward: browsergym"
+        )
+    return observation.reward > 0
 
 
 def _act(policy: Policy, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
