@@ -6,6 +6,7 @@ Page first, goal after it, the question last: a small model answers what it read
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from browser_control.language.actions import Action, spell
 from browser_control.language.page import Element, parse_page
@@ -94,7 +95,7 @@ def build(
     """
     memory = memory or Memory()
     lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0))
-    elements = parse_page("\n".join(lines)).elements
+    elements = _elements("\n".join(lines))
     if action_format == "bid":
         lines = [_bid_first(line) for line in lines]
     parts = [*lines]
@@ -104,6 +105,11 @@ def build(
         parts.append("Error: " + " ".join(error.split())[:200])
     parts.append("Goal: " + " ".join(goal.split()))
     return Prompt("\n".join(parts), elements, memory.spent)
+
+
+@lru_cache(maxsize=8192)  # pages are seen again and again
+def _elements(page: str) -> tuple[Element, ...]:
+    return parse_page(page).elements
 
 
 def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int]) -> list[str]:
