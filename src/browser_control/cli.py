@@ -105,7 +105,9 @@ def _config(chosen: argparse.Namespace) -> None:
     elif not chosen.names or configuration_help.is_key(chosen.names[0]):
         found = [each for name in chosen.names for each in configuration_help.explain(name)]
         heads = ("key", "default", "allowed", "what it is")
-        rows = [(each.name, each.default, each.allowed, each.meaning) for each in found or configuration_help.keys()]
+        rows = [
+            (each.name, each.default, each.allowed, each.meaning) for each in found or configuration_help.all_keys()
+        ]
         _print_table(heads, rows)
     elif len(chosen.names) > 2:
         raise UserError("name a key, one file, or two files to compare")

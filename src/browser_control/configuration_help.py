@@ -44,7 +44,7 @@ class Key:
     meaning: str
 
 
-def keys() -> list[Key]:
+def all_keys() -> list[Key]:
     """All keys, in the order of the file."""
     return list(_keys(Configuration, ""))
 
@@ -55,7 +55,7 @@ def explain(name: str) -> list[Key]:
     Raises:
         ConfigurationError: there is neither; one sentence, which names the nearest.
     """
-    known = keys()
+    known = all_keys()
     found = [each for each in known if each.name == name or each.name.startswith(f"{name}.")]
     if not found:
         names = [*Configuration.model_fields, *(each.name for each in known)]
@@ -72,14 +72,15 @@ def is_key(name: str) -> bool:
 def compare(one: Configuration, other: Configuration) -> list[tuple[str, str, str]]:
     """The keys in which they differ, and both values as YAML spells them."""
     left, right = flat(one.model_dump(mode="json")), flat(other.model_dump(mode="json"))
+    one_spelled, other_spelled = ({name: spelled(value) for name, value in each.items()} for each in (left, right))
     names = dict.fromkeys([*left, *right])
-    pairs = [(name, *(spelled(values[name]) if name in values else "" for values in (left, right))) for name in names]
+    pairs = [(name, one_spelled.get(name, ""), other_spelled.get(name, "")) for name in names]
     return [each for each in pairs if each[1] != each[2]]
 
 
 def changed(one: Configuration) -> list[tuple[str, str, str]]:
     """The keys that it sets otherwise than by default, with both values."""
-    defaults = {each.name: each.default for each in keys()}
+    defaults = {each.name: each.default for each in all_keys()}
     values = flat(one.model_dump(mode="json"))
     return [
         (name, defaults.get(name, ""), spelled(value))
