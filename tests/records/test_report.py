@@ -89,9 +89,20 @@ def scores(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "web_tasks": {name: count([each for each in lines if each["web_task"] == name]) for name in names},
         "seconds": 1.5,
         "episodes": [
-            {"web_task": each["web_task"], "page": str(each["seed"]), "strict": each["strict"]} for each in lines
+            {
+                "web_task": each["web_task"],
+                "page": str(each["seed"]),
+                "strict": each["strict"],
+                "success": each["success"],
+            }
+            for each in lines
         ],
     }
+
+
+def spelled_of(successes: int, pages: int) -> str:
+    low, high = wilson(successes, pages)
+    return f"{successes / pages:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, page: Page) -> None:
@@ -101,20 +112,19 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"file://{url}/report.html")
     assert asked == [f"file://{url}/report.html"]  # nothing from elsewhere
-    assert page.title() == "small · 2 web tasks · seed 0 – report"  # and nothing that a page said was run
+    assert page.title() == "small · 2 web tasks · seed 0 - report"  # nothing of what a page said ran
     episodes = archive.read_json(url, "evaluation/after.json")["episodes"]
     before = archive.read_json(url, "evaluation/base.json")["episodes"]
-    spelled = []
-    for played in (before, episodes):
-        won = sum(each["strict"] for each in played)
-        low, high = wilson(won, len(played))
-        spelled.append(f"{won / len(played):.2f} [{low:.2f}, {high:.2f}]")
+    spelled = [spelled_of(sum(each["strict"] for each in played), 20) for played in (before, episodes)]
     headline = page.inner_text("#headline")
     assert f"rose from {spelled[0]} to {spelled[1]} on 20 held-out pages: 8 pages won, 0 lost of 20" in headline
     rows = page.locator("#web-tasks tbody tr")
     assert rows.count() == 2
-    low, high = wilson(7, PAGES)
-    assert f"0.70 [{low:.2f}, {high:.2f}]" in rows.first.inner_text()
+    for played, title in ((before, "base"), (episodes, "after training")):
+        whole, positive = (sum(each[kind] for each in played) for kind in ("strict", "success"))
+        said = f"{title}: {spelled_of(whole, 20)} strict, {spelled_of(positive, 20)} as BrowserGym counts"
+        assert said in page.inner_text("#success + figure figcaption")
+    assert spelled_of(7, PAGES) in rows.first.inner_text()
     causes = page.locator("#failures ~ div tbody tr").first.inner_text().split("\t")
     assert causes[0] == "out of turns: repeated one action"
     assert causes[1:3] == ["12", "4"]
@@ -158,6 +168,35 @@ def test_the_command_compares_runs_the_best_first(tmp_path: Path, page: Page) ->
     assert [each.split()[0] for each in runs[:2]] == ["run-5", "run-1"]
     heads = page.locator("#runs ~ div").first.locator("thead th").all_inner_texts()
     assert heads == ["run", "base", "after", "seed"]
+    page.get_by_role("link", name=f"{urls[1]}/report.html").click()
+    assert page.title() == "small · 1 web task · seed 5 - report"
+
+
+def test_a_run_that_is_not_archived_has_a_report_too(tmp_path: Path, page: Page) -> None:
+    archived(tmp_path, ["click-button"])
+    output = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs" / "small"), "--output", str(output)]) == 0
+    page.goto(f"file://{output}")
+    assert "rose from" in page.inner_text("#headline")
+
+
+def test_a_column_is_sorted_by_its_numbers(tmp_path: Path, page: Page) -> None:
+    page.goto(f"file://{archived(tmp_path, ['click-button', 'click-link', 'focus-text'])}/report.html")
+    page.evaluate(
+        """for (const [row, change] of [[0, "+0.50"], [1, "-0.10"], [2, "+1.00"]])
+             document.querySelector("#web-tasks").tBodies[0].rows[row].lastElementChild.textContent = change"""
+    )
+    page.locator("#web-tasks thead button").last.click()
+    changes = page.locator("#web-tasks tbody td:last-child")
+    assert changes.all_inner_texts() == ["+1.00", "+0.50", "-0.10"]
+    assert page.locator("#web-tasks th[aria-sort=descending]").count() == 1
+
+
+def test_a_run_directory_has_a_report_before_it_is_archived(tmp_path: Path) -> None:
+    archived(tmp_path, ["click-button"])
+    output = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs" / "small"), "--output", str(output)]) == 0
+    assert "rose from 0.30" in output.read_text()
 
 
 def test_what_is_no_run_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

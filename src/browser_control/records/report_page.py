@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -87,6 +88,7 @@ def render_comparison(reports: Sequence[Report], name: str = "") -> str:
         web_tasks=_web_tasks(scores),
         total={run: summary.total(each) for run, each in scores.items()},
         success=_compared(scores),
+        links={each.id: _link(f"{each.where}/report.html") for each in ordered},
         same_pages=len({_pages(each) for each in ordered}) == 1,
         **_words(),
     )
@@ -165,7 +167,9 @@ def _curve(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
     if not metrics:
         return None
     dots = 3 if len(metrics) < 60 else 0
-    chart = _chart(pygal.XY, range=(0, 1), dots_size=dots, x_title="update", height=340, style=_CURVES)
+    chart = _chart(
+        pygal.XY, range=(0, 1), dots_size=dots, x_title="update", height=340, margin_bottom=20, style=_CURVES
+    )
     for title, key in ((_BROWSERGYM, "success/all"), (_STRICT, "strict/all")):  # the last is drawn on top
         chart.add(title, [(each["update"], each[key]) for each in metrics if each.get(key) is not None])
     chart.x_value_formatter = lambda value: f"{value:.0f}"
@@ -173,9 +177,11 @@ def _curve(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
 
 
 def _time(seconds: Mapping[str, float]) -> Markup:
-    chart = _chart(pygal.HorizontalBar, show_legend=False, print_values=True, height=60 + 36 * len(seconds))
+    chart = _chart(pygal.HorizontalBar, show_legend=False, truncate_label=40, height=60 + 36 * len(seconds))
     chart.value_formatter = lambda value: f"{value:.0f} s"
-    chart.x_labels = list(seconds)[::-1]
+    chart.x_labels = [f"{name} {spent:.0f} s" for name, spent in seconds.items()][
+        ::-1
+    ]  # a short bar has no room for it
     chart.add("seconds", list(seconds.values())[::-1])
     return _svg(chart)
 
@@ -208,6 +214,10 @@ def _svg(chart: Any) -> Markup:
                 parent.remove(child)
     tree.set("aria-hidden", "true")  # its table, or its caption, says the same
     return Markup(pygal.etree.etree.tostring(tree, encoding="unicode"))
+
+
+def _link(place: str) -> str:
+    return place if "://" in place else Path(place).resolve().as_uri()
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
