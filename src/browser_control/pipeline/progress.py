@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rich.box import SIMPLE
@@ -182,13 +183,15 @@ class Terminal:
         for name, place in places.items():
             self.console.print(f"{name:<10} {place}", soft_wrap=True, markup=False)
 
-    def compared(self, rows: list[dict[str, str]]) -> None:
-        """One row a run, without the long URL of its archive."""
+    def compared(self, rows: list[dict[str, str]], report: Path | None = None) -> None:
+        """One row a run, without the long URL of its archive, and where the report on all of them is."""
         shown = [{name: value for name, value in row.items() if name != "archive"} for row in rows]
         table = Table(*(Column(name, overflow="fold") for name in shown[0]), box=SIMPLE)
         for row in shown:
             table.add_row(*map(Text, row.values()))
         self.console.print(table)
+        if report is not None:
+            self.console.print(f"report     {report}", soft_wrap=True, markup=False)
 
     def close(self) -> None:
         """Gives the terminal back, also in the middle of a stage."""

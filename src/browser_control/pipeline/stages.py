@@ -248,9 +248,18 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
             images=run.runtime.images.ids if run.runtime.images is not None else (),
         )
         if not archives.exists(run.archive_url):  # a run that was stopped behind this stage has it
+            _write_report(run, archives.provenance(run.id, run.configuration, origin))
             archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
+
+
+def _write_report(run: Run, origin: dict[str, Any]) -> None:
+    """The report that goes into the archive. Jinja and pygal are loaded here: no other stage needs them."""
+    from browser_control.records import report, report_page
+
+    found = report.of_run(run.directory.root, run.archive_url, origin)
+    write_text(run.directory.report, report_page.render(found))
 
 
 def promote(run: Run, models: str, judge: Judge | None = None) -> Decision:

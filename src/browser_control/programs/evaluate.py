@@ -56,6 +56,7 @@ def _evaluate(job: program.Job) -> None:
         from browser_control.training import checkpoint
         from browser_control.training.evaluation import evaluate
         from browser_control.training.rollout import Episode
+        from browser_control.training.transcripts import write_episodes
 
         folder = _folder(wanted, job.run)
         if folder is not None:
@@ -71,16 +72,19 @@ def _evaluate(job: program.Job) -> None:
                 raise ConfigurationError(str(error)) from error
         pages = work.meanwhile
         total = sum(len(each.pages) for each in pages)
+        played: list[Episode] = []
         done = won = 0
 
         def count(episode: Episode) -> None:
             nonlocal done, won
             job.preemption.check()
             done, won = done + 1, won + episode.strict
+            played.append(episode)
             if done % 8 == 0 or done == total:
                 progress.report(f"evaluate {wanted}", done, total, won / done)
 
         scores = evaluate(work.policy, work.environments, job.configuration, pages, count)
+        write_episodes(played, job.arguments.output.with_suffix(".episodes.jsonl"))
         judged = {"checkpoint": "base" if folder is None else folder.name, "pages": job.arguments.pages}
         write_json(job.arguments.output, {**judged, "lot": job.arguments.lot, **scores})
         print(f"{wanted}: {_words(scores)}", flush=True)

@@ -70,7 +70,7 @@ def write(directory: RunDirectory, url: str, run_id: str, settings: Configuratio
         files[name] = entry
     for stray in set(_listing(system, root)) - set(files) - {MANIFEST}:
         system.rm_file(f"{root}/{stray}")
-    manifest = _manifest(run_id, settings, origin, files)
+    manifest = {**provenance(run_id, settings, origin), "files": files}
     _put(system, f"{root}/{MANIFEST}", json.dumps(manifest, indent=2).encode() + b"\n")
     return manifest
 
@@ -187,7 +187,8 @@ def _contents(directory: RunDirectory) -> Iterator[tuple[str, Path]]:
         yield name.as_posix(), path
 
 
-def _manifest(run_id: str, settings: Configuration, origin: Origin, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def provenance(run_id: str, settings: Configuration, origin: Origin) -> dict[str, Any]:
+    """What a manifest says beside its files: commits, versions, seeds."""
     return {
         "format": FORMAT,
         "run_id": run_id,
@@ -204,7 +205,6 @@ def _manifest(run_id: str, settings: Configuration, origin: Origin, files: dict[
             "demonstration": [DEMONSTRATION_SEEDS.start, DEMONSTRATION_SEEDS.stop],
             "training": [TRAINING_SEEDS.start, TRAINING_SEEDS.stop],
         },
-        "files": files,
     }
 
 

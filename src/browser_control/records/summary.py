@@ -169,6 +169,7 @@ def command(name: str) -> str:
 def places(directory: RunDirectory, archive_url: str, ui: str) -> dict[str, str]:
     """Where to look, in the order in which a person would."""
     return {
+        "report": f"{archive_url.rstrip('/')}/report.html",
         "archive": archive_url,
         "check it": f"{command('browser-control')} verify {archive_url}",
         "curves": f"{command('tensorboard')} --logdir {directory.logs}",

@@ -1,0 +1,281 @@
+"""What a report says of a run, from the files of its archive, or of its run directory before there is one.
+
+`report_page` makes the page. Every number is computed here, from the same files as anybody may read.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from browser_control import configuration
+from browser_control.configuration import Configuration
+from browser_control.errors import ArchiveInvalid, UserError
+from browser_control.records import archive, promotion, summary
+from browser_control.records.promotion import Comparison
+from browser_control.records.summary import TITLES, Score, Scores, counted
+
+_SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
+_EPISODE_BYTES = 2_000_000  # of all episodes that are shown
+_NAMES = ("base", "promoted", "warm-start", "after")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the policy saw (empty where it was not kept), what it said, and why that did nothing, if it did not."""
+
+    saw: str
+    said: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode of an evaluation as it was played; strict and success are None where it was unscorable."""
+
+    web_task: str
+    seed: int
+    strict: bool | None
+    success: bool | None
+    truncated: bool
+    unscorable: str
+    turns: tuple[Turn, ...]
+
+    @property
+    def cause(self) -> str:
+        """Why it was not won, in words that others share; empty where it was."""
+        if self.strict:
+            return ""
+        if self.strict is None:
+            return "the environment failed: it counts neither way"
+        if self.success:
+            return "done in part: BrowserGym counts it, the whole task was not done"
+        if not self.truncated:
+            return "ended the task with a wrong answer"
+        said = [turn.said for turn in self.turns]
+        if self.turns and self.turns[-1].error:
+            return "out of turns: the last action could not be done"
+        if len(said) > 1 and said[-1] == said[-2]:
+            return "out of turns: repeated one action"
+        return "out of turns: went on with other actions"
+
+    @property
+    def outcome(self) -> str:
+        return self.cause or "won: the whole task done"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Failures that share a cause: how many before and after, and of which web tasks those after are, most first."""
+
+    words: str
+    before: int | None
+    after: int
+    web_tasks: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of one run.
+
+    Attributes:
+        where: archive or run directory, as it was named.
+        evaluations: by name (`base`, `after`, ...), as the files hold them.
+        metrics: of each update.
+        episodes: by evaluation; empty where an earlier release archived it.
+        origin: of the manifest: commits, images, versions and seeds.
+        from_promoted: whether training began from the promoted adapter.
+        lot: of held-out pages, that the run was judged on.
+    """
+
+    id: str
+    where: str
+    settings: Configuration
+    evaluations: dict[str, dict[str, Any]]
+    metrics: tuple[dict[str, Any], ...]
+    episodes: dict[str, tuple[Episode, ...]]
+    origin: dict[str, Any]
+    from_promoted: bool
+    lot: int
+
+    @property
+    def title(self) -> str:
+        return title(self.settings)
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        return {name: summary.read_scores(evaluation) for name, evaluation in self.evaluations.items()}
+
+    def total_of(self, name: str) -> Score | None:
+        """All held-out pages of an evaluation together; None where it was not made."""
+        return summary.total(self.scores[name]) if name in self.evaluations else None
+
+    @property
+    def last(self) -> str:
+        """The name of the newest evaluation."""
+        return list(self.evaluations)[-1]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the base model and the last evaluation; None where there is one, or they are of other pages."""
+        if "base" not in self.evaluations or self.last == "base":
+            return None
+        try:
+            return promotion.compare(*(promotion.episodes(self.evaluations[name]) for name in ("base", self.last)))
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def headline(self) -> str:
+        return headline(self.scores, self.comparison)
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Of the failures after training, the most frequent first."""
+        after = [each for each in self.episodes.get(self.last, ()) if each.cause]
+        base = self.episodes.get("base")
+        before = Counter(each.cause for each in base or ())
+        tally = Counter(each.cause for each in after)
+        web_tasks = {words: Counter(each.web_task for each in after if each.cause == words) for words in tally}
+        return [
+            Cause(words, None if base is None else before[words], count, tuple(web_tasks[words].most_common()))
+            for words, count in tally.most_common()
+        ]
+
+    @property
+    def shown(self) -> dict[str, list[Episode]]:
+        """Episodes of which it is known what the policy saw, failures first, by web task; as many as a page carries."""
+        kept: dict[str, list[Episode]] = {}
+        room = _EPISODE_BYTES
+        known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
+        for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
+            room -= sum(min(len(turn.saw), _SHOWN_CHARACTERS) + len(turn.said) + 200 for turn in each.turns)
+            if room < 0:
+                break
+            kept.setdefault(each.web_task, []).append(each)
+        return {name: sorted(kept[name], key=lambda each: bool(each.strict)) for name in sorted(kept)}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Where the time of training and evaluations went."""
+        parts = {
+            "pages": "time/environment",
+            "generation": "time/generation",
+            "the gradient step": "time/training",
+        }
+        spent = {words: sum(float(each.get(key) or 0) for each in self.metrics) for words, key in parts.items()}
+        whole = sum(float(each.get("time/seconds") or 0) for each in self.metrics)
+        if (rest := whole - sum(spent.values())) > 0:
+            spent["the rest of training"] = rest
+        for name, evaluation in self.evaluations.items():
+            spent[f"evaluation: {TITLES[name]}"] = float(evaluation.get("seconds") or 0)
+        return spent
+
+    @property
+    def command(self) -> str:
+        """That does the same again, in a checkout of the same commit."""
+        start = " --start-from promoted" if self.from_promoted else ""
+        return f'make train ARGS="--config {self.where.rstrip("/")}/config.yaml --run-id {self.id}-again{start}"'
+
+
+def title(settings: Configuration) -> str:
+    """A run by what it does: model, web tasks, seed."""
+    name = settings.name.removesuffix("-lora")
+    return f"{name} · {counted(len(settings.training.web_tasks), 'web task')} · seed {settings.seed}"
+
+
+def headline(scores: Mapping[str, Scores], comparison: Comparison | None = None) -> str:
+    """The one sentence that matters: whether it learned, and how sure that is."""
+    name = list(scores)[-1]
+    after = summary.total(scores[name])
+    if name == "base" or "base" not in scores:
+        return f"Success {after} on {counted(after.pages, 'page')}."
+    before = summary.total(scores["base"])
+    change = after.rate - before.rate
+    verb = "rose" if change > 0 else "fell" if change < 0 else "stayed: it went"
+    words = f"Success {verb} from {before} to {after} on {counted(after.pages, 'held-out page')}"
+    if after.exempt:
+        words = words.replace("held-out page", "page") + ", which may have been trained on"
+    if comparison is None:
+        return words + "."
+    sure = "more than chance" if comparison.p < 0.05 else "which may be chance"
+    return f"{words}: {comparison}, {sure}."
+
+
+def read(where: str) -> Report:
+    """Reads an archive, or a run directory; raises UserError where it is neither or holds no evaluation yet."""
+    is_archive = archive.exists(where)
+    if not is_archive and not (Path(where) / "config.yaml").is_file():
+        raise UserError(f"{where!r} is neither an archive nor a run directory")
+    origin = archive.read_manifest(where) if is_archive else {}
+    return _read(where, str(origin.get("run_id") or Path(where).resolve().name), origin)
+
+
+def of_run(folder: Path, where: str, origin: dict[str, Any]) -> Report:
+    """The report of a run that is about to be archived at `where`."""
+    return _read(str(folder), folder.name, origin, where)
+
+
+def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Report:
+    files = {name: content for name in _wanted() if (content := _content(url, name)) is not None}
+    evaluations = {
+        name: json.loads(files[f"evaluation/{name}.json"]) for name in _NAMES if f"evaluation/{name}.json" in files
+    }
+    if not evaluations:
+        raise UserError(f"{url} holds no evaluation yet")
+    if any("strict" not in each["overall"] for each in evaluations.values()):
+        raise UserError(f"{url} is of an earlier release, whose evaluations hold one kind of success only")
+    start = json.loads(files.get("start.json", b"{}"))
+    return Report(
+        id=run_id,
+        where=where or url,
+        settings=configuration.validate(yaml.safe_load(files["config.yaml"]), f"{url}/config.yaml"),
+        evaluations=evaluations,
+        metrics=tuple(map(json.loads, files.get("metrics.jsonl", b"").splitlines())),
+        episodes={
+            name: tuple(map(_episode, map(json.loads, files[f"evaluation/{name}.episodes.jsonl"].splitlines())))
+            for name in evaluations
+            if f"evaluation/{name}.episodes.jsonl" in files
+        },
+        origin=origin,
+        from_promoted=start.get("start_from") == "promoted",
+        lot=int(start.get("lot", 0)),
+    )
+
+
+def _wanted() -> Iterator[str]:
+    yield from ("config.yaml", "metrics.jsonl", "start.json")
+    for name in _NAMES:
+        yield from (f"evaluation/{name}.json", f"evaluation/{name}.episodes.jsonl")
+
+
+def _content(url: str, name: str) -> bytes | None:
+    try:
+        return archive.read(url, name)
+    except ArchiveInvalid:
+        return None
+
+
+def _episode(line: dict[str, Any]) -> Episode:
+    turns = tuple(
+        Turn(_clipped(turn.get("saw", "")), str(turn["said"]), str(turn.get("error", ""))) for turn in line["turns"]
+    )
+    return Episode(**{**line, "turns": turns})
+
+
+def _clipped(text: str) -> str:
+    """The beginning and the end, where the goal is."""
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    half = _SHOWN_CHARACTERS // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
+
+
+def _rank(known: Sequence[Episode], episode: Episode) -> int:
+    """The how-manieth of its kind: so that each web task is shown before another is shown twice."""
+    same = [each.seed for each in known if (each.web_task, each.strict) == (episode.web_task, episode.strict)]
+    return same.index(episode.seed)
