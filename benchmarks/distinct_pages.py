@@ -2,8 +2,8 @@
 
     python benchmarks/distinct_pages.py --url http://127.0.0.1:8080 [--draws 600] [WEB_TASK ...]
 
-A page is the hash of goal and text at its first turn (`language.page.page_of`). Draws 120 seeds of each web task, and up to
-`--draws` of those that repeat themselves.
+A page is the hash of goal and text at its first turn (`language.page.page_of`). Draws 120 seeds of each web task, and
+up to `--draws` of those that repeat themselves.
 """
 
 import argparse

@@ -129,7 +129,7 @@ class Play:
         pages = self._ask(
             lambda session: self._environments.reset(session, self._web_task, int(seeds[session])), sessions
         )
-        asked = [build_prompt(self._ours, page, [], "") for page in pages]
+        asked = [build_prompt(self._ours, page, prompts.Memory(), "") for page in pages]
         ids = [list(self._ours.prompt_ids(prompt.text)) for prompt in asked]
         completions, _ = trainer._generate_single_turn(ids, None, {}, self._peer.group)
         texts = self._ours.tokenizer.batch_decode(completions, skip_special_tokens=True)

@@ -63,7 +63,7 @@ def _serve(instead: Instead, connection: ServerConnection) -> None:
 def _observed(seed: int, action: str | None) -> dict[str, Any]:
     right = "click('11')" if seed % 2 else "click('12')"
     return {
-        "observation": {"goal": GOAL, "text": page(seed), "error": "", "metadata": {}},
+        "observation": {"goal": GOAL, "text": page(seed), "error": "", "metadata": {"strict": action == right}},
         "reward": float(action == right),
         "done": action is not None,
     }

@@ -10,14 +10,18 @@ import shtab
 from rich.console import Console
 from rich.table import Table
 
-from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, UserError
+from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
 
 if TYPE_CHECKING:
     from browser_control.records.registry import Promoted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all is well, 1 an archive is not as its manifest says or not promoted, 2 the command is wrong."""
+    """Runs one command.
+
+    Exit codes: 0 all is well; 1 an archive is not as its manifest says, or not promoted, or what is played for that
+    failed; 2 the command is wrong.
+    """
     chosen = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
@@ -28,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, ValueError, ImportError) as error:  # fsspec: a protocol that is unknown, or not installed
         errors.print(f"error: {error}", style="red")
         return EXIT_USER_ERROR
+    except BrowserControlError as error:  # what `promote` plays failed
+        errors.print(f"error: {error}", style="red")
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -179,8 +179,8 @@ class Configuration(_Section):
 
     @property
     def judged_web_tasks(self) -> tuple[str, ...]:
-        """The web tasks of the evaluation, in order."""
-        return self.evaluation.web_tasks or self.training.web_tasks
+        """The web tasks of the evaluation, in order, each once: no page counts twice."""
+        return tuple(dict.fromkeys(self.evaluation.web_tasks or self.training.web_tasks))
 
     @property
     def shape(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tiny import save_model
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control.language.action_tree import ActionTrees, Matcher
-from browser_control.language.actions import VERBS, Action, parse_bid, parse_label
+from browser_control.language.actions import VERBS, Action, is_offered, parse_bid, parse_label
 from browser_control.language.page import Element
 
 FORMATS = ("label", "bid")
@@ -182,3 +182,63 @@ def test_a_name_is_never_a_control_token(tokenizer: PreTrainedTokenizerFast) -> 
     page = (Element("button", "<|end|>", "7"), Element("button", "b", "8"))
     assert control not in trees(tokenizer).encode(Action("click", "7"), page)
     assert tokenizer.encode("<|end|>", add_special_tokens=False) == [control]  # what an unguarded page would say
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(page=pages(), seed=st.integers(0, 2**32), count=st.integers(1, 5))
+def test_spent_actions_are_not_admitted_and_all_others_are(
+    tokenizer: PreTrainedTokenizerFast, action_format: str, page: tuple[Element, ...], seed: int, count: int
+) -> None:
+    tree, chance = trees(tokenizer, LISTED, action_format), random.Random(seed)
+    offered = list(dict.fromkeys(action for action, typed in choices(page, LISTED) if not typed))
+    spent = chance.sample(offered, min(count, len(offered)))
+
+    def is_admitted(action: Action) -> bool:
+        matcher = tree.matcher(page, spent)
+        try:
+            for token in tree.encode(action, page):
+                matcher.consume(token)
+        except ValueError:
+            return False
+        return matcher.done
+
+    assert {action for action in offered if not is_admitted(action)} == set(spent)
+
+
+def test_the_last_action_stays_though_it_is_spent(tokenizer: PreTrainedTokenizerFast) -> None:
+    page = (Element("button", "Go", "12"),)
+    tree = trees(tokenizer, ["click"])
+    matcher = tree.matcher(page, [Action("click", "12")])
+    matcher.forced()
+    assert matcher.done
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+def test_points_and_distances_are_spelled_as_whole_numbers_within_bounds(
+    tokenizer: PreTrainedTokenizerFast, action_format: str
+) -> None:
+    page = (Element("drawing", "", "12", size=(30, 200)), Element("circle", "red", "12.1", place=(5, 5), size=(9, 9)))
+    tree = trees(tokenizer, tuple(VERBS), action_format)
+    read = parse_label if action_format == "label" else parse_bid
+    for action in (
+        Action("click-at", "12", "29,199"),
+        Action("click-at", "12", "2,0"),
+        Action("drag-by", "12.1", "-160,7"),
+    ):
+        matcher, tokens = tree.matcher(page), tree.encode(action, page)
+        for token in tokens:
+            matcher.consume(token)
+        assert matcher.done
+        assert read(tokenizer.decode(tokens)) == action
+        assert is_offered(action, page, VERBS)
+    for action in (
+        Action("click-at", "12", "30,0"),
+        Action("drag-by", "12.1", "161,0"),
+        Action("click-at", "12.1", "1,1"),
+    ):
+        assert not is_offered(action, page, VERBS)
+        matcher = tree.matcher(page)
+        with pytest.raises(ValueError, match="is not admitted here"):
+            for token in tree.encode(action, page):
+                matcher.consume(token)

@@ -14,7 +14,7 @@ from browser_control import configuration, gpus
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
 from browser_control.language.actions import Action
-from browser_control.policy import packing
+from browser_control.policy import decoding, packing
 from browser_control.policy.adapter import FusedLinear, adapt
 from browser_control.policy.decoding import StaticReader
 from browser_control.policy.policy import Policy, load, trainable
@@ -100,8 +100,13 @@ def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, a
 
 
 @BOTH
-def test_a_cache_of_fixed_size_samples_the_same(make_policy: MakePolicy, architecture: str) -> None:
+@pytest.mark.parametrize("worth", [1, 1_000_000], ids=["prompts apart", "prompts together"])
+def test_a_cache_of_fixed_size_samples_the_same(
+    make_policy: MakePolicy, architecture: str, worth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = make_policy(architecture)
+    monkeypatch.setattr(decoding, "_WORTH_A_CALL", worth)
+    monkeypatch.setattr(decoding, "_SHAPES", 1)
     expected = sampled(policy)
     policy.sampler.reader = StaticReader(policy._causal, graphs=False)  # what a GPU uses, there with graphs
     for _ in range(2):  # what one batch left in the cache must not matter to the next
@@ -109,7 +114,7 @@ def test_a_cache_of_fixed_size_samples_the_same(make_policy: MakePolicy, archite
         assert [each.token_ids for each in found] == [each.token_ids for each in expected]
         for one, other in zip(found, expected, strict=True):
             assert one.log_probs == pytest.approx(other.log_probs, abs=2e-5)
-        sampled(policy, 5)
+        sampled(policy, 40)  # another shape, which takes the place of the first
 
 
 def test_the_adapter_computes_what_peft_computes(make_policy: MakePolicy) -> None:

@@ -12,8 +12,9 @@ import pytest
 from browser_control import configuration
 from browser_control.cli import main
 from browser_control.configuration import Configuration, Promotion
-from browser_control.errors import ConfigurationError, UserError
+from browser_control.errors import ConfigurationError, EnvironmentLost, UserError
 from browser_control.language.version import VERSION
+from browser_control.pipeline import judging
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.run import begin
 from browser_control.pipeline.start import fetch_promoted
@@ -65,12 +66,13 @@ def make(tmp_path: Path) -> Make:
         episodes: int = 20,
         lot: int = 0,
         beside: str = "",
+        language: int = VERSION,
         **sections: object,
     ) -> str:
         chosen = settings(**sections)
         run = RunDirectory(tmp_path / "runs" / run_id)
         configuration.write(chosen, run.config)
-        write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}})
+        write_json(run.step(1) / "state.json", {"sampler": {"drawn": drawn}, "language": language})
         write_text(run.step(1) / "adapter_model.safetensors", run_id)
         write_json(run.evaluation("base"), evaluation(BASE, episodes, "base", lot))
         write_json(run.evaluation("after"), evaluation(successes, episodes, lot=lot))
@@ -183,6 +185,25 @@ def test_an_adapter_judged_on_other_pages_is_not_compared_unless_the_one_in_use_
     assert len(asked) == 1  # what is refused anyway is not played
 
 
+def test_what_cannot_be_played_again_is_said_and_nobody_is_sent_round_in_a_circle(
+    registry: Registry, make: Make
+) -> None:
+    registry.promote(make("one", 10))
+    better = make("two", 18, lot=1)
+
+    def other_pages(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        return evaluation(9, lot=2)
+
+    def gone(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        archive.verify("/nowhere")
+        raise AssertionError
+
+    refused = registry.promote(better, judge=other_pages)
+    assert "run one could not be played on all pages" in refused.reason
+    assert "browser-control promote" not in refused.reason
+    assert "the adapter in use could not be judged: there is no complete" in registry.promote(better, judge=gone).reason
+
+
 def test_no_two_runs_of_a_name_are_judged_on_the_same_lot(registry: Registry, make: Make) -> None:
     assert [registry.take_lot() for _ in range(3)] == [0, 1, 2]
     registry.promote(make("one", 10))
@@ -207,6 +228,26 @@ def test_web_tasks_with_too_few_pages_decide_nothing_beside_held_out_ones() -> N
     for judged in (old, new):
         judged["episodes"] = judged["episodes"][-1:]
     assert promotion.compare(promotion.episodes(old), promotion.episodes(new)).gained == 1
+
+
+def test_where_no_page_can_be_held_out_the_record_counts_those_that_there_are(
+    registry: Registry, make: Make, tmp_path: Path
+) -> None:
+    make("few", 18)
+    run = RunDirectory(tmp_path / "runs" / "few")
+    none = {"successes": 0, "rate": None}
+    for name, successes in {"base": BASE, "after": 18}.items():
+        judged = evaluation(successes, checkpoint="base" if name == "base" else "step-000001")
+        judged["exempt"] = judged["overall"]
+        judged["overall"] = {"pages": 0, "unscorable": 0, "strict": none, "success": none}
+        judged["web_tasks"]["click-button"]["exempt"] = True
+        write_json(run.evaluation(name), judged)
+    url = str(tmp_path / "archives" / "few-pages")
+    archive.write(run, url, "few-pages", settings(), archive.Origin(git_commit=None))
+    assert registry.promote(url).promoted
+    promoted = registry.read().promoted
+    assert promoted is not None
+    assert (promoted.successes, promoted.episodes) == (18, 20)
 
 
 def test_success_is_strict_unless_training_rewards_what_browsergym_counts(registry: Registry, make: Make) -> None:
@@ -236,10 +277,8 @@ def test_an_adapter_of_another_language_is_judged_again_and_nothing_starts_from_
     with pytest.raises(ConfigurationError, match=f"as version {VERSION + 1} does, and this is version {VERSION}"):
         registry.refuse_another_shape(settings())
     assert registry.promote(make("two", 18)).promoted
-    old = make("three", 20)
-    manifest = json.loads((Path(old) / archive.MANIFEST).read_text())
-    assert manifest["language"] == VERSION
-    write_json(Path(old) / archive.MANIFEST, {**manifest, "language": VERSION + 1})
+    old = make("three", 20, language=VERSION + 1)  # trained under that one, and archived under ours
+    assert json.loads((Path(old) / archive.MANIFEST).read_text())["language"] == VERSION
     assert f"as version {VERSION + 1} does" in registry.promote(old).reason
 
 
@@ -358,3 +397,20 @@ def test_a_promoted_adapter_whose_archive_is_gone_ends_no_run_from_the_base_mode
         assert "browser-control rollback small" in start.trouble
     with begin(chosen.model_copy(update={"run_id": "other"})) as run, pytest.raises(UserError, match="cannot start"):
         fetch_promoted(run, models, "promoted")
+
+
+def test_an_adapter_in_use_that_cannot_be_played_ends_the_command_with_a_sentence(
+    registry: Registry,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(candidate: Candidate, promoted: Promoted) -> dict[str, Any]:
+        raise EnvironmentLost("the service at http://nowhere is gone")
+
+    registry.promote(make("one", 10))
+    better = make("two", 18, lot=1)
+    monkeypatch.setattr(judging, "promote", lambda url, models: registry.promote(url, judge=fails))
+    assert main(["promote", better, "--models", str(tmp_path / "models")]) == 1
+    assert "error: the service at http://nowhere is gone" in capsys.readouterr().err

@@ -29,4 +29,5 @@ def test_only_what_the_policy_can_choose_and_spell_is_offered() -> None:
     assert is_offered(Action("click", "3"), page)
     assert not is_offered(Action("click", "2"), page)
     assert not is_offered(Action("fill", "3", "Ada"), page)
-    assert not is_offered(Action("fill", "1", "Ada "), page)
+    assert is_offered(Action("fill", "1", "Ada "), page)
+    assert not is_offered(Action("fill", "1", "Ada\n"), page)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from browser_control.language.version import VERSION
+
 CONFIG = """
 name: stand-in
 model: {name: /nowhere}
@@ -115,7 +117,9 @@ def learned(directory: Path) -> int:
 def write_checkpoint(folder: Path, adapter: bytes, skill: int, seeds_drawn: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter.bin").write_bytes(adapter)
-    (folder / "state.json").write_text(json.dumps({"skill": skill, "sampler": {"drawn": seeds_drawn}}))
+    (folder / "state.json").write_text(
+        json.dumps({"skill": skill, "language": VERSION, "sampler": {"drawn": seeds_drawn}})
+    )
 
 
 def skill(folder: Path) -> int:

@@ -18,7 +18,7 @@ from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training.demonstrations import collect
 from browser_control.training.evaluation import evaluate
-from browser_control.training.held_out import Draws, HeldOut, choose, is_exempt, purpose_of
+from browser_control.training.held_out import REDRAWS, Draws, HeldOut, choose, is_exempt, purpose_of, redrawn
 from browser_control.training.trainer import Trainer
 from browser_control.web_tasks import registry
 
@@ -156,3 +156,17 @@ def test_an_evaluation_of_which_nothing_can_be_scored_is_an_error(make_policy: C
     pages = choose(Seen(4), ["click-button"], 6)
     with pytest.raises(EnvironmentFailure, match=r"none of 6 episodes could be scored \(6 times: no browser\)"):
         evaluate(make_policy(), Failing(4, lambda taken: None), make_configuration(), pages)
+
+
+def test_an_evaluation_without_a_page_is_an_error(make_policy: Callable[..., Policy]) -> None:
+    configuration = make_configuration()
+    with pytest.raises(ConfigurationError, match="no page to judge on: click-button"):
+        evaluate(make_policy(), Seen(2), configuration, [HeldOut("click-button", (), 1320)])
+
+
+@pytest.mark.parametrize("seeds", [DEMONSTRATION_SEEDS, TRAINING_SEEDS])
+def test_what_stands_in_for_a_seed_is_no_seed_that_is_drawn_soon(seeds: range) -> None:
+    seed = seeds.start
+    for _ in range(REDRAWS):
+        seed = redrawn(seed, seeds)
+        assert 10_000 < seed - seeds.start < len(seeds) - 10_000

@@ -31,6 +31,12 @@ def test_a_web_task_that_there_is_not_is_named_with_the_nearest(section: str) ->
     )
 
 
+def test_a_web_task_that_is_named_twice_is_judged_once() -> None:
+    twice = ["training.web_tasks=[click-option, enter-text, miniwob.click-option]"]
+    settings = registry.resolve(configuration.load("smollm2_135m_local_lora.yaml", twice))
+    assert settings.judged_web_tasks == ("click-option", "enter-text")
+
+
 def test_the_configuration_and_the_parts_below_hold_no_list_of_names() -> None:
     code = "import sys, browser_control.configuration, browser_control.environment.client;"
     code += "print([name for name in sys.modules if 'web_tasks' in name])"

@@ -38,7 +38,8 @@ class Observation:
     Attributes:
         reward: as BrowserGym counts: 1 for any positive reward of the page.
         seconds: that the environment took.
-        strict: whether the whole task was done; where a server does not say, any reward counts.
+        strict: whether the whole task was done; None where the server does not say.
+        viewport: first and last line of `text` that the viewport shows, where the page is longer.
     """
 
     goal: str
@@ -48,7 +49,12 @@ class Observation:
     done: bool
     truncated: bool
     seconds: float
-    strict: bool = False
+    strict: bool | None = None
+    viewport: tuple[int, int] | None = None
+
+
+def _lines(pair: list[int] | None) -> tuple[int, int] | None:
+    return (int(pair[0]), int(pair[1])) if pair else None
 
 
 class Environments:
@@ -203,7 +209,8 @@ class _Session:
             done=bool(data["done"]),
             truncated=bool(metadata.get("truncated", False)),
             seconds=time.perf_counter() - begin,
-            strict=bool(metadata.get("strict", data["done"] and reward > 0)),
+            strict=metadata["strict"] is True if "strict" in metadata else None,
+            viewport=_lines(metadata.get("viewport")),
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

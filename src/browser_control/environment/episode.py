@@ -18,7 +18,7 @@ from browser_control.environment import keyboard
 from browser_control.environment.actions import Call
 from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Message
 from browser_control.environment.page_server import HOST, page_url
-from browser_control.language.page import Element, Item, Text
+from browser_control.language.page import Element, Item, Text, plain
 
 VIEWPORT = {"width": 800, "height": 600}
 ORIGIN = (0.0, 0.0)  # where the mouse is before an episode
@@ -53,6 +53,7 @@ class View:
     """The page after a reset or an action, and how the episode stands.
 
     `reward` is BrowserGym's, 1 for any positive reward of the page; `raw` is the page's own, without decay over time.
+    `viewport` is the first and the last item that it shows of a longer page.
     """
 
     goal: str
@@ -61,6 +62,7 @@ class View:
     reward: float
     done: bool
     raw: float = 0.0
+    viewport: tuple[int, int] | None = None
 
     @property
     def strict(self) -> bool:
@@ -74,6 +76,31 @@ def _leads_to(url: str, hosts: frozenset[str]) -> str:
         return HOST
     found = re.fullmatch(r"https?://([a-z0-9.-]+)(:[0-9]+)?([/?#][!-~]*)?", url)
     return found[1] if found and found[1] in hosts and found[1] != HOST and "\\" not in url else ""
+
+
+def _element(
+    role: str,
+    name: str,
+    bid: str,
+    value: str | None,
+    states: list[str],
+    options: list[str],
+    form: str,
+    place: list[float] | None,
+    size: list[float] | None,
+) -> Element:
+    """An element as page_script.js lists it."""
+    return Element(
+        role,
+        plain(name),
+        bid,
+        plain(value or "") or None,
+        tuple(states),
+        tuple(map(plain, options)),
+        form,
+        _whole(place),
+        _whole(size),
+    )
 
 
 def _whole(pair: list[float] | None) -> tuple[int, int] | None:
@@ -236,20 +263,16 @@ class PageSession:
         items: list[Item] = []
         for item in seen["items"]:
             if isinstance(item, str):
-                items.append(Text(item))
+                items.append(Text(plain(item)))
             else:
-                role, name, bid, value, states, options, form, place, size = item
-                items.append(
-                    Element(
-                        role, name, bid, value or None, tuple(states), tuple(options), form, _whole(place), _whole(size)
-                    )
-                )
+                items.append(_element(*item))
         if seen["url"] != self._url:
             self.web_task = ""
             # as BrowserGym's AbstractMiniwobTask.validate
             return View(self._goal, tuple(items), seen["url"], 0.0, True)
+        viewport = _whole(seen["viewport"])
         raw = float(seen["raw"])
-        return View(self._goal, tuple(items), seen["url"], float(raw > 0), bool(seen["done"]), raw)
+        return View(self._goal, tuple(items), seen["url"], float(raw > 0), bool(seen["done"]), raw, viewport)
 
     # -------------------------------------------------------------- the browser
 

@@ -321,15 +321,27 @@ async function settle(wait) {
 
 async function observe() {
   deliverImages();
-  for (let waits = 0; waits < 100 && loadsImages(); waits++)
+  for (let waits = 0; waits < 100 && (loadsImages() || loadsFrames(document)); waits++)
     await new Promise(resolve => realTimeout(resolve, 2));
   const marked = mark();
-  if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, items: listPage(marked) };
+  if (typeof WOB_DONE_GLOBAL === "undefined") return { url: location.href, done: false, raw: 0, reason: null, ...listPage(marked) };
   return {
     url: location.href,
     done: WOB_DONE_GLOBAL, raw: WOB_RAW_REWARD_GLOBAL, reason: WOB_REWARD_REASON,
-    items: listPage(marked),
+    ...listPage(marked),
   };
+}
+
+// Whether a frame that can be looked into is still on its way; it comes by the browser's time too.
+function loadsFrames(root) {
+  for (const frame of root.querySelectorAll("iframe, frame")) {
+    let inside = null;
+    try { inside = frame.contentDocument; } catch { continue; }
+    if (!inside) continue;
+    const awaited = frame.hasAttribute("srcdoc") ? inside.URL !== "about:srcdoc" : !!frame.src && frame.src !== "about:blank" && inside.URL === "about:blank";
+    if (awaited || inside.readyState !== "complete" || loadsFrames(inside)) return true;
+  }
+  return false;
 }
 
 // Whether an image that takes room in the layout is on its way; it comes by the browser's time, not by ours.
@@ -470,6 +482,8 @@ function listPage(marked) {
   const out = [];
   const spoken = new Set();      // labels that already serve as a name
   const pads = new Set();
+  const long = document.scrollingElement.scrollHeight > innerHeight;
+  let first = null, last = null;  // items that the viewport shows, of a page that is longer
   const interactive = new Map(); // element -> role
 
   const modal = document.querySelector("dialog:modal");
@@ -550,6 +564,13 @@ function listPage(marked) {
       entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
     }
     if (entry[3] !== null) entry[3] = shorten(entry[3], VALUE_LENGTH);
+    if (long) {
+      const { top, bottom } = element.getBoundingClientRect();
+      if (bottom > 0 && top < innerHeight) {
+        first ??= out.length;
+        last = out.length;
+      }
+    }
     out.push(entry);
     if (role === "drawing") {
       out.push(...shapesOf(element));
@@ -560,7 +581,7 @@ function listPage(marked) {
 
   walk(document.body, false);
   flush();
-  return out;
+  return { items: out, viewport: first === null ? null : [first, last] };
 }
 
 // The names of a list's options: those of one label are told apart by their group, or by their number.
@@ -570,13 +591,13 @@ function optionNames(select) {
   const counts = count(labels);
   const grouped = [...select.options].map((option, index) => {
     const group = option.closest("optgroup")?.label;
-    return counts.get(labels[index]) > 1 && group ? `${collapse(group)}: ${labels[index]}` : labels[index];
+    return counts.get(labels[index]) > 1 && group ? collapse(`${group}: ${labels[index]}`) : labels[index];
   });
   const twice = count(grouped), seen = new Map();
   return grouped.map(name => {
     if (twice.get(name) === 1) return name;
     seen.set(name, (seen.get(name) ?? 0) + 1);
-    return seen.get(name) === 1 ? name : `${name} (${seen.get(name)})`;
+    return seen.get(name) === 1 ? name : collapse(`${name} (${seen.get(name)})`);
   });
 }
 
@@ -980,7 +1001,7 @@ function beginFill(bid, value) {
       if (SET_VALUE.includes(type)) {
         target.focus();
         target.value = value.trim();
-        if (target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field` };
+        if (type !== "range" && target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field` };
         fire(target);
         return { typed: false };
       }

@@ -265,6 +265,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
         truncated = not view.done and self._state.step_count >= self._max_turns
         metadata: dict[str, Any] = {"truncated": truncated, "raw_reward": view.raw, "strict": view.strict}
+        if view.viewport is not None:
+            metadata["viewport"] = view.viewport
         if self._screenshots and self._page is not None:
             try:
                 metadata["screenshot_png"] = await self._page.screenshot()

@@ -102,11 +102,16 @@ def _count(slots: Sequence[Slot]) -> int:
     return count
 
 
-class Matcher:
-    """How far one completion has come in its tree."""
+Barred = dict[tuple[int, ...], set[int]]  # tokens that may not follow what was said
 
-    def __init__(self, tree: Tree, words: int) -> None:
+
+class Matcher:
+    """How far one completion has come in its tree; `barred` keeps it from where only spent actions are."""
+
+    def __init__(self, tree: Tree, words: int, barred: Barred | None = None) -> None:
         self._tree = tree
+        self._barred = barred or {}
+        self._said: list[int] = []  # what was consumed, but for a text
         self._words = words
         self._slots: tuple[Slot, ...] = (tree.first,)
         self._at = 0  # the slot
@@ -155,6 +160,7 @@ class Matcher:
         self._settle()
 
     def _take(self, token: int) -> None:
+        self._said.append(token)
         if token not in self._node.children:  # the choice ends here, and the token belongs to the slot after it
             self._next()
         self._node = self._node.children[token]
@@ -162,6 +168,11 @@ class Matcher:
 
     def _admitted(self) -> Collection[int]:
         """The tokens that may come next, where no text is typed."""
+        barred = self._barred.get(tuple(self._said)) if self._barred else None
+        return [token for token in self._offered() if token not in barred] if barred else self._offered()
+
+    def _offered(self) -> Collection[int]:
+        """The same, spent actions among them."""
         children: Collection[int] = self._node.children
         slot = self._slots[self._at]
         taken = self._paths[-2] if isinstance(slot, Choice) and slot.differs else None
@@ -179,7 +190,7 @@ class Matcher:
 
     def _fixed_mask(self) -> Mask:
         admitted = self._admitted()
-        if self._at and admitted is not self._node.children:
+        if admitted is not self._node.children and (self._at or self._barred):
             return _bits(admitted, self._words)
         if self._node.mask is None:
             self._node.mask = _bits(admitted, self._words)
@@ -265,9 +276,28 @@ class ActionTrees:
         self._tokens: dict[str, tuple[int, ...]] = {}  # of fragments
         self.tree = lru_cache(maxsize=_KEPT)(self._build)
 
-    def matcher(self, elements: tuple[Element, ...]) -> Matcher:
-        """A fresh matcher for the actions that `elements` offer."""
-        return Matcher(self.tree(elements), self._words)
+    def matcher(self, elements: tuple[Element, ...], spent: Sequence[actions.Action] = ()) -> Matcher:
+        """A fresh matcher for the actions that `elements` offer, less those that are spent; one is always left."""
+        tree = self.tree(elements)
+        barred: Barred = {}
+        for action in spent:
+            if actions.is_offered(action, elements, self._verbs):
+                self._bar(Matcher(tree, self._words, barred), self.encode(action, elements), barred)
+        return Matcher(tree, self._words, barred)
+
+    @staticmethod
+    def _bar(matcher: Matcher, tokens: Sequence[int], barred: Barred) -> None:
+        """Bars the last decision on the way to an action."""
+        decision: tuple[tuple[int, ...], int] | None = None
+        for position, token in enumerate(tokens):
+            admitted = matcher._admitted()
+            if token not in admitted:
+                return  # it is barred already
+            if len(admitted) > 1:
+                decision = tuple(tokens[:position]), token
+            matcher.consume(token)
+        if decision is not None:
+            barred.setdefault(decision[0], set()).add(decision[1])
 
     def encode(self, action: actions.Action, elements: Sequence[Element]) -> tuple[int, ...]:
         """The tokens of an action as its tree spells them."""

@@ -61,7 +61,7 @@ _POINTED = _TEXT_ROLES | {
 
 
 def _enabled(element: Element) -> bool:
-    return "disabled" not in element.states
+    return "disabled" not in element.states and element.format != "file"  # no file of this machine can be given
 
 
 def _writable(element: Element) -> bool:
@@ -69,7 +69,8 @@ def _writable(element: Element) -> bool:
 
 
 def _takes_value(element: Element) -> bool:
-    return _writable(element) or (element.role == "slider" and bool(element.format) and _enabled(element))
+    native_slider = element.role == "slider" and bool(element.format) and "readonly" not in element.states
+    return _writable(element) or (native_slider and _enabled(element))
 
 
 def _is_field(element: Element) -> bool:
@@ -302,7 +303,7 @@ def check(action: Action, elements: Sequence[Element]) -> None:
 
 
 def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[str]) -> bool:
-    """Whether `action` is one of those that `elements` offer; a typed text may be any."""
+    """Whether `action` is one of those that `elements` offer, whatever the length of a typed text."""
     if action.verb not in verbs:
         return False
     verb, by_bid = VERBS[action.verb], {element.bid: element for element in elements}
@@ -318,6 +319,9 @@ def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[st
                 fits = element is not None and action.argument in element.options
             case "{point}":
                 fits = element is not None and _inside(action.argument, element)
+            case "{text}":
+                pattern = typed_pattern(Typed(_CLOSINGS[LABEL_FORMAT], _format(element)), len(action.argument) or 1)
+                fits = re.fullmatch(pattern, action.argument) is not None
             case "{offset}":
                 fits = all(abs(int(number)) <= REACH for number in action.argument.split(","))
             case _:
@@ -376,13 +380,16 @@ Place = Options | Numbers | Typed
 # What may be typed into a field of a format, as a regular expression; into others anything but quotes, backslashes
 # and control characters.
 _NUMBER = "-?[0-9]{1,9}(\\.[0-9]{1,6})?"
-_DAY, _TIME = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3]):[0-5][0-9]"
+_YEAR, _LEAP = "[1-9][0-9]{3}", "[1-9][0-9](0[48]|[2468][048]|[13579][26])"
+_LONG, _SHORT = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])", "(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+_DAY = f"({_YEAR}-({_LONG}|{_SHORT}|02-(0[1-9]|1[0-9]|2[0-8]))|{_LEAP}-02-29)"
+_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _PATTERNS = {
     "yyyy-mm-dd": _DAY,
     "hh:mm": _TIME,
     "yyyy-mm-ddThh:mm": f"{_DAY}T{_TIME}",
-    "yyyy-mm": "[0-9]{4}-(0[1-9]|1[0-2])",
-    "yyyy-Www": "[0-9]{4}-W(0[1-9]|[1-4][0-9]|5[0-3])",
+    "yyyy-mm": f"{_YEAR}-(0[1-9]|1[0-2])",
+    "yyyy-Www": f"{_YEAR}-W(0[1-9]|[1-4][0-9]|5[0-2])",
     "#rrggbb": "#[0-9a-f]{6}",
     "number": _NUMBER,
 }

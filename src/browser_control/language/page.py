@@ -113,10 +113,14 @@ def page_of(goal: str, text: str) -> str:
     return hashlib.sha256(f"{goal}\0{text}".encode()).hexdigest()[:16]
 
 
+def plain(text: str) -> str:
+    """A text as it reads: runs of white space, line breaks among them, become one blank."""
+    return _BLANKS.sub(" ", text).strip()
+
+
 def quote(text: str) -> str:
-    """A string as the page spells it; runs of white space, line breaks among them, become one blank."""
-    plain = _BLANKS.sub(" ", text).strip()
-    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A string as the page spells it."""
+    return '"' + plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def unquote(text: str) -> str:

@@ -3,72 +3,130 @@
 Page first, goal after it, the question last: a small model answers what it read last.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
+from browser_control.language.actions import Action, spell
 from browser_control.language.page import Element, parse_page
 
 SYSTEM = "You operate a web page. Answer with the next action."
 REMEMBERED = 4  # actions of the episode that a prompt repeats
 
+# What is worth doing twice on a page that shows no difference: it may change what is not shown, or time must pass.
+_MAY_REPEAT = frozenset({"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait"})
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the policy is asked: the text, and the elements it may act on (those that the text shows)."""
+    """What the policy is asked.
+
+    Attributes:
+        text: of the user's message.
+        elements: that it may act on, those that the text shows.
+        spent: actions that it may not choose, since they were tried on this page and changed nothing.
+    """
 
     text: str
     elements: tuple[Element, ...]
+    spent: tuple[Action, ...] = ()
+
+
+@dataclass
+class Memory:
+    """What the prompts of an episode know of its earlier turns.
+
+    Attributes:
+        done: the actions so far, as the policy spelled them.
+        spent: the last action if it changed nothing of the page, and those that did so twice on this page. Twice, for
+            chance may be to blame: a button that draws a number may draw the same again.
+    """
+
+    done: list[str] = field(default_factory=list)
+    spent: tuple[Action, ...] = ()
+    _page: str = ""
+    _last: Action | None = None
+    _vain: Counter[Action] = field(default_factory=Counter)
+
+    def see(self, page: str) -> None:
+        """Takes note of the page after the last action."""
+        if page != self._page:
+            self._vain.clear()
+        elif self._last is not None and self._last.verb not in _MAY_REPEAT:
+            self._vain[self._last] += 1
+        self.spent = tuple(action for action, times in self._vain.items() if times > 1 or action == self._last)
+        self._page, self._last = page, None
+
+    def act(self, action: Action, elements: Sequence[Element], action_format: str) -> None:
+        """Takes note of an action that is about to be done."""
+        self._last = action
+        self.done.append(spell(action, elements, action_format))
+
+    def fail(self, said: str) -> None:
+        """Takes note of what was said and is no action."""
+        self._last = None
+        self.done.append(said)
 
 
 def build(
     page: str,
     goal: str,
-    done: Sequence[str] = (),
+    memory: Memory | None = None,
     error: str = "",
     *,
     action_format: str = "label",
     tokens: Callable[[str], int] = len,
     budget: int = 4096,
+    viewport: tuple[int, int] | None = None,
 ) -> Prompt:
     """The user's message for one turn.
 
     Args:
         page: the observation's text.
         goal: of the episode.
-        done: actions of this episode so far, as the policy spelled them.
+        memory: of the episode's earlier turns.
         error: why the last action failed, or empty.
         action_format: `label` keeps the page's own lines; `bid` puts BrowserGym's number first.
         tokens: counts the tokens of a text.
-        budget: tokens the page may take; of a longer page, static text goes first, then the elements furthest down.
+        budget: tokens the page may take; of a longer page what can only be read goes first, and what is furthest from
+            the viewport.
+        viewport: first and last line that the viewport shows; None: the first.
     """
-    lines = _window([line for line in page.split("\n") if line], tokens, budget)
-    elements = parse_page("\n".join(lines)).elements
+    memory = memory or Memory()
+    lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0))
+    elements = _elements("\n".join(lines))
     if action_format == "bid":
         lines = [_bid_first(line) for line in lines]
     parts = [*lines]
-    if done:
-        parts.append("Done: " + "; ".join(done[-REMEMBERED:]))
+    if memory.done:
+        parts.append("Done: " + "; ".join(memory.done[-REMEMBERED:]))
     if error:
         parts.append("Error: " + " ".join(error.split())[:200])
     parts.append("Goal: " + " ".join(goal.split()))
-    return Prompt("\n".join(parts), elements)
+    return Prompt("\n".join(parts), elements, memory.spent)
 
 
-def _window(lines: list[str], tokens: Callable[[str], int], budget: int) -> list[str]:
-    """The lines that fit into `budget`, in their order."""
-    costs = [tokens(line) + 1 for line in lines]
-    excess = sum(costs) - budget
-    if excess <= 0:
+@lru_cache(maxsize=8192)  # pages are seen again and again
+def _elements(page: str) -> tuple[Element, ...]:
+    return parse_page(page).elements
+
+
+def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int]) -> list[str]:
+    """The lines that fit into `budget`, in their order; of a long page no more lines are counted than fit."""
+    if sum(len(line.encode()) + 1 for line in lines) <= budget:  # no token is less than a byte
         return lines
-    static = [index for index, line in enumerate(lines) if line.startswith('"')]
-    elements = [index for index, line in enumerate(lines) if not line.startswith('"')]
-    dropped = set()
-    for index in [*reversed(static), *reversed(elements)]:
-        if excess <= 0:
+    first, last = viewport
+    order = sorted(
+        range(len(lines)), key=lambda index: (lines[index].startswith('"'), max(first - index, index - last, 0))
+    )
+    kept = set()
+    for index in order:
+        budget -= tokens(lines[index]) + 1
+        if budget < 0:
             break
-        dropped.add(index)
-        excess -= costs[index]
-    return [line for index, line in enumerate(lines) if index not in dropped]
+        kept.add(index)
+    return [line for index, line in enumerate(lines) if index in kept]
 
 
 def _bid_first(line: str) -> str:

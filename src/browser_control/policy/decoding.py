@@ -7,6 +7,7 @@ a decode step cost more to launch than to run.
 """
 
 import sys
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,10 @@ from transformers import DynamicCache, StaticCache
 
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
 _WIDTH = 128  # static caches are a multiple of it long
+_WIDE = 8  # tokens a row of a wide step
+_WIDE_STEPS = 12  # for which a static cache has room
+_SHAPES = 12  # of static batches that are kept
+_WORTH_A_CALL = 16_384  # tokens of padding that take as long as another call of the model
 
 
 class Reader(Protocol):
@@ -26,7 +31,8 @@ class Reader(Protocol):
         width: tokens a row that are read at once, at most.
     """
 
-    width: int
+    @property
+    def width(self) -> int: ...
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
         """Begins a batch: reads each sequence, equal ones once.
@@ -83,11 +89,13 @@ class DynamicReader:
         self._model = model
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
-        prefilled = _prefill(self._model, sequences)
+        prefilled = _prefill(self._model, list(dict.fromkeys(sequences)))
+        number = {sequence: index for index, sequence in enumerate(prefilled.sequences)}
+        spread = torch.tensor([number[sequence] for sequence in sequences], device=self._model.device)
         self._cache = prefilled.cache
-        self._cache.reorder_cache(prefilled.spread)
-        self._attention = prefilled.attention[prefilled.spread]
-        return prefilled.logits[prefilled.spread]
+        self._cache.reorder_cache(spread)
+        self._attention = prefilled.attention[spread]
+        return prefilled.logits[spread]
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         ids, fed = _padded(tokens, self._model.device)
@@ -110,36 +118,51 @@ class DynamicReader:
 
 
 class StaticReader:
-    """Reads one token a row with a step of fixed shape; rows that are done read on, and nobody looks.
+    """Reads with steps of fixed shape; rows that are done read on, and nobody looks.
+
+    There are two steps for each shape, of one token a row and of several: most tokens of an action are forced, so that
+    a wide step takes many rows to their next decision at once. Prompts of very different lengths are read apart.
 
     Args:
         model: whose weights may change in place between batches.
-        graphs: record the step as a CUDA graph.
+        graphs: record the steps as CUDA graphs.
     """
-
-    width = 1
 
     def __init__(self, model: Model, graphs: bool) -> None:
         self._model = model
         self._graphs = graphs
-        self._steps: dict[tuple[int, int], _Step] = {}
+        self._steps: OrderedDict[tuple[int, int], _Steps] = OrderedDict()
+
+    @property
+    def width(self) -> int:
+        """Several tokens while there is room for what the rest may need, one by one."""
+        return self._current.width if self._current.room >= self._current.width + self._longest else 1
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
-        prefilled = _prefill(self._model, sequences)
+        prefilled = [_prefill(self._model, part) for part in _alike(list(dict.fromkeys(sequences)))]
+        known = [sequence for part in prefilled for sequence in part.sequences]
+        number = {sequence: index for index, sequence in enumerate(known)}
+        spread = [number[sequence] for sequence in sequences]
         self._rows = list(range(len(sequences)))
-        read = prefilled.attention.shape[1]
-        shape = (_at_least(_ROWS, len(sequences)), -(-(read + longest) // _WIDTH) * _WIDTH)
+        self._longest = longest
+        width = _WIDE if self._model.reads_chunks else 1
+        needed = max(part.attention.shape[1] for part in prefilled) + longest + (width > 1) * _WIDE_STEPS * width
+        shape = (_at_least(_ROWS, len(sequences)), -(-needed // _WIDTH) * _WIDTH)
         if shape not in self._steps:
-            self._steps[shape] = _Step(self._model, *shape, graph=self._graphs)
-        self._step = self._steps[shape]
-        self._step.begin(prefilled)
-        return prefilled.logits[prefilled.spread]
+            if len(self._steps) == _SHAPES:  # a graph and its cache take memory: those that rest longest go
+                self._steps.popitem(last=False)
+            self._steps[shape] = _Steps(self._model, *shape, width, graph=self._graphs)
+        self._steps.move_to_end(shape)
+        self._current = self._steps[shape]
+        self._current.begin(prefilled, spread)
+        logits = torch.cat([part.logits for part in prefilled])
+        return logits[torch.tensor(spread, device=logits.device)]
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        ids = [0] * self._step.rows
-        for row, [token] in zip(self._rows, tokens, strict=True):
-            ids[row] = token
-        return self._step.run(ids)[self._rows]
+        placed: list[Sequence[int]] = [()] * self._current.rows
+        for row, each in zip(self._rows, tokens, strict=True):
+            placed[row] = each
+        return self._current.run(placed)[self._rows]
 
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = [self._rows[row] for row in rows]
@@ -147,87 +170,146 @@ class StaticReader:
 
 @dataclass
 class _Prefilled:
-    """Sequences that were read, left-padded, each once; `spread` says which of them each row continues."""
+    """Sequences that were read, left-padded; logits are those behind each."""
 
+    sequences: list[tuple[int, ...]]
     logits: Tensor
     cache: Any
     attention: Tensor
-    spread: Tensor
+
+
+class _Steps:
+    """Steps of fixed shapes on one cache: the cache, the inputs and the outputs stay where they are in memory.
+
+    Attributes:
+        rows: of the batch.
+        width: tokens a row of the wide step.
+        room: tokens a row that the cache still takes.
+    """
+
+    def __init__(self, model: Model, rows: int, length: int, width: int, graph: bool) -> None:
+        self.rows = rows
+        self.width = width
+        self.room = length
+        device = model.device
+        self._model = model
+        self._length = length
+        self._read = torch.zeros((rows, length), dtype=torch.bool, device=device)  # what of the cache is a row's own
+        self._positions = torch.zeros(rows, dtype=torch.long, device=device)  # of each row's next token
+        self._end = torch.zeros(1, dtype=torch.long, device=device)  # where in the cache the next token goes
+        self._cache: Any = StaticCache(config=model.config, max_cache_len=length)
+        self._steps = {each: _Step(self, each) for each in sorted({1, width})}
+        for step in self._steps.values():
+            step.forward()  # makes the cache's tensors
+            if graph:
+                step.record()
+
+    def begin(self, prefilled: Sequence[_Prefilled], spread: Sequence[int]) -> None:
+        """Takes over what was read: row by row the sequence of that number, all ending at one place of the cache."""
+        rows = len(spread)
+        width = max(part.attention.shape[1] for part in prefilled)
+        device = self._read.device
+        self._read.zero_()
+        self._positions.zero_()
+        first = 0
+        for part in prefilled:
+            chosen = [row for row, number in enumerate(spread) if first <= number < first + len(part.sequences)]
+            to = torch.tensor(chosen, device=device)
+            of = torch.tensor([spread[row] - first for row in chosen], device=device)
+            begins = width - part.attention.shape[1]
+            for ours, theirs in zip(self._cache.layers, part.cache.layers, strict=True):
+                if hasattr(ours, "conv_states"):
+                    ours.conv_states[0][to] = theirs.conv_states[0][of]
+                else:
+                    ours.keys[to, :, begins:width] = theirs.keys[of]
+                    ours.values[to, :, begins:width] = theirs.values[of]
+            attention = part.attention[of]
+            self._read[to, begins:width] = attention.bool()
+            self._positions[to] = attention.sum(1)
+            first += len(part.sequences)
+        for ours in self._cache.layers:
+            if not hasattr(ours, "conv_states"):
+                ours.cumulative_length.fill_(width)
+        self._end.fill_(width)
+        self._read[rows:, 0] = True  # rows that nobody looks at attend to something
+        self.room = self._length - width
+
+    def run(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Reads up to `width` tokens for each row; the logits are overwritten by the next step."""
+        step = self._steps[1 if max(map(len, tokens)) <= 1 else self.width]
+        self.room -= step.width
+        return step.run(tokens)
 
 
 class _Step:
-    """One decode step of fixed shape: the cache, the inputs and the output stay where they are in memory."""
+    """The step of one width."""
 
-    def __init__(self, model: Model, rows: int, length: int, graph: bool) -> None:
-        self.rows = rows
-        device = model.device
-        self._model = model
-        self._ids = torch.zeros((rows, 1), dtype=torch.long, device=device)
-        self._positions = torch.zeros((rows, 1), dtype=torch.long, device=device)
-        self._end = torch.zeros(1, dtype=torch.long, device=device)  # where in the cache the next token goes
-        self._mask = torch.zeros((rows, 1, 1, length), dtype=torch.bool, device=device)
-        self._cache: Any = StaticCache(config=model.config, max_cache_len=length)
+    def __init__(self, steps: _Steps, width: int) -> None:
+        self.width = width
+        self._all = steps
+        device = steps._read.device
+        self._inputs = torch.zeros((2, steps.rows, width), dtype=torch.long, device=device)  # ids, and what is one
+        self._causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()
+        self._columns = torch.arange(width, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._logits = self._forward()  # makes the cache's tensors
-        if graph:
-            self._record()
+        self._logits = torch.empty(0)
 
-    def begin(self, prefilled: _Prefilled) -> None:
-        """Takes over what was read."""
-        rows, width = len(prefilled.spread), prefilled.attention.shape[1]
-        for ours, theirs in zip(self._cache.layers, prefilled.cache.layers, strict=True):
-            if hasattr(ours, "conv_states"):
-                ours.conv_states[0][:rows] = theirs.conv_states[0][prefilled.spread]
-            else:
-                ours.keys[:rows, :, :width] = theirs.keys[prefilled.spread]
-                ours.values[:rows, :, :width] = theirs.values[prefilled.spread]
-                ours.cumulative_length.fill_(width)
-        attention = prefilled.attention[prefilled.spread]
-        self._mask.zero_()
-        self._mask[:rows, 0, 0, :width] = attention.bool()
-        self._positions.zero_()
-        self._positions[:rows, 0] = attention.sum(1)
-        self._end.fill_(width)
-
-    def run(self, ids: Sequence[int]) -> Tensor:
-        """Reads one token a row; the logits are overwritten by the next step."""
-        self._ids.copy_(torch.tensor(ids)[:, None])
+    def run(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        ids, fed = [], []
+        for each in tokens:
+            padding = [0] * (self.width - len(each))
+            ids.append([*padding, *each])
+            fed.append(padding + [1] * len(each))
+        self._inputs.copy_(torch.tensor([ids, fed]))
         if self._graph is None:
-            self._logits = self._forward()
+            self.forward()
         else:
             self._graph.replay()
         return self._logits
 
-    def _forward(self) -> Tensor:
-        self._mask.index_fill_(3, self._end, True)
-        output = self._model.decoder(
-            input_ids=self._ids,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
+    def forward(self) -> None:
+        """Tokens are padded on the left, so that the last column is behind each row's last token."""
+        every, (ids, fed) = self._all, self._inputs
+        own, places = fed.bool(), every._end + self._columns
+        every._read.index_copy_(1, places, own)
+        mask = every._read[:, None, None, :].repeat(1, 1, self.width, 1)
+        mask.index_copy_(3, places, (own[:, None, :] & self._causal)[:, None])
+        output = every._model.decoder(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(every._positions[:, None] + fed.cumsum(1) - 1).clamp(min=0),
+            past_key_values=every._cache,
             use_cache=True,
         )
-        self._end += 1
-        self._positions += 1
-        logits: Tensor = self._model.head(output.last_hidden_state[:, -1])
-        return logits
+        every._end += self.width
+        every._positions += fed.sum(1)
+        self._logits = every._model.head(output.last_hidden_state[:, -1])
 
-    def _record(self) -> None:
+    def record(self) -> None:
         """Warms up on a side stream, as CUDA graphs demand, and records the step."""
         stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(2):
-                self._forward()
+                self.forward()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._logits = self._forward()
+            self.forward()
 
 
-def _prefill(model: Model, sequences: Sequence[tuple[int, ...]]) -> _Prefilled:
-    unique = list(dict.fromkeys(sequences))
-    ids, attention = _padded(unique, model.device)
+def _alike(sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The sequences in parts of like lengths, where what padding costs is worth another call of the model."""
+    ordered = sorted(sequences, key=len)
+    longest = len(ordered[-1])
+    saved, cut = max(((longest - len(ordered[index - 1])) * index, index) for index in range(1, len(ordered) + 1))
+    if saved < _WORTH_A_CALL:
+        return [sequences]
+    return [*_alike(ordered[:cut]), *_alike(ordered[cut:])]
+
+
+def _prefill(model: Model, sequences: list[tuple[int, ...]]) -> _Prefilled:
+    ids, attention = _padded(sequences, model.device)
     output = model.decoder(
         input_ids=ids,
         attention_mask=attention,
@@ -235,9 +317,7 @@ def _prefill(model: Model, sequences: Sequence[tuple[int, ...]]) -> _Prefilled:
         past_key_values=DynamicCache(config=model.config),
         use_cache=True,
     )
-    number = {sequence: index for index, sequence in enumerate(unique)}
-    spread = torch.tensor([number[sequence] for sequence in sequences], device=model.device)
-    return _Prefilled(model.head(output.last_hidden_state[:, -1]), output.past_key_values, attention, spread)
+    return _Prefilled(sequences, model.head(output.last_hidden_state[:, -1]), output.past_key_values, attention)
 
 
 def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ decision of such completions under the very masks that were applied.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class Policy:
             tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in chat.pieces(tokenizer)
         )
         self._stops = chat.stop_tokens(model, tokenizer)
+        # pages are seen again and again: by the members of a group, and turn after turn
+        self.prompt_ids = lru_cache(maxsize=8192)(self._prompt_ids)
+        self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = Sampler(
             reader,
             self.device,
@@ -68,7 +72,7 @@ class Policy:
         """Whether training reads a prompt once for all its completions."""
         return self._causal.reads_chunks
 
-    def prompt_ids(self, text: str) -> tuple[int, ...]:
+    def _prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
         return (*self._before, *self._plain(text), *self._after)
 
@@ -77,7 +81,7 @@ class Policy:
         tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return tokens
 
-    def count_tokens(self, text: str) -> int:
+    def _count_tokens(self, text: str) -> int:
         return len(self._plain(text))
 
     @torch.inference_mode()
@@ -148,7 +152,7 @@ class Policy:
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
-            self.actions.matcher(request.prompt.elements) if constrained else None,
+            self.actions.matcher(request.prompt.elements, request.prompt.spent) if constrained else None,
         )
         row.force(self.settings.max_action_tokens)
         return row

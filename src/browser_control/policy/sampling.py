@@ -106,13 +106,14 @@ class Sampler:
         self._vocabulary = vocabulary
         self.generated_tokens = 0
         self.prefilled_tokens = 0
+        self.profile = False  # whether the GPU is waited for, so that each part's seconds are its own
         self.seconds = {"actions": 0.0, "prefill": 0.0, "decode": 0.0}  # all in all
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        if self._device.type == "cuda":
+        if self.profile and self._device.type == "cuda":
             torch.cuda.synchronize()
         self.seconds[part] += time.perf_counter() - began
 

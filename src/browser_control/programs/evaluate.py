@@ -48,6 +48,8 @@ def _evaluate(job: program.Job) -> None:
     wanted: str = job.arguments.checkpoint
     if wanted not in ("base", "warm-start", "latest") and not Path(wanted).is_dir():
         raise ConfigurationError(f"there is no checkpoint {wanted!r}: base, warm-start, latest or a folder")
+    if job.arguments.pages == "final" and job.arguments.lot:
+        raise ConfigurationError("the final set is one: it has no lots, so leave --lot out")
     if not 0 <= job.arguments.lot < LOTS:
         raise ConfigurationError(f"--lot must be from 0 to {LOTS - 1}, not {job.arguments.lot}")
     with program.at_work(job, meanwhile=lambda environments: _pages(job, environments)) as work:

@@ -1,6 +1,7 @@
 """The rule of promotion: is an adapter better than the one in use, on the same held-out pages?
 
-Each run of a name is judged on a lot of pages of its own, so that no page decides twice. The final set decides nothing.
+Each run of a name is judged on a lot of seeds of its own, so that other pages decide each time; only of a web task that
+has few do some come again. The final set decides nothing.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,8 +92,11 @@ class Candidate(BaseModel):
 
     @property
     def language(self) -> int:
-        """Version of listing, prompt and actions that its adapter was trained under."""
-        return int(self.manifest.get("language", 1))
+        """Version of listing, prompt and actions that its adapter was trained under.
+
+        Its checkpoint says so; the manifest says what the release reads that archived it, which may be a later one.
+        """
+        return int(self._state.get("language", 1))
 
     @property
     def lot(self) -> int:
@@ -101,8 +105,12 @@ class Candidate(BaseModel):
 
     @property
     def seeds_drawn(self) -> int:
-        state = archive.read_json(self.url, f"{self.checkpoint}/state.json")
-        return int(state.get("sampler", {}).get("drawn", 0))
+        return int(self._state.get("sampler", {}).get("drawn", 0))
+
+    @cached_property
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = archive.read_json(self.url, f"{self.checkpoint}/state.json")
+        return state
 
 
 Judge = Callable[[Candidate, Promoted], dict[str, Any]]
@@ -159,7 +167,10 @@ class Registry:
         rule = rule or candidate.settings.promotion
         played: dict[str, dict[str, Any]] = {}
         while judge is not None and (unknown := self._not_judged_beside(candidate)) and unknown.archive not in played:
-            played[unknown.archive] = judge(candidate, unknown)  # nobody else waits meanwhile
+            try:
+                played[unknown.archive] = judge(candidate, unknown)  # nobody else waits meanwhile
+            except ArchiveInvalid as error:
+                return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
         with self._locked():
             record = self.read()
             decision = self._judge(candidate, record.promoted, rule, played)
@@ -236,6 +247,12 @@ class Registry:
         except ArchiveInvalid as error:
             return Decision(False, f"not promoted, the adapter in use could not be judged: {error}")
         except (KeyError, ValueError):
+            if promoted is not None and promoted.archive in played:
+                return Decision(
+                    False,
+                    f"not promoted, {incumbent} could not be played on all pages of {candidate.url}: the environment"
+                    " failed, or shows other pages than it did then",
+                )
             return Decision(
                 False,
                 f"not promoted, {incumbent} was promoted meanwhile and judged on other pages:"
@@ -320,6 +337,8 @@ def _opponent(candidate: Candidate, promoted: Promoted | None, played: Mapping[s
 
 def _entry(candidate: Candidate, because: str, seeds_drawn: int) -> Promoted:
     overall = candidate.after["overall"]
+    if not overall["pages"]:  # all web tasks have too few pages to hold any out
+        overall = candidate.after["exempt"]
     return Promoted(
         run_id=candidate.manifest["run_id"],
         archive=candidate.url,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
-from browser_control.language.actions import VERBS, Action, parse_label
+from browser_control.language.actions import LABEL_FORMAT, VERBS, Action, parse_label
 from browser_control.language.page import Page, page_of, parse_page
+from browser_control.language.prompts import Memory
 from browser_control.solvers import SOLVERS
 from browser_control.solvers.view import View
 
@@ -42,6 +43,7 @@ class _Session:
     waiting: "Future[Observation]"
     taken: list[Action] = field(default_factory=list)
     page: str = ""
+    memory: Memory = field(default_factory=Memory)
 
     def result(self, failure: str = "", success: bool = False) -> Result:
         return Result(self.web_task, self.seed, tuple(self.taken), failure, success, self.page)
@@ -83,13 +85,16 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
     if len(session.taken) >= MAX_TURNS:
         return session.result("too many turns")
     page = parse_page(observation.text)
-    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error))
+    session.memory.see(observation.text)
+    spent = session.memory.spent
+    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error, spent))
     if observation.error and action in (None, session.taken[-1]):
         return session.result(f"refused: {observation.error}")
     if action is None:
         return session.result("the solver gave up")
-    if not is_offered(action, page):
+    if not is_offered(action, page) or action in spent:
         return session.result(f"not offered to the policy: {action}")
+    session.memory.act(action, page.elements, LABEL_FORMAT)
     session.taken.append(action)
     session.waiting = environments.step(session.number, action.to_browsergym())
     return None

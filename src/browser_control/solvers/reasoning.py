@@ -144,7 +144,10 @@ def generate_number(view: View) -> Action | None:
         fits = shown < bound if "less" in view.goal else shown > bound
     else:
         fits = shown % 2 == (0 if "even" in view.goal else 1)
-    return click(view.called("Submit" if fits else "Generate", "button"))
+    button = click(view.called("Submit" if fits else "Generate", "button"))
+    if button in view.spent:  # it drew the same number again: on to the other button, and back
+        return Action("hover", view.called("Submit", "button").bid)  # type: ignore[union-attr]
+    return button
 
 
 def find_word(view: View) -> Action | None:

@@ -8,12 +8,13 @@ from browser_control.language.page import Element, Item, Page, Text
 
 @dataclass(frozen=True)
 class View:
-    """Goal, page, the actions taken so far, and why the last did nothing."""
+    """Goal, page, the actions taken so far, why the last did nothing, and what is not offered since it was in vain."""
 
     goal: str
     page: Page
     taken: tuple[Action, ...]
     error: str = ""
+    spent: tuple[Action, ...] = ()
 
     def of_role(self, *roles: str) -> list[Element]:
         """The elements of these roles, in document order."""

@@ -11,13 +11,13 @@ from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
-from browser_control.language.actions import spell
 from browser_control.language.page import page_of, parse_page
+from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import SOLVERS, View
 from browser_control.training.held_out import REDRAWS, may_be_trained, redrawn, too_few_pages
-from browser_control.training.rollout import Environments, build_prompt
+from browser_control.training.rollout import Environments, Reward, build_prompt, is_whole
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Play:
     session: int
     waiting: "Future[Observation]"
     taken: list[actions.Action] = field(default_factory=list)
-    spelled: list[str] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
     completions: list[Completion] = field(default_factory=list)
     begun: bool = False
     redraws: int = 0
@@ -53,11 +53,12 @@ def collect(
     count: int,
     max_turns: int,
     on_episode: Callable[[int], None] = lambda played: None,
+    reward: Reward = "strict",
 ) -> list[Demonstration]:
     """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
 
-    Solved is the whole task (`strict`). A page that is held out is drawn again. While one page is looked at all others
-    work; which of them is the fastest changes nothing.
+    Solved is the whole task (`strict`); with the reward `browsergym` a server need not be able to tell. A page that is
+    held out is drawn again. While one page is looked at all others work; which of them is the fastest changes nothing.
 
     Args:
         policy: whose tokenizer and action trees spell the actions; it does not act.
@@ -87,7 +88,7 @@ def collect(
             play.waiting = environments.reset(play.session, play.web_task, play.seed)
             plays.append(play)
             continue
-        action = _next_action(policy, play, max_turns)
+        action = _next_action(policy, play, max_turns, reward)
         if action is not None:
             play.waiting = environments.step(play.session, action)
             plays.append(play)
@@ -119,7 +120,7 @@ def _is_held_out(play: _Play) -> bool:
     return not play.begun
 
 
-def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
+def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) -> str | None:
     """Waits for the page and takes down what its solver does; None where the episode is over.
 
     It is over, and not `solved`, also where the environment failed or the solver's action cannot be spelled.
@@ -129,10 +130,11 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
     except EnvironmentFailure:
         return None
     if observation.done or len(play.taken) >= max_turns:
-        play.solved = observation.done and observation.strict and bool(play.completions)
+        play.solved = observation.done and is_whole(observation, reward) and bool(play.completions)
         return None
-    prompt = build_prompt(policy, observation, play.spelled, observation.error)
-    action = SOLVERS[play.web_task](View(observation.goal, parse_page(observation.text), tuple(play.taken)))
+    prompt = build_prompt(policy, observation, play.memory, observation.error)
+    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
+    action = SOLVERS[play.web_task](view)
     if action is None:
         return None
     try:
@@ -140,7 +142,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int) -> str | None:
     except ValueError:
         return None
     play.taken.append(action)
-    play.spelled.append(spell(action, prompt.elements, policy.settings.action_format))
+    play.memory.act(action, prompt.elements, policy.settings.action_format)
     return action.to_browsergym()
 
 

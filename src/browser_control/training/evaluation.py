@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from browser_control.configuration import Configuration
-from browser_control.errors import EnvironmentFailure
+from browser_control.errors import ConfigurationError, EnvironmentFailure
 from browser_control.language.version import VERSION
 from browser_control.policy.policy import Policy
 from browser_control.training.held_out import HeldOut, is_exempt
@@ -28,9 +28,13 @@ def evaluate(
     interval over the scorable pages). `episodes` lists them all.
 
     Raises:
+        ConfigurationError: there is no page: none was found that is held out for this purpose.
         EnvironmentFailure: not one of the episodes could be scored.
     """
     starts = [Start(each.web_task, seed) for each in pages for seed, _ in each.pages]
+    if not starts:
+        names = ", ".join(each.web_task for each in pages)
+        raise ConfigurationError(f"there is no page to judge on: {names} showed none that is held out for this")
     played, timing = play(
         policy,
         environments,
@@ -39,13 +43,16 @@ def evaluate(
         random_seed=None if configuration.evaluation.greedy else configuration.seed,
         on_episode=on_episode,
     )
+    chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}
+    for episode in played:
+        if episode.reward is not None and episode.page != chosen[episode.start.web_task, episode.start.seed]:
+            episode.reward, episode.failure = None, "the seed showed another page than when it was chosen"
     if not any(episode.reward is not None for episode in played):
         reason, count = Counter(episode.failure for episode in played).most_common(1)[0]
         raise EnvironmentFailure(f"none of {len(played)} episodes could be scored ({count} times: {reason})")
     by_web_task = {
         each.web_task: [episode for episode in played if episode.start.web_task == each.web_task] for each in pages
     }
-    chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}
     return {
         "language": VERSION,
         "overall": score([episode for episode in played if not is_exempt(episode.start.web_task)]),

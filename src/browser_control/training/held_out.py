@@ -26,7 +26,7 @@ _Work = TypeVar("_Work")
 _Found = TypeVar("_Found")
 
 REDRAWS = 32  # held-out pages in a row that training may draw: by chance 1 in 10^16
-_REDRAW_STRIDE = 100_000_007  # between the seeds that stand in for each other
+_REDRAW_STRIDE = 100_381_961  # between the seeds that stand in for each other: far apart in either range
 _CHUNK = 16  # seeds that one session looks at, one after the other: an episode begins fastest in a page of its web task
 _PATIENCE = 40  # draws for each page that is wanted, at most, and as many to begin with
 

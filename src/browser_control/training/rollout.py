@@ -17,7 +17,6 @@ import numpy as np
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
-from browser_control.language.actions import spell
 from browser_control.language.page import PageUnreadable, page_of
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request
@@ -101,7 +100,7 @@ class _Slot:
     episode: Episode | None = None
     observation: Observation | None = None
     waiting: "Future[Observation] | None" = None
-    done: list[str] = field(default_factory=list)
+    memory: prompts.Memory = field(default_factory=prompts.Memory)
 
 
 def play(
@@ -152,7 +151,7 @@ def _refill(slots: Sequence[_Slot], queue: deque[Episode], environments: Environ
     for slot in slots:
         if slot.episode is None and queue:
             slot.episode = queue.popleft()
-            slot.done = []
+            slot.memory = prompts.Memory()
             slot.waiting = environments.reset(slot.session, slot.episode.start.web_task, slot.episode.start.seed)
 
 
@@ -177,11 +176,23 @@ def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode:
             if not over:
                 continue
             episode.success = slot.observation.done and slot.observation.reward > 0
-            episode.strict = slot.observation.done and slot.observation.strict
+            episode.strict = slot.observation.done and is_whole(slot.observation, reward)
             episode.reward = float(episode.strict if reward == "strict" else episode.success)
             episode.truncated = slot.observation.truncated or not slot.observation.done
         on_episode(episode)
         slot.episode = None
+
+
+def is_whole(observation: Observation, reward: Reward) -> bool:
+    """Whether the whole task was done; raises EnvironmentMismatch where the server cannot tell and it is rewarded."""
+    if observation.strict is not None:
+        return observation.strict
+    if reward == "strict" and observation.done:
+        raise EnvironmentMismatch(
+            "the environment does not say whether the whole task was done (metadata.strict): serve it with"
+            " python -m browser_control.environment, or count any reward with training.reward: browsergym"
+        )
+    return observation.reward > 0
 
 
 def _act(policy: Policy, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
@@ -193,11 +204,11 @@ def _act(policy: Policy, slots: Sequence[_Slot], environments: Environments, ran
             action = read_action(completion.text, request.prompt, policy.settings.action_format)
         except actions.InvalidAction as error:
             slot.episode.turns.append(Turn(request.prompt, completion, False, str(error)))
-            slot.done.append(completion.text[:80])
+            slot.memory.fail(completion.text[:80])
             slot.waiting = environments.step(slot.session, "noop()")
         else:
             slot.episode.turns.append(Turn(request.prompt, completion, True, ""))
-            slot.done.append(spell(action, request.prompt.elements, policy.settings.action_format))
+            slot.memory.act(action, request.prompt.elements, policy.settings.action_format)
             slot.waiting = environments.step(slot.session, action.to_browsergym())
 
 
@@ -211,7 +222,7 @@ def read_action(text: str, prompt: prompts.Prompt, action_format: str) -> action
 def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
     assert slot.episode is not None and slot.observation is not None
     turns = slot.episode.turns
-    prompt = build_prompt(policy, slot.observation, slot.done, turns[-1].error if turns else "")
+    prompt = build_prompt(policy, slot.observation, slot.memory, turns[-1].error if turns else "")
     if random_seed is None:
         return Request(prompt)
     start = slot.episode.start
@@ -219,10 +230,11 @@ def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
     return Request(prompt, np.random.Generator(np.random.Philox(np.random.SeedSequence(key))))
 
 
-def build_prompt(policy: Policy, observation: Observation, done: Sequence[str], error: str) -> prompts.Prompt:
+def build_prompt(policy: Policy, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
     """The prompt of one turn; raises EnvironmentMismatch where the page is listed in another way than ours."""
+    memory.see(observation.text)
     try:
-        return _build_prompt(policy, observation, done, error)
+        return _build_prompt(policy, observation, memory, error)
     except PageUnreadable as failure:
         raise EnvironmentMismatch(
             f"the environment lists pages in another way than this project ({failure}): serve them with"
@@ -230,13 +242,14 @@ def build_prompt(policy: Policy, observation: Observation, done: Sequence[str], 
         ) from failure
 
 
-def _build_prompt(policy: Policy, observation: Observation, done: Sequence[str], error: str) -> prompts.Prompt:
+def _build_prompt(policy: Policy, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
     return prompts.build(
         observation.text,
         observation.goal,
-        done,
+        memory,
         error,
         action_format=policy.settings.action_format,
         tokens=policy.count_tokens,
         budget=policy.settings.max_prompt_tokens,
+        viewport=observation.viewport,
     )

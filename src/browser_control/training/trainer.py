@@ -157,6 +157,7 @@ class Trainer:
         except _NothingScorable as failure:
             self.sampler.restore(sampler_before)
             self._came_to_nothing(f"no episode could be scored: {failure}")
+            time.sleep(self._failures)  # a service that starts again is there by then
             return
         if statistics is not None and not statistics.stepped:
             self._came_to_nothing("its gradient is not finite; lower training.learning_rate if that goes on")

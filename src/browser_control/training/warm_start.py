@@ -97,6 +97,7 @@ def _demonstrate(
         settings.demonstrations,
         configuration.environment.max_turns,
         played,
+        configuration.training.reward,
     )
     print(f"warm start: {len(demonstrations)} of {settings.demonstrations} demonstrations succeeded", flush=True)
     if not demonstrations:

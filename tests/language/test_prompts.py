@@ -1,0 +1,47 @@
+"""Prompts: what of a long page is shown, and what an episode's earlier turns leave in them."""
+
+from browser_control.language.actions import Action
+from browser_control.language.prompts import Memory, build
+
+PAGE = "\n".join(
+    [*(f'"text {number}"' for number in range(50)), *(f'button "b{number}" [{number}]' for number in range(50))]
+)
+
+
+def shown(budget: int, viewport: tuple[int, int] | None = None) -> list[str]:
+    prompt = build(PAGE, "go", tokens=lambda line: 1, budget=budget, viewport=viewport)
+    return prompt.text.split("\n")[:-1]
+
+
+def test_what_can_be_acted_on_is_kept_before_what_can_only_be_read() -> None:
+    assert [line for line in shown(2 * 60) if line.startswith("button")] == PAGE.split("\n")[50:]
+    assert shown(2 * 60)[:10] == PAGE.split("\n")[:10]
+
+
+def test_of_a_long_page_what_the_viewport_shows_is_kept() -> None:
+    assert shown(2 * 6, (97, 99)) == PAGE.split("\n")[94:]
+    assert shown(2 * 6, (70, 72)) == PAGE.split("\n")[69:75] or shown(2 * 6, (70, 72)) == PAGE.split("\n")[68:74]
+    assert shown(2 * 6) == PAGE.split("\n")[50:56]
+
+
+def test_of_a_huge_page_no_more_lines_are_counted_than_fit() -> None:
+    counted = []
+    page = "\n".join(f'button "b{number}" [{number}]' for number in range(10_000))
+    build(page, "go", tokens=lambda line: counted.append(line) or 1, budget=100)  # type: ignore[func-returns-value]
+    assert len(counted) <= 51
+
+
+def test_an_action_that_changed_nothing_is_spent_until_the_page_changes() -> None:
+    elements, memory = build(PAGE, "go").elements, Memory()
+    click, fill = Action("click", "3"), Action("fill", "3", "x")
+    seen = []
+    for action in (click, fill, click, fill):
+        memory.see(PAGE)
+        seen.append(memory.spent)
+        memory.act(action, elements, "label")
+    memory.see(PAGE)
+    assert seen == [(), (click,), (), (click,)]  # a text may be typed again
+    assert build(PAGE, "go", memory).spent == (click,)  # in vain twice
+    memory.see(PAGE + '\n"new"')
+    assert memory.spent == ()
+    assert memory.done == ['click button "b3" [3]', 'fill button "b3" [3] with "x"'] * 2
