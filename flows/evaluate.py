@@ -22,6 +22,7 @@ from prefect.cache_policies import NO_CACHE
 
 from browser_control.pipeline import artifacts, judging, secrets, stages
 from browser_control.pipeline.browsergym import BrowserGym
+from browser_control.pipeline.chain import Chain
 from browser_control.pipeline.parameters import Lot, Sessions
 from browser_control.pipeline.run import Run, begin
 from browser_control.records.summary import Scores, total
@@ -94,12 +95,13 @@ def evaluate(
     )
     with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
         artifacts.tag(run)
-        judged = fetch_adapter(run, adapter, models)
-        fetch_model(run)
+        then = Chain()
+        judged = then(fetch_adapter, run, adapter, models)
+        then(fetch_model, run)
         if stages.wants_gpu(run):
-            take_gpu(run, services)
-        environment = start_browsergym(run, services)
-        health_gate(run, environment)
-        scores = evaluate_adapter(run, environment, judged, pages, lot)
+            then(take_gpu, run, services)
+        environment = then(start_browsergym, run, services)
+        then(health_gate, run, environment)
+        scores = then(evaluate_adapter, run, environment, judged, pages, lot)
         artifacts.publish_scores(run, {judged.title: scores})
         return str(total(scores))

@@ -29,6 +29,7 @@ from prefect.states import Cancelled
 from browser_control.errors import BrowserControlError
 from browser_control.pipeline import artifacts, judging, openenv, schedule, secrets, stages, start
 from browser_control.pipeline.browsergym import BrowserGym
+from browser_control.pipeline.chain import Chain
 from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
 from browser_control.pipeline.run import Run, begin
 from browser_control.pipeline.runtimes.base import Images
@@ -185,25 +186,26 @@ def train(
         return Cancelled(message=reason)
     with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
         artifacts.tag(run)
+        then = Chain()
         commit = None
         if run.runtime.images is not None:
-            commit = clone_openenv(run, chosen.openenv_url, chosen.openenv_ref)
-            build_images(run, run.runtime.images, commit)
-        begun = fetch_promoted(run, chosen.models, chosen.start_from)
-        fetch_model(run)
+            commit = then(clone_openenv, run, chosen.openenv_url, chosen.openenv_ref)
+            then(build_images, run, run.runtime.images, commit)
+        begun = then(fetch_promoted, run, chosen.models, chosen.start_from)
+        then(fetch_model, run)
         if stages.wants_gpu(run):
-            take_gpu(run, services)
-        environment = start_browsergym(run, chosen.environment_port, chosen.environment_replicas, services)
-        health_gate(run, environment)
-        scores = {"base": evaluate_before(run, environment)}
+            then(take_gpu, run, services)
+        environment = then(start_browsergym, run, chosen.environment_port, chosen.environment_replicas, services)
+        then(health_gate, run, environment)
+        scores = {"base": then(evaluate_before, run, environment)}
         if begun.judged:
-            scores["promoted"] = evaluate_promoted(run, environment)
+            scores["promoted"] = then(evaluate_promoted, run, environment)
         if stages.wants_warm_start(run) and not begun.from_promoted:
-            warm_start(run, environment)
-            scores["warm-start"] = evaluate_warm_start(run, environment)
-        fine_tune(run, environment, begun)
-        scores["after"] = evaluate_after(run, environment)
+            then(warm_start, run, environment)
+            scores["warm-start"] = then(evaluate_warm_start, run, environment)
+        then(fine_tune, run, environment, begun)
+        scores["after"] = then(evaluate_after, run, environment)
         services.close()
-        archive_run(run, commit)
-        artifacts.publish(run, scores, promote(run, chosen.models))
+        then(archive_run, run, commit)
+        artifacts.publish(run, scores, then(promote, run, chosen.models))
         return run.archive_url

@@ -15,7 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from processes import marked
@@ -96,6 +98,29 @@ def test_a_run_goes_from_the_model_to_a_verified_archive(module: ModuleType, pla
     assert "checkpoints/step-000002/adapter.bin" in manifest["files"]
     assert "checkpoints/step-000001/adapter.bin" not in manifest["files"]
     assert set(artifacts(Path(url).name)) == {"progress", "table", "markdown"}
+
+
+def test_prefect_shows_what_a_run_does_in_which_order_and_what_came_out(
+    module: ModuleType, place: dict[str, Any]
+) -> None:
+    url = module.train(run_id="seen", **place)
+    with get_client(sync_client=True) as client:
+        summary, link = (shown(client, f"seen-{name}") for name in ("summary", "report"))
+        (run,) = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(tags={"all_": ["stand-in"]}), limit=1, sort=FlowRunSort.START_TIME_DESC
+        )
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}))
+    assert run.name == "stand-in · 2 web tasks · seed 0"
+    names = {each.id: each.name for each in tasks}
+    before = {each.name: {names[one.id] for found in each.task_inputs.values() for one in found} for each in tasks}
+    order = ["fetch-promoted", "fetch-model", "start-browsergym", "health-gate", "evaluate-before", "warm-start"]
+    order += ["evaluate-warm-start", "train", "evaluate-after", "archive", "promote"]
+    assert before == {name: set(order[:number][-1:]) for number, name in enumerate(order)}
+    title, sentence = summary.splitlines()[0:3:2]
+    assert title == f"# {run.name}"
+    assert sentence.startswith("**Success rose from 0.30 [0.15, 0.52] to 0.90 [0.70, 0.97] on 20 held-out pages")
+    assert f"{(Path(url) / 'report.html').as_uri()}#training" in summary
+    assert (Path(url) / "report.html").as_uri() in link
 
 
 def test_the_same_command_after_a_finished_run_starts_a_new_one(module: ModuleType, place: dict[str, Any]) -> None:
@@ -376,9 +401,12 @@ def wait_for_text(folder: Path, name: str, text: str) -> None:
         time.sleep(0.05)
 
 
+def shown(client: SyncPrefectClient, key: str) -> str:
+    (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    return str(artifact.data)
+
+
 def artifacts(run_id: str) -> list[str]:
     with get_client(sync_client=True) as client:
-        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(like_=f"{run_id}%")))
     return [str(artifact.type) for artifact in found]

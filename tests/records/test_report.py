@@ -124,6 +124,8 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
         whole, positive = (sum(each[kind] for each in played) for kind in ("strict", "success"))
         said = f"{title}: {spelled_of(whole, 20)} strict, {spelled_of(positive, 20)} as BrowserGym counts"
         assert said in page.inner_text("#success + figure figcaption")
+    drawn = page.locator("#success + figure desc.value").all_text_contents()
+    assert drawn == ["0.30", "0.70", "0.40", "0.80"]  # strict before and after, then as BrowserGym counts
     assert spelled_of(7, PAGES) in rows.first.inner_text()
     causes = page.locator("#failures ~ div tbody tr").first.inner_text().split("\t")
     assert causes[0] == "out of turns: repeated one action"
@@ -178,6 +180,19 @@ def test_a_run_that_is_not_archived_has_a_report_too(tmp_path: Path, page: Page)
     assert main(["report", str(tmp_path / "runs" / "small"), "--output", str(output)]) == 0
     page.goto(f"file://{output}")
     assert "rose from" in page.inner_text("#headline")
+
+
+def test_what_was_not_kept_is_said_to_be_missing(tmp_path: Path, page: Page) -> None:
+    archived(tmp_path, ["click-button"])
+    run = RunDirectory(tmp_path / "runs" / "small")
+    for path in (run.metrics, *run.root.glob("evaluation/*.episodes.jsonl")):
+        path.unlink()
+    output = tmp_path / "report.html"
+    assert main(["report", str(run.root), "--output", str(output)]) == 0
+    page.goto(f"file://{output}")
+    said = page.inner_text("main")
+    assert "No update of GRPO was made." in said and "None was kept." in said
+    assert "did not keep what was said" in said
 
 
 def test_a_column_is_sorted_by_its_numbers(tmp_path: Path, page: Page) -> None:

@@ -5,13 +5,16 @@ A server that is away for a while costs an artifact, not the run.
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -25,11 +28,13 @@ from prefect.runtime import flow_run, task_run
 from browser_control.pipeline import server
 from browser_control.pipeline.progress import Progress, describe
 from browser_control.pipeline.run import Run
-from browser_control.records import summary
+from browser_control.records import report, summary
 from browser_control.records.promotion import Decision
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
 _SECONDS = 2.0  # between two updates of a progress artifact
+
+_DRAWN_NAME = re.compile("[a-z]+-[a-z]+")  # an adjective and an animal, which Prefect draws
 
 _logger = logging.getLogger(__name__)
 
@@ -84,10 +89,12 @@ def task_name() -> str:
 
 
 def tag(run: Run) -> None:
-    """Tags the flow run with its model and web tasks, to be found by them in the UI."""
+    """Tags the flow run with its model and web tasks, and names it by what it does, unless somebody gave it a name."""
     tags = {run.configuration.name, *run.configuration.judged_web_tasks, *(flow_run.tags or [])}
+    given = str(flow_run.name or "")
+    name = report.title(run.configuration) if _DRAWN_NAME.fullmatch(given) else given
     with _lenient(), get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, tags=sorted(tags))
+        client.update_flow_run(flow_run.id, name=name, tags=sorted(tags))
 
 
 def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:
@@ -96,9 +103,14 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
     places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
     places = {"adapter": decision.reason, **places}
     run.listener.finished(rows, places)
+    found = report.of_run(run.directory.root, run.archive_url, {})
+    link = _link(places["report"])
+    shown = {"report": link, "learning curve": f"{link}#training {found.curve}", **places} | {"report": link}
+    words = summary.markdown(found.title, rows, shown, found.headline)
     with _lenient():
         create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")
-        create_markdown_artifact(summary.markdown(run.id, rows, places), key=_key(run.id, "summary"))
+        create_markdown_artifact(words, key=_key(run.id, "summary"), description=found.headline)
+        create_link_artifact(link, "the report", key=_key(run.id, "report"), description=found.headline)
 
 
 def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
@@ -111,6 +123,11 @@ def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
 def publish_table(name: str, rows: list[dict[str, str]]) -> None:
     with _lenient():
         create_table_artifact(rows, key=_key(name, "success"), description="Success on held-out pages")
+
+
+def _link(place: str) -> str:
+    """Of a file of this machine a URL that a browser on it opens; any other URL as it is."""
+    return place if "://" in place else Path(place).absolute().as_uri()
 
 
 def _key(*parts: str) -> str:

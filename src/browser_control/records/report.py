@@ -21,6 +21,8 @@ from browser_control.records.summary import TITLES, Score, Scores, counted
 
 _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
 _EPISODE_BYTES = 2_000_000  # of all episodes that are shown
+_CURVE_CHARACTERS = 40
+_BLOCKS = "▁▂▃▄▅▆▇█"
 _NAMES = ("base", "promoted", "warm-start", "after")
 
 
@@ -132,6 +134,16 @@ class Report:
     @property
     def headline(self) -> str:
         return headline(self.scores, self.comparison)
+
+    @property
+    def curve(self) -> str:
+        """Strict success in training in a few characters; empty where there was no update."""
+        values = [float(each["strict/all"]) for each in self.metrics if each.get("strict/all") is not None]
+        if not values:
+            return ""
+        every = -(-len(values) // _CURVE_CHARACTERS)
+        drawn = "".join(_BLOCKS[round(value * (len(_BLOCKS) - 1))] for value in values[::every])
+        return f"{values[0]:.2f} {drawn} {values[-1]:.2f}"
 
     @property
     def causes(self) -> list[Cause]:

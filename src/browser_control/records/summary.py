@@ -132,12 +132,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def markdown(run_id: str, rows: Sequence[Mapping[str, str]], places: Mapping[str, str]) -> str:
-    """The summary artifact: what came out, and where to look."""
+def markdown(title: str, rows: Sequence[Mapping[str, str]], places: Mapping[str, str], headline: str = "") -> str:
+    """The summary artifact: the one sentence that matters, what came out, and where to look."""
     columns = list(rows[-1])
     lines = [
-        f"# {run_id}",
+        f"# {title}",
         "",
+        *([f"**{headline}**", ""] if headline else []),
         f"Success on distinct held-out pages with its 95% Wilson interval: {LEGEND}.",
         "",
         "| " + " | ".join(columns) + " |",
@@ -154,7 +155,9 @@ def _marked(place: str) -> str:
     """A page as a link, anything else as code, to be copied."""
     address, *words = place.split(" ", 1)
     return (
-        " ".join([f"[{address}]({address})", *words]) if address.startswith(("http://", "https://")) else f"`{place}`"
+        " ".join([f"[{address}]({address})", *words])
+        if address.startswith(("http://", "https://", "file://"))
+        else f"`{place}`"
     )
 
 
