@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from browser_control import configuration
+from browser_control import configuration, proxies
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
 from browser_control.pipeline import browsergym
@@ -56,6 +56,7 @@ def begin(
     Raises:
         UserError: what `check` finds, or another process works on this run.
     """
+    proxies.spare_loopback()  # a worker may have been started by hand
     settings, name = check(chosen)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     runtime = make_runtime(_runtime_settings(chosen, settings, directory))

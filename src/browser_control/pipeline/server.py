@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from browser_control import proxies
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
@@ -123,6 +124,7 @@ def refuse_unreachable(url: str) -> None:
 
 def exit_unreachable() -> None:
     """Ends a program of `deployments/` with one sentence where the server that is named does not answer."""
+    proxies.spare_loopback()
     try:
         if url := configured_server():
             refuse_unreachable(url)
