@@ -1,6 +1,7 @@
-"""`browser-control`: looks at what runs left behind, and says which adapter is in use."""
+"""`browser-control`: looks at this machine and at what runs left behind, and says which adapter is in use."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 all is well, 1 an archive is not as its manifest says or not promoted, 2 the command is wrong."""
+    """Exit codes: 0 all is well, 2 the command is wrong.
+
+    1: an archive is not as its manifest says or not promoted, or this machine cannot run the default.
+    """
     chosen = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
@@ -29,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="browser-control", description="Looks at what runs left behind.")
+    parser = argparse.ArgumentParser(
+        prog="browser-control", description="Looks at this machine, and at what runs left behind."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
     check.set_defaults(work=_verify)
@@ -39,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     back.set_defaults(work=_roll_back)
     promote = commands.add_parser("promote", help="judge an archived adapter again and put it to use if it is better")
     promote.set_defaults(work=_promote)
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks for each way to run")
+    doctor.set_defaults(work=_diagnose)
+    doctor.add_argument("--json", action="store_true", help="for programs")
     for command in (check, promote):
         command.add_argument("archive", metavar="ARCHIVE", help="a folder, such as archives/RUN, or another fsspec URL")
     for command in (look, back):
@@ -67,6 +76,30 @@ def _verify(chosen: argparse.Namespace) -> None:
             "packages": ", ".join(f"{name} {version}" for name, version in manifest["packages"].items()),
         }
     )
+
+
+def _diagnose(chosen: argparse.Namespace) -> int:
+    from browser_control.pipeline import doctor
+
+    diagnosis = doctor.diagnose()
+    if chosen.json:
+        print(json.dumps(diagnosis.as_json(), indent=2))
+        return 0 if diagnosis.can_run else 1
+    findings = Table(box=None, pad_edge=False)
+    for title in ("", "found", "what to do"):
+        findings.add_column(title, overflow="fold")
+    for each in diagnosis.findings:
+        sign = "✗" if each.hinders else "·" if each.remedy else "✓"
+        findings.add_row(f"{sign} {each.about}", each.found, each.remedy)
+    Console(highlight=False, markup=False).print(findings, "")
+    ways = {}
+    for way, words in doctor.WAYS.items():
+        lacks = diagnosis.lacks(way)
+        ways[words + (" (the default)" if way == diagnosis.default else "")] = (
+            f"no: {', '.join(dict.fromkeys(lacks))}" if lacks else "can run"
+        )
+    _show(ways)
+    return 0 if diagnosis.can_run else 1
 
 
 def _promoted(chosen: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from browser_control import configuration, proxies
+from browser_control import configuration, drivers, gpus, proxies
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
 from browser_control.pipeline import browsergym
@@ -95,6 +95,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
         runtime.check(server)
+    if chosen.runtime == "process" and settings.model.device != "cpu":
+        drivers.refuse(gpus.visible())
     if urls := browsergym.given_urls(settings):
         if settings.environment.allowed_hosts:
             raise ConfigurationError(

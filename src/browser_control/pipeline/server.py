@@ -23,6 +23,7 @@ from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 STARTUP_SECONDS = 180.0  # six, but on a machine that is busy with something else
 _PAUSE = 0.05
 
+START = "start it (make server)"
 _LATER_UI = "http://127.0.0.1:4200"  # where `prefect server start` will show the run
 
 # A server for one run: no page to look at, and none of the services that look after deployments.
@@ -117,8 +118,7 @@ def refuse_unreachable(url: str) -> None:
         if isinstance(reason, ssl.SSLError):
             return
         raise ConfigurationError(
-            f"no Prefect server answers at {url} ({reason}): start it (make server), or unset PREFECT_API_URL to run"
-            " without one"
+            f"no Prefect server answers at {url} ({reason}): {START}, or unset PREFECT_API_URL to run without one"
         ) from error
 
 

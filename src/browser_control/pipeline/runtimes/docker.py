@@ -145,6 +145,8 @@ class DockerRuntime(Runtime):
             return  # that is where they are
         with answering():
             self.client.ping()
+            if words := engine.trouble(self.client):
+                raise EngineUnavailable(words)
             if self.settings.gpus == "all" and not engine.has_gpu(self.client):
                 raise EngineUnavailable(engine.NO_GPU)
 
