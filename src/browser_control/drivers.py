@@ -41,6 +41,22 @@ def is_older(driver: str, than: str) -> bool:
     return [int(part) for part in driver.split(".")] < [int(part) for part in than.split(".")]
 
 
+def backend(driver: str | None) -> str:
+    """The build for an image, as TORCH_BACKEND spells it: `cuda`, or an older one for an older driver.
+
+    Raises:
+        ConfigurationError: no build runs on this driver.
+    """
+    if driver is None or not is_older(driver, OLDEST[13]):
+        return "cuda"
+    if not is_older(driver, OLDEST[12]):
+        return "cu126"
+    raise ConfigurationError(
+        f"NVIDIA's driver {driver} is too old for PyTorch, which needs {OLDEST[12]}: install a newer one, or go without"
+        " the GPU (--gpus none)"
+    )
+
+
 def installed_torch() -> Torch | None:
     """Read from its files, for an import takes seconds; None where there is none."""
     try:

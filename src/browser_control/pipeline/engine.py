@@ -100,6 +100,11 @@ def _security_options(client: Client) -> set[str]:
     return {part.removeprefix("name=") for part in parts}
 
 
+def is_local(client: Client) -> bool:
+    """Whether the engine is of this machine, so that what we see is what it has."""
+    return bool(client.api.base_url.startswith("http+docker://"))
+
+
 def has_gpu(client: Client) -> bool:
     """Whether a container can be given a GPU, as far as the engine tells before one is started."""
     info = client.info()
@@ -107,8 +112,8 @@ def has_gpu(client: Client) -> bool:
         return True
     if any("nvidia" in str(device) for device in info.get("DiscoveredDevices") or []):
         return True
-    local = client.api.base_url.startswith("http+docker://")  # the hook is looked for by an engine of this machine
-    return local and shutil.which("nvidia-container-runtime-hook") is not None
+    # The hook is looked for by an engine of this machine.
+    return is_local(client) and shutil.which("nvidia-container-runtime-hook") is not None
 
 
 def _from_block(name: str) -> Client:

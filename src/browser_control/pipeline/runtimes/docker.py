@@ -21,7 +21,7 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from browser_control import gpus, proxies
+from browser_control import drivers, gpus, proxies
 from browser_control.errors import EngineUnavailable
 from browser_control.pipeline import engine
 from browser_control.pipeline.engine import Client, answering
@@ -123,8 +123,12 @@ class DockerRuntime(Runtime):
         )
 
     def _training_image(self) -> Image:
-        torch = "cuda" if self.gpu else "cpu"
+        torch = (os.environ.get("TORCH_BACKEND") or self._build_for_driver()) if self.gpu else "cpu"
         return Image("training", {"BASE_IMAGE": self.settings.training_base, "TORCH_BACKEND": torch})
+
+    def _build_for_driver(self) -> str:
+        """That of PyTorch; raises ConfigurationError where the driver is too old for any."""
+        return drivers.backend(drivers.version() if engine.is_local(self.client) else None)
 
     @property
     def client(self) -> Client:
@@ -149,6 +153,8 @@ class DockerRuntime(Runtime):
                 raise EngineUnavailable(words)
             if self.settings.gpus == "all" and not engine.has_gpu(self.client):
                 raise EngineUnavailable(engine.NO_GPU)
+            if self.gpu and not os.environ.get("TORCH_BACKEND"):
+                self._build_for_driver()
 
     def reap(self) -> None:
         with answering():
