@@ -40,6 +40,7 @@ _NETWORK = re.compile(
     r"|NewConnectionError|ConnectionResetError|tunnel",
     re.IGNORECASE,
 )
+_LOCKED = re.compile(r"Could not get lock (\S+?)\.?(?=[\s,]|$)(?:.*?held by( process \d+(?: \([^)]*\))?))?")
 
 
 class Problem(Exception):
@@ -288,11 +289,11 @@ def chromium() -> None:
         return
     privileged = root_prefix()
     if privileged is not None and shutil.which("apt-get"):
-        environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-        works([*privileged, "apt-get", "update"], environ, log=True, seconds=600)
+        environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
+        apt_get([*privileged, "apt-get", "update"], environ, seconds=600)
         for packages in APT_PACKAGES:
             install = [*privileged, "apt-get", "install", "-y", "--no-install-recommends", *packages, FONTS]
-            if works(install, environ, log=True, seconds=1200) and chromium_starts():
+            if apt_get(install, environ, seconds=1200) and chromium_starts():
                 return
     raise Problem(
         "no Chromium could be had: install one (as root `apt-get install chromium`), or name one in"
@@ -312,6 +313,32 @@ def chromium_starts() -> bool:
         "    sys.exit(str(error))\n"
     )
     return works([str(VENV / "bin" / "python"), "-c", code], log=True)
+
+
+def apt_get(
+    command: Sequence[str], environ: Mapping[str, str], seconds: float, pause: float = 5, patience: float = 900
+) -> bool:
+    """Whether it ends well; waits, and says for what, while another package manager works, as on a fresh machine."""
+    deadline, said = time.monotonic() + patience, False
+    while True:
+        try:
+            result = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, text=True, timeout=seconds
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        with LOG.open("a") as log:
+            log.write(result.stdout)
+        held = _LOCKED.search(result.stdout)
+        if result.returncode == 0 or held is None:
+            return result.returncode == 0
+        if time.monotonic() > deadline:
+            raise Problem(f"another package manager has {held.group(1)} for too long: wait for it, or end it")
+        if not said:
+            holder = (held.group(2) or "of unknown number").strip()
+            say(f"waiting for another package manager, {holder}, which has {held.group(1)}")
+            said = True
+        time.sleep(pause)
 
 
 def root_prefix() -> list[str] | None:

@@ -83,6 +83,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
+    if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
+        raise ConfigurationError(f"archives: {chosen.archives} cannot be written to: {trouble}")
     name = chosen.run_id or next_run_id(settings, chosen)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
@@ -145,7 +147,7 @@ def _finished(chosen: Parameters, name: str) -> bool:
 
 
 def _refuse_unwritable(chosen: Parameters) -> None:
-    """Of folders of this machine: an archive may be anywhere."""
+    """Of folders of this machine."""
     for parameter, where in (("runs", chosen.runs), ("archives", chosen.archives), ("models", chosen.models)):
         if "://" in where:
             continue
