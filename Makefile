@@ -7,6 +7,11 @@ POOL ?= local
 LIMIT ?= $(if $(filter gpu,$(POOL)),1)
 deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 worker serve: export BROWSER_CONTROL_HOME := $(CURDIR)
+# Loopback goes through no proxy. No empty name among them, which httpx takes for all.
+comma := ,
+spared := $(if $(no_proxy),$(no_proxy)$(comma))$(if $(NO_PROXY),$(NO_PROXY)$(comma))localhost,127.0.0.1,::1
+server deploy worker serve: export NO_PROXY := $(spared)
+server deploy worker serve: export no_proxy := $(spared)
 unexport PYTHONDONTWRITEBYTECODE  # compiling Prefect anew at every start costs five seconds
 
 help: ## list the targets

@@ -30,6 +30,9 @@ LOG = CACHE / "bootstrap.log"
 PYTHONS = ((3, 11), (3, 12))  # requires-python of pyproject.toml
 UV = "uv>=0.9,<1"
 APT_PACKAGES = (("chromium-headless-shell",), ("chromium",))
+# Oldest drivers for Linux, as browser_control.drivers has them, with builds of PyTorch's own index that run on them;
+# on the newest the package index's does.
+DRIVERS = (("580.65.06", ()), ("525.60.13", ("cu126", "cu128")))
 FONTS = "fonts-liberation"  # as wide as Arial, which the pages ask for: the layout depends on it
 _NETWORK = re.compile(
     r"dns error|failed to fetch|failed to lookup|error sending request|connection refused|network is unreachable"
@@ -37,6 +40,7 @@ _NETWORK = re.compile(
     r"|NewConnectionError|ConnectionResetError|tunnel",
     re.IGNORECASE,
 )
+_LOCKED = re.compile(r"Could not get lock (\S+?)\.?(?=[\s,]|$)(?:.*?held by( process \d+(?: \([^)]*\))?))?")
 
 
 class Problem(Exception):
@@ -73,6 +77,7 @@ def set_up() -> None:
     if STAMP.is_file() and STAMP.read_text() == stamp():  # another process was at it
         return
     LOG.write_text("")
+    torch_attempts(os.environ, has_nvidia_driver(), "PyTorch", driver_version())  # a driver too old is said first
     uv = find_uv()
     make_environment(uv, VENV)
     install(uv, VENV, ["--all-extras", "--all-groups"], has_nvidia_driver())
@@ -82,12 +87,16 @@ def set_up() -> None:
 
 
 def set_up_image(extra: str, torch: str, *pruned: str) -> None:
-    """The locked packages of one extra in `IMAGE_VENV`, without those `pruned`; `torch` is `cpu`, `cuda` or `none`."""
+    """The locked packages of one extra in `IMAGE_VENV`, without those `pruned`.
+
+    `torch` is `none`, `cpu`, `cuda` (the package index's build) or one of PyTorch's own, such as `cu126`.
+    """
+    os.environ["TORCH_BACKEND"] = torch
     LOG.write_text("")
     uv = find_uv()
     make_environment(uv, IMAGE_VENV)
     chosen = ["--no-dev", "--extra", extra, *(f"--prune={name}" for name in pruned)]
-    install(uv, IMAGE_VENV, chosen, None if torch == "none" else torch == "cuda")
+    install(uv, IMAGE_VENV, chosen, None if torch == "none" else torch != "cpu")
 
 
 def stamp() -> str:
@@ -177,7 +186,7 @@ def install_torch(uv: str, venv: Path, constraints: Path, nvidia: bool, environ:
     if works([str(venv / "bin" / "python"), "-c", installed_check(torch)]):
         return
     say(f"installing {torch}")
-    attempts = torch_attempts(environ, nvidia, torch)
+    attempts = torch_attempts(environ, nvidia, torch, driver_version() if venv == VENV else None)
     for number, arguments in enumerate(attempts, start=1):
         try:
             command = [*pip_install(uv, venv), "--constraint", str(constraints), *arguments]
@@ -210,16 +219,47 @@ def torch_requirement(lock: str) -> str:
     return "torch==" + found.group(1)
 
 
-def torch_attempts(environ: Mapping[str, str], nvidia: bool, torch: str) -> list[list[str]]:
+def torch_attempts(environ: Mapping[str, str], nvidia: bool, torch: str, driver: str | None = None) -> list[list[str]]:
     """Arguments that install PyTorch, the best first: a CPU build is a tenth of the size of one with CUDA.
 
     A wheel in a folder of `UV_FIND_LINKS` is somebody's choice for this machine. Where PyTorch's own index, which
-    has the CPU builds, does not answer, the package index's build works on a CPU as well.
+    has the CPU builds, does not answer, the package index's build works on a CPU as well. `TORCH_BACKEND` chooses;
+    without it the build follows the driver, where one is known.
     """
+    chosen = environ.get("TORCH_BACKEND", "")
+    if re.match(r"cu\d+$", chosen):
+        return [["--torch-backend", chosen, torch]]
+    if chosen not in ("", "auto", "cpu", "cuda", "none"):
+        raise Problem(f"TORCH_BACKEND={chosen} is no build of PyTorch: name cpu, cuda, or a version, such as cu126")
+    nvidia = nvidia and chosen != "cpu"
     folders = [Path(folder) for folder in environ.get("UV_FIND_LINKS", "").split(",") if folder]
-    if nvidia or any(any(folder.glob("torch-*.whl")) for folder in folders if folder.is_dir()):
+    if any(any(folder.glob("torch-*.whl")) for folder in folders if folder.is_dir()):
         return [[torch]]
+    if nvidia:
+        return cuda_attempts(torch, None if chosen == "cuda" else driver)
     return [["--torch-backend", "cpu", torch], [torch]]
+
+
+def cuda_attempts(torch: str, driver: str | None) -> list[list[str]]:
+    """Those that run on a driver; raises Problem where there are none."""
+    if driver is None:
+        return [[torch]]
+    for oldest, backends in DRIVERS:
+        if [int(part) for part in driver.split(".")] >= [int(part) for part in oldest.split(".")]:
+            return [["--torch-backend", backend, torch] for backend in backends] or [[torch]]
+    raise Problem(
+        f"NVIDIA's driver {driver} is too old for {torch}, which needs {DRIVERS[-1][0]}: install a newer one, or set"
+        " TORCH_BACKEND=cpu to go without the GPU"
+    )
+
+
+def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """As browser_control.drivers.version, which cannot be imported by now."""
+    try:
+        found = re.search(r"Kernel Module\D*?(?:for \S+\s+)?(\d+\.[\d.]+)", file.read_text())
+    except OSError:
+        return None
+    return found.group(1) if found else None
 
 
 def installed_check(requirement: str) -> str:
@@ -249,11 +289,11 @@ def chromium() -> None:
         return
     privileged = root_prefix()
     if privileged is not None and shutil.which("apt-get"):
-        environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-        works([*privileged, "apt-get", "update"], environ, log=True, seconds=600)
+        environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
+        apt_get([*privileged, "apt-get", "update"], environ, seconds=600)
         for packages in APT_PACKAGES:
             install = [*privileged, "apt-get", "install", "-y", "--no-install-recommends", *packages, FONTS]
-            if works(install, environ, log=True, seconds=1200) and chromium_starts():
+            if apt_get(install, environ, seconds=1200) and chromium_starts():
                 return
     raise Problem(
         "no Chromium could be had: install one (as root `apt-get install chromium`), or name one in"
@@ -273,6 +313,32 @@ def chromium_starts() -> bool:
         "    sys.exit(str(error))\n"
     )
     return works([str(VENV / "bin" / "python"), "-c", code], log=True)
+
+
+def apt_get(
+    command: Sequence[str], environ: Mapping[str, str], seconds: float, pause: float = 5, patience: float = 900
+) -> bool:
+    """Whether it ends well; waits, and says for what, while another package manager works, as on a fresh machine."""
+    deadline, said = time.monotonic() + patience, False
+    while True:
+        try:
+            result = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, text=True, timeout=seconds
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        with LOG.open("a") as log:
+            log.write(result.stdout)
+        held = _LOCKED.search(result.stdout)
+        if result.returncode == 0 or held is None:
+            return result.returncode == 0
+        if time.monotonic() > deadline:
+            raise Problem(f"another package manager has {held.group(1)} for too long: wait for it, or end it")
+        if not said:
+            holder = (held.group(2) or "of unknown number").strip()
+            say(f"waiting for another package manager, {holder}, which has {held.group(1)}")
+            said = True
+        time.sleep(pause)
 
 
 def root_prefix() -> list[str] | None:

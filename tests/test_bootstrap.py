@@ -62,3 +62,30 @@ def test_settings_for_pip_reach_uv(bootstrap: ModuleType) -> None:
 )
 def test_what_a_tool_said_becomes_a_reason(bootstrap: ModuleType, output: str, words: str) -> None:
     assert words in bootstrap.reason(output)
+
+
+def test_another_package_manager_is_waited_for_and_named(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "LOG", tmp_path / "log")
+    fake = tmp_path / "apt-get"
+    locked = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 41 (unattended-upgr)"
+    fake.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/tries\n"
+        f'[ $(wc -l < {tmp_path}/tries) -gt 2 ] || {{ echo "{locked}"; exit 100; }}\n'
+    )
+    fake.chmod(0o755)
+    assert bootstrap.apt_get([str(fake)], {"PATH": "/usr/bin:/bin"}, seconds=60, pause=0)
+    said = "another package manager, process 41 (unattended-upgr), which has /var/lib/dpkg/lock-frontend"
+    assert capsys.readouterr().out.count(said) == 1
+    (tmp_path / "tries").unlink()
+    with pytest.raises(bootstrap.Problem, match="wait for it"):
+        bootstrap.apt_get([str(fake)], {"PATH": "/usr/bin:/bin"}, seconds=60, pause=0, patience=-1)
+
+
+def test_apt_s_other_failures_are_not_waited_for(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "LOG", tmp_path / "log")
+    command = ["sh", "-c", "echo 'E: Unable to locate package chromium'; exit 100"]
+    assert not bootstrap.apt_get(command, {"PATH": "/usr/bin:/bin"}, seconds=60)

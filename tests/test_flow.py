@@ -382,6 +382,14 @@ def test_bad_input_ends_the_other_flows_with_exit_code_2(
     assert sentence in result.stderr
 
 
+def test_a_proxy_in_the_shell_stops_no_run(place: dict[str, Any], tmp_path: Path, prefect_home: Path) -> None:
+    environ = command_environ(tmp_path, prefect_home, uuid.uuid4().hex)
+    environ = {name: value for name, value in environ.items() if name.lower() != "no_proxy"}
+    environ |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    done = subprocess.run(command(place), env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def command(place: Mapping[str, str]) -> list[str]:
     options = [part for name, value in place.items() for part in (f"--{name}", value)]
     return [sys.executable, str(FLOW), *options]

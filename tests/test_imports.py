@@ -31,7 +31,7 @@ LIGHT = [
 ]
 # From the ground up; those in one row know nothing of each other.
 ORDER = [
-    {"errors", "gpus", "run_directory", "preemption", "progress"},
+    {"drivers", "errors", "gpus", "proxies", "run_directory", "preemption", "progress"},
     {"configuration"},
     {"language", "web_tasks", "configuration_help"},
     {"environment"},

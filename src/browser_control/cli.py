@@ -1,6 +1,7 @@
-"""`browser-control`: looks at what runs left behind, and says which adapter is in use."""
+"""`browser-control`: looks at this machine and at what runs left behind, and says which adapter is in use."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Exit codes: 0 all is well; 1 an archive is not as its manifest says, or not promoted, or what is played for that
-    failed; 2 the command is wrong.
+    failed, or this machine cannot run the default; 2 the command is wrong.
     """
     chosen = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="browser-control", description="Looks at what runs left behind.")
+    parser = argparse.ArgumentParser(
+        prog="browser-control", description="Looks at this machine, and at what runs left behind."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
     check.set_defaults(work=_verify)
@@ -64,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     completion = commands.add_parser("completion", help="print what a shell completes these commands by")
     completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="eval its output in the shell's startup file")
     completion.set_defaults(work=lambda chosen: print(shtab.complete(parser, chosen.shell)))
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks for each way to run")
+    doctor.set_defaults(work=_diagnose)
+    doctor.add_argument("--json", action="store_true", help="for programs")
     for command in (check, promote):
         command.add_argument("archive", metavar="ARCHIVE", help="a folder, such as archives/RUN, or another fsspec URL")
     for command in (look, back):
@@ -124,6 +130,30 @@ def _config(chosen: argparse.Namespace) -> None:
             _print_table(("key", "default", chosen.names[0]), configuration_help.changed(loaded[0]))
         else:
             _print_table(("key", *chosen.names), configuration_help.compare(loaded[0], loaded[1]))
+
+
+def _diagnose(chosen: argparse.Namespace) -> int:
+    from browser_control.pipeline import doctor
+
+    diagnosis = doctor.diagnose()
+    if chosen.json:
+        print(json.dumps(diagnosis.as_json(), indent=2))
+        return 0 if diagnosis.can_run else 1
+    findings = Table(box=None, pad_edge=False)
+    for title in ("", "found", "what to do"):
+        findings.add_column(title, overflow="fold")
+    for each in diagnosis.findings:
+        sign = "✗" if each.hinders else "·" if each.remedy else "✓"
+        findings.add_row(f"{sign} {each.about}", each.found, each.remedy)
+    Console(highlight=False, markup=False).print(findings, "")
+    ways = {}
+    for way, words in doctor.WAYS.items():
+        lacks = diagnosis.lacks(way)
+        ways[words + (" (the default)" if way == diagnosis.default else "")] = (
+            f"no: {', '.join(dict.fromkeys(lacks))}" if lacks else "can run"
+        )
+    _show(ways)
+    return 0 if diagnosis.can_run else 1
 
 
 def _promoted(chosen: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 
+from browser_control import proxies
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentMismatch, EnvironmentUnreachable
 
 _T = TypeVar("_T")
@@ -143,6 +144,7 @@ class _Session:
                     compression=None,
                     ping_interval=None,
                     open_timeout=CONNECT_SECONDS,
+                    proxy=None if proxies.is_loopback(self._url) else True,
                 )
                 state = await self._ask({"type": "state"})
             except EnvironmentFailure as failure:

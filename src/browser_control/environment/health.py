@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from browser_control import proxies
 from browser_control.environment.client import Environments
 from browser_control.errors import EnvironmentFailure, EnvironmentMismatch, EnvironmentUnreachable
 from browser_control.language.page import PageUnreadable, parse_page
@@ -76,7 +77,7 @@ def answers(url: str, seconds: float = 10.0) -> bool:
 def trouble_at(url: str, seconds: float = 10.0) -> str:
     """What `/health` says is amiss; empty where nothing is."""
     try:
-        response = httpx.get(f"{url.rstrip('/')}/health", timeout=seconds)
+        response = httpx.get(f"{url.rstrip('/')}/health", timeout=seconds, trust_env=not proxies.is_loopback(url))
     except (httpx.HTTPError, httpx.InvalidURL):
         return "/health does not answer"
     if response.is_success:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from browser_control import proxies
 from browser_control.errors import (
     EXIT_PREEMPTED,
     EXIT_USER_ERROR,
@@ -37,6 +38,7 @@ _STATE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "brows
 def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the flow `name` of `flow_file`, which takes `Parameters`, with those of the command line, and exits."""
     signal.signal(signal.SIGTERM, _leave)
+    proxies.spare_loopback()
     with _exit_codes():
         chosen = parameters.parse(arguments)
         from browser_control.pipeline import run
@@ -51,6 +53,7 @@ def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = 
 def main_by_signature(flow_file: str, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """The same for any flow: its own parameters become the options, for which Prefect has to be imported first."""
     signal.signal(signal.SIGTERM, _leave)
+    proxies.spare_loopback()
     asks = {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments)
     with _exit_codes(), contextlib.nullcontext(lambda: None) if asks else _prefect_server() as wait:
         flow = _load(flow_file, name)

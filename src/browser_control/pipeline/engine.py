@@ -16,6 +16,19 @@ NO_GPU = (
     " choose --gpus none"
 )
 
+ROOTLESS = (
+    "the Docker Engine is rootless, and maps the users of what a run mounts: choose one that runs as root (DOCKER_HOST,"
+    " or `docker context use default`), or --runtime process"
+)
+REMAPPED = (
+    "the Docker Engine maps users (userns-remap), so that a run could not write to its own folder: take userns-remap"
+    " out of /etc/docker/daemon.json and restart the engine, or choose --runtime process"
+)
+PODMAN = (
+    "what answers is Podman, on whose networks a run's containers do not find each other by name: name a Docker Engine"
+    " in DOCKER_HOST, or choose --runtime process"
+)
+
 Client = Any  # docker.DockerClient; the SDK carries no types
 
 
@@ -61,6 +74,37 @@ def answering() -> Iterator[None]:
         ) from error
 
 
+def kind(client: Client) -> str:
+    """Which engine that is, in a few words, as `Docker Engine 28.1.1, rootless`."""
+    version, options = client.version(), _security_options(client)
+    name = "Podman" if _is_podman(version) else "Docker Engine"
+    special = [word for option, word in (("rootless", "rootless"), ("userns", "userns-remap")) if option in options]
+    return ", ".join([f"{name} {version.get('Version', 'of an unknown version')}", *special])
+
+
+def trouble(client: Client) -> str:
+    """Why runs do not work on this kind of engine, in one sentence; empty where they do."""
+    options = _security_options(client)
+    if _is_podman(client.version()):
+        return PODMAN
+    return ROOTLESS if "rootless" in options else REMAPPED if "userns" in options else ""
+
+
+def _is_podman(version: dict[str, Any]) -> bool:
+    return any("podman" in str(part.get("Name", "")).lower() for part in version.get("Components") or [])
+
+
+def _security_options(client: Client) -> set[str]:
+    """Names of those that are in force, of `name=seccomp,profile=builtin`."""
+    parts = [option.split(",")[0] for option in client.info().get("SecurityOptions") or []]
+    return {part.removeprefix("name=") for part in parts}
+
+
+def is_local(client: Client) -> bool:
+    """Whether the engine is of this machine, so that what we see is what it has."""
+    return bool(client.api.base_url.startswith("http+docker://"))
+
+
 def has_gpu(client: Client) -> bool:
     """Whether a container can be given a GPU, as far as the engine tells before one is started."""
     info = client.info()
@@ -68,8 +112,8 @@ def has_gpu(client: Client) -> bool:
         return True
     if any("nvidia" in str(device) for device in info.get("DiscoveredDevices") or []):
         return True
-    local = client.api.base_url.startswith("http+docker://")  # the hook is looked for by an engine of this machine
-    return local and shutil.which("nvidia-container-runtime-hook") is not None
+    # The hook is looked for by an engine of this machine.
+    return is_local(client) and shutil.which("nvidia-container-runtime-hook") is not None
 
 
 def _from_block(name: str) -> Client:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from browser_control import configuration
+from browser_control import configuration, drivers, gpus, proxies
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
 from browser_control.pipeline import browsergym
@@ -56,6 +56,7 @@ def begin(
     Raises:
         UserError: what `check` finds, or another process works on this run.
     """
+    proxies.spare_loopback()  # a worker may have been started by hand
     settings, name = check(chosen)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     runtime = make_runtime(_runtime_settings(chosen, settings, directory))
@@ -82,6 +83,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
+    if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
+        raise ConfigurationError(f"archives: {chosen.archives} cannot be written to: {trouble}")
     name = chosen.run_id or next_run_id(settings, chosen)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
@@ -94,6 +97,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
         runtime.check(server)
+    if chosen.runtime == "process" and settings.model.device != "cpu":
+        drivers.refuse(gpus.visible())
     if urls := browsergym.given_urls(settings):
         if settings.environment.allowed_hosts:
             raise ConfigurationError(
@@ -142,7 +147,7 @@ def _finished(chosen: Parameters, name: str) -> bool:
 
 
 def _refuse_unwritable(chosen: Parameters) -> None:
-    """Of folders of this machine: an archive may be anywhere."""
+    """Of folders of this machine."""
     for parameter, where in (("runs", chosen.runs), ("archives", chosen.archives), ("models", chosen.models)):
         if "://" in where:
             continue

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from browser_control import proxies
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
@@ -22,6 +23,7 @@ from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 STARTUP_SECONDS = 180.0  # six, but on a machine that is busy with something else
 _PAUSE = 0.05
 
+START = "start it (make server)"
 _LATER_UI = "http://127.0.0.1:4200"  # where `prefect server start` will show the run
 
 # A server for one run: no page to look at, and none of the services that look after deployments.
@@ -116,13 +118,13 @@ def refuse_unreachable(url: str) -> None:
         if isinstance(reason, ssl.SSLError):
             return
         raise ConfigurationError(
-            f"no Prefect server answers at {url} ({reason}): start it (make server), or unset PREFECT_API_URL to run"
-            " without one"
+            f"no Prefect server answers at {url} ({reason}): {START}, or unset PREFECT_API_URL to run without one"
         ) from error
 
 
 def exit_unreachable() -> None:
     """Ends a program of `deployments/` with one sentence where the server that is named does not answer."""
+    proxies.spare_loopback()
     try:
         if url := configured_server():
             refuse_unreachable(url)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,12 @@ _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
 }
 
 
+# What a program that has a way out is told of it, in a container as well.
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_HUB = ("HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DISABLE_XET", "HF_HUB_OFFLINE")
+_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+
+
 def package() -> str:
     """The package whose programs are run: ours, or one with stand-ins of the same names, as tests use it."""
     return os.environ.get("BROWSER_CONTROL_PROGRAMS", "browser_control")
@@ -45,6 +51,10 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
     command = (run.runtime.python, "-m", f"{package()}.{name}")
     where = ("--config-file-name", str(run.directory.config), "--run-directory", str(run.directory.root))
     environ = {**needs.pop("environ", {}), **run.secrets.get(name, {})}
+    certificates: tuple[Path, ...] = ()
+    if needs.get("internet"):
+        variables, certificates = way_out(os.environ, fetches=needs.get("fetches", False))
+        environ = {**variables, **environ}
     if name != "programs.fetch_model":
         environ["HF_HUB_OFFLINE"] = "1"  # the model is there: no GPU waits for a hub, and nobody else needs a token
     return Stage(
@@ -53,9 +63,21 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
         run.directory.logs / f"{log}.log",
         environ,
         writes=(run.directory.root,),
-        reads=_model_files(run),
+        reads=(*_model_files(run), *certificates),
         **needs,
     )
+
+
+def way_out(environ: Mapping[str, str], fetches: bool) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """Variables that say how the internet is reached, and the files and folders of certificates that they name.
+
+    Args:
+        fetches: whether the program downloads the model, from a hub or a package index.
+    """
+    files = {name: Path(environ[name]).absolute() for name in _CERTIFICATES if environ.get(name)}
+    files = {name: path for name, path in files.items() if path.exists()}
+    others = {name: environ[name] for name in (*_HUB, *_INDEX) if environ.get(name)} if fetches else {}
+    return {**{name: str(path) for name, path in files.items()}, **others}, tuple(dict.fromkeys(files.values()))
 
 
 def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from browser_control import gpus
+from browser_control import drivers, gpus
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
@@ -199,9 +199,10 @@ def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("model.device is cuda, but PyTorch finds no GPU; set model.device=cpu to go without")
     if wanted == "auto" and not torch.cuda.is_available() and (found := gpus.visible()):
+        drivers.refuse(found)
         raise ConfigurationError(
-            f"this machine has a GPU ({', '.join(found)}), but PyTorch {torch.__version__} finds none: its driver is"
-            " older than PyTorch's CUDA, or PyTorch is a build without CUDA; set model.device=cpu to go without"
+            f"this machine has a GPU ({', '.join(found)}), but PyTorch {torch.__version__} finds none: see what"
+            " `nvidia-smi` and `browser-control doctor` say, or set model.device=cpu to go without"
         )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 

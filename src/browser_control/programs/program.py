@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from browser_control import configuration
+from browser_control import configuration, proxies
 from browser_control.configuration import Configuration
 from browser_control.errors import (
     EXIT_PREEMPTED,
@@ -78,6 +78,7 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
     """Parses `argv`, does the work, and returns the exit code (docs/architecture.md lists them)."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
+    proxies.spare_loopback()
     try:
         settings = registry.resolve(configuration.load(arguments.config_file_name, arguments.set))
         directory = run_directory(settings, arguments.run_directory)

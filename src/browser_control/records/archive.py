@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -73,6 +74,17 @@ def write(directory: RunDirectory, url: str, run_id: str, settings: Configuratio
     manifest = {**provenance(run_id, settings, origin), "files": files}
     _put(system, f"{root}/{MANIFEST}", json.dumps(manifest, indent=2).encode() + b"\n")
     return manifest
+
+
+def trouble_with(url: str) -> str:
+    """Why no archive could be written below `url`, found by trying; empty where one could."""
+    try:
+        system, root = _open(join(url, f".tried-{uuid.uuid4().hex}"))
+        _put(system, root, b"")
+        system.rm_file(root)
+    except Exception as error:  # each file system has errors of its own
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
 
 
 def verify(url: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """One container: what it may, how its output is read, and how it ended."""
 
+import codecs
 import contextlib
+import io
 import re
 import signal
 import time
@@ -169,13 +171,16 @@ def remove(container: Any) -> None:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    rest = b""
+    """Lines as a process's are read: one that ends in a carriage return, as progress bars do, is a line."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    rest = ""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode("utf-8", "replace").rstrip("\r")
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        yield from whole
+    *whole, rest = (rest + decoder.decode(b"", final=True)).split("\n")
+    yield from whole
     if rest:
-        yield rest.decode("utf-8", "replace")
+        yield rest
 
 
 def _close(stream: CancellableStream) -> None:

@@ -21,7 +21,7 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from browser_control import gpus
+from browser_control import drivers, gpus, proxies
 from browser_control.errors import EngineUnavailable
 from browser_control.pipeline import engine
 from browser_control.pipeline.engine import Client, answering
@@ -111,6 +111,7 @@ class DockerRuntime(Runtime):
         self.grace = settings.grace
         self._client: Client | None = None
         self._networks: dict[Kind, Any] = {}
+        self._services: set[str] = set()
         self.images: BuiltImages = BuiltImages(
             lambda: self.client,
             settings.source,
@@ -122,8 +123,12 @@ class DockerRuntime(Runtime):
         )
 
     def _training_image(self) -> Image:
-        torch = "cuda" if self.gpu else "cpu"
+        torch = (os.environ.get("TORCH_BACKEND") or self._build_for_driver()) if self.gpu else "cpu"
         return Image("training", {"BASE_IMAGE": self.settings.training_base, "TORCH_BACKEND": torch})
+
+    def _build_for_driver(self) -> str:
+        """That of PyTorch; raises ConfigurationError where the driver is too old for any."""
+        return drivers.backend(drivers.version() if engine.is_local(self.client) else None)
 
     @property
     def client(self) -> Client:
@@ -144,8 +149,12 @@ class DockerRuntime(Runtime):
             return  # that is where they are
         with answering():
             self.client.ping()
+            if words := engine.trouble(self.client):
+                raise EngineUnavailable(words)
             if self.settings.gpus == "all" and not engine.has_gpu(self.client):
                 raise EngineUnavailable(engine.NO_GPU)
+            if self.gpu and not os.environ.get("TORCH_BACKEND"):
+                self._build_for_driver()
 
     def reap(self) -> None:
         with answering():
@@ -209,6 +218,8 @@ class DockerRuntime(Runtime):
         kinds: list[Kind] = ["published", "inside"] if published else ["inside"]
         kinds += ["outside"] if stage.internet else []
         with answering():
+            arguments = containers.arguments(stage)
+            arguments["environment"] = {**self._proxies(stage), **arguments["environment"]}
             first, *others = (self._network(kind) for kind in kinds)
             endpoint = EndpointConfig(self.client.api.api_version, aliases=[stage.name])
             created = self.client.containers.create(
@@ -218,8 +229,9 @@ class DockerRuntime(Runtime):
                 network=first.name,
                 networking_config={first.name: endpoint},
                 device_requests=[device_request(gpus.named())] if stage.gpu and self.gpu else [],
+                use_config_proxy=False,
                 **self._limits(stage, memory),
-                **containers.arguments(stage),
+                **arguments,
             )
             try:
                 for network in others:
@@ -228,6 +240,12 @@ class DockerRuntime(Runtime):
                 containers.remove(created)
                 raise
         return created
+
+    def _proxies(self, stage: Stage) -> dict[str, str]:
+        if isinstance(stage, Service):
+            self._services.add(stage.name)
+        configured = self.client.api._proxy_configs.get_environment()
+        return proxies.of_container(stage.internet, configured, os.environ, sorted(self._services))
 
     def _limits(self, stage: Stage, share: float) -> dict[str, int]:
         given = self.settings.memory if not isinstance(stage, Service) else ""

@@ -3,7 +3,8 @@
 The leash holds the read end of a pipe (`FD`) whose other end only the owner has. When the owner is gone, however it
 went, the pipe closes, and the leash ends the command: SIGTERM, `GRACE` seconds, SIGKILL to all that descends from it.
 A SIGTERM to the leash does the same. As a subreaper the leash inherits processes that detach themselves (Playwright
-starts Chromium in a session of its own), so that "all" means all.
+starts Chromium in a session of its own), so that "all" means all. Where /proc cannot be read, "all" is the command's
+process group.
 
 It ends as the command ended: with its exit code, or by the same signal. Standard library only, so that it starts in
 some 15 ms under `python -I -S`.
@@ -19,6 +20,8 @@ import time
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PROC = Path("/proc")
+_PAUSE = 0.2  # seconds, until it is killed once more
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
 def _spawn(command: list[str]) -> int:
     try:
         return os.posix_spawnp(
-            command[0], command, os.environ, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD]
+            command[0], command, os.environ, setpgroup=0, setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD]
         )
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
@@ -52,7 +55,7 @@ def _watch(child: int, owner: int, wakeups: int, grace: float) -> int:
     while True:
         status = _reap(child)
         if status is not None:
-            _kill_descendants()
+            _kill_descendants(child)
             return status
         patience = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready, _, _ = select.select(watched, [], [], patience)
@@ -64,7 +67,8 @@ def _watch(child: int, owner: int, wakeups: int, grace: float) -> int:
             deadline = time.monotonic() + grace
             os.kill(child, signal.SIGTERM)
         elif deadline is not None and time.monotonic() >= deadline:
-            _kill_descendants()
+            _kill_descendants(child)
+            deadline = time.monotonic() + _PAUSE
 
 
 def _reap(child: int) -> int | None:
@@ -80,8 +84,12 @@ def _reap(child: int) -> int | None:
     return found
 
 
-def _kill_descendants(patience: float = 5.0) -> None:
+def _kill_descendants(child: int, patience: float = 5.0) -> None:
     """SIGKILL to every descendant, until none is left; one that hangs in the kernel is given up."""
+    if not (PROC / str(os.getpid()) / "stat").exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        return
     deadline = time.monotonic() + patience
     while (below := descendants(os.getpid())) and time.monotonic() < deadline:
         for pid in below:
@@ -93,7 +101,7 @@ def _kill_descendants(patience: float = 5.0) -> None:
 def descendants(ancestor: int) -> list[int]:
     """Pids of all live processes below `ancestor`."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
+    for entry in PROC.iterdir() if PROC.is_dir() else ():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from browser_control import gpus
+from browser_control import gpus, proxies
 from browser_control.errors import ServiceFailed
 from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
@@ -168,7 +168,7 @@ def refuse_taken_port(port: int) -> None:
 
 
 def _spawn(stage: Stage, pipe: int, grace: float) -> subprocess.Popen[str]:
-    environ: Mapping[str, str] = {**os.environ, "PYTHONUNBUFFERED": "1", **stage.environ}
+    environ: Mapping[str, str] = {**os.environ, **proxies.spared(os.environ), "PYTHONUNBUFFERED": "1", **stage.environ}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", leash.__file__, str(pipe), str(grace), *stage.command],
         stdin=subprocess.DEVNULL,
