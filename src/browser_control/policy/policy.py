@@ -21,15 +21,19 @@ from browser_control.language.actions import Action
 from browser_control.policy import chat, packing
 from browser_control.policy.adapter import adapt, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
+from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
 
 
 class Policy:
     """A base model, its adapter, its tokenizer and the actions that pages offer it."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration) -> None:
+    def __init__(
+        self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration, base: Base
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.base = base
         self.settings = configuration.policy
         self.temperature = configuration.training.temperature
         self.vocabulary: int = model.get_output_embeddings().weight.shape[0]
@@ -184,7 +188,8 @@ def load(configuration: Configuration, folder: Path) -> Policy:
     _fuse_norms(model)
     if configuration.lora is not None:
         model = adapt(model, configuration.lora)
-    return Policy(model, tokenizer, configuration)
+    named = configuration.model
+    return Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer))
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
