@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control import gpus
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
@@ -177,12 +178,12 @@ def load(configuration: Configuration, folder: Path) -> Policy:
         folder: of the base model, in Hugging Face's layout.
 
     Raises:
+        ModelUnavailable: the folder's model is incomplete or damaged, or not one that transformers knows.
         ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, or a model
             whose logits are more than its head applied to its last hidden state.
     """
     torch.manual_seed(configuration.seed)
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, configuration.model.dtype))
+    model, tokenizer = _read(folder, getattr(torch, configuration.model.dtype))
     model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
     _check_head(model)
     _fuse_norms(model)
@@ -190,6 +191,31 @@ def load(configuration: Configuration, folder: Path) -> Policy:
         model = adapt(model, configuration.lora)
     named = configuration.model
     return Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer))
+
+
+def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer of a folder.
+
+    Raises:
+        ModelUnavailable: transformers cannot read them, a weight is in no file, or a token has no embedding.
+    """
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        pair: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"the model in {folder} cannot be loaded: {words}") from error
+    model, found = pair
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelUnavailable(f"the model in {folder} is incomplete: no file has the weight {missing[0]}{more}")
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise ModelUnavailable(
+            f"the tokenizer in {folder} is larger than the model: its last token is number {largest}, and the model"
+            f" has embeddings for {rows}; use the tokenizer that belongs to the model"
+        )
+    return model, tokenizer
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
