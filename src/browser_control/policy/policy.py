@@ -19,7 +19,7 @@ from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
-from browser_control.policy import chat, packing
+from browser_control.policy import chat, head, packing, self_check
 from browser_control.policy.adapter import adapt, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
@@ -30,7 +30,12 @@ class Policy:
     """A base model, its adapter, its tokenizer and the actions that pages offer it."""
 
     def __init__(
-        self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration, base: Base
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerFast,
+        configuration: Configuration,
+        base: Base,
+        behind: head.Behind = head.PLAIN,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -46,7 +51,12 @@ class Policy:
             self.settings.max_text_characters,
         )
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._causal = Model(causal.base_model, causal.get_output_embeddings(), model.config)
+        outputs = causal.get_output_embeddings()
+        self._causal = Model(
+            head.decoder(causal),
+            outputs if behind == head.PLAIN else head.Head(outputs, behind),
+            head.text_config(causal),
+        )
         on_gpu = self.device.type == "cuda"
         static = on_gpu and self._causal.attends_fully
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
@@ -54,12 +64,15 @@ class Policy:
             tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in chat.pieces(tokenizer)
         )
         self._stops = chat.stop_tokens(model, tokenizer)
-        self.sampler = Sampler(
+        self.sampler = self._sampler(reader, self.settings.max_action_tokens)
+
+    def _sampler(self, reader: Reader, longest: int) -> Sampler:
+        return Sampler(
             reader,
             self.device,
             self._stops,
-            tokenizer.eos_token_id,
-            self.settings.max_action_tokens,
+            self.tokenizer.eos_token_id,
+            longest,
             self.temperature,
             self.vocabulary,
         )
@@ -88,11 +101,19 @@ class Policy:
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """Generates one completion for each request."""
-        with self.sampler.timed("actions"):
-            rows = [self._open(request) for request in requests]
+        return self._act(requests, self.sampler, self.settings.max_action_tokens)
+
+    @torch.inference_mode()
+    def act_briefly(self, requests: Sequence[Request], longest: int) -> list[Completion]:
+        """Completions as `act` makes them, cut after `longest` tokens, and not counted."""
+        return self._act(requests, self._sampler(self.sampler.reader, longest), longest)
+
+    def _act(self, requests: Sequence[Request], sampler: Sampler, longest: int) -> list[Completion]:
+        with sampler.timed("actions"):
+            rows = [self._open(request, longest) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
             round_for_inference(self.model)
-            self.sampler.generate(active)
+            sampler.generate(active)
         return [self._close(row) for row in rows]
 
     def imitate(self, prompt: prompts.Prompt, action: Action) -> Completion:
@@ -102,7 +123,7 @@ class Policy:
             ValueError: the page does not offer the action.
         """
         tokens = self.actions.encode(action, prompt.elements)
-        row = self._open(Request(prompt))
+        row = self._open(Request(prompt), self.settings.max_action_tokens)
         if row.matcher is None:
             row.token_ids = [*tokens, self.tokenizer.eos_token_id]
             row.decisions = list(range(len(row.token_ids)))
@@ -141,6 +162,18 @@ class Policy:
         )
         rows, columns = packed.where.to(self.device)
         logits = self._causal.head(output.last_hidden_state[rows, columns])
+        return self._of_decisions(logits, completions)
+
+    def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
+        """The same as the model alone computes them: its own forward pass, one completion at a time, nothing else."""
+        logits = []
+        for completion in completions:
+            ids = torch.tensor([completion.prompt_ids + completion.token_ids], device=self.device)
+            before = torch.tensor(completion.decisions, device=self.device) + len(completion.prompt_ids) - 1
+            logits.append(self.model(input_ids=ids, use_cache=False).logits[0, before])
+        return self._of_decisions(torch.cat(logits), completions)
+
+    def _of_decisions(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],
             device=self.device,
@@ -148,14 +181,14 @@ class Policy:
         masks = [mask for completion in completions for mask in completion.masks]
         return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
 
-    def _open(self, request: Request) -> Row:
+    def _open(self, request: Request, longest: int) -> Row:
         constrained = self.settings.decoding == "constrained"
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
             self.actions.matcher(request.prompt.elements, request.prompt.spent) if constrained else None,
         )
-        row.force(self.settings.max_action_tokens)
+        row.force(longest)
         return row
 
     def _close(self, row: Row) -> Completion:
@@ -180,17 +213,24 @@ def load(configuration: Configuration, folder: Path) -> Policy:
     Raises:
         ModelUnavailable: the folder's model is incomplete or damaged, or not one that transformers knows.
         ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, or a model
-            whose logits are more than its head applied to its last hidden state.
+            whose logits are more than its head's, scaled or capped, or whose log-probabilities differ between sampler,
+            trainer and the model alone.
     """
     torch.manual_seed(configuration.seed)
     model, tokenizer = _read(folder, getattr(torch, configuration.model.dtype))
     model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
-    _check_head(model)
+    behind = head.infer(model)
     _fuse_norms(model)
     if configuration.lora is not None:
         model = adapt(model, configuration.lora)
+    elif head.is_wrapped(model):  # what only sees or hears is not read, and has no gradient
+        model.requires_grad_(False)
+        head.decoder(model).requires_grad_(True)
+        model.get_output_embeddings().requires_grad_(True)
     named = configuration.model
-    return Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer))
+    made = Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer), behind)
+    self_check.check(made)
+    return made
 
 
 def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -246,15 +286,3 @@ def _fuse_norms(model: torch.nn.Module) -> None:
         sample = torch.linspace(-2, 2, weight.shape[0], device=weight.device, dtype=weight.dtype)
         if torch.allclose(fused(sample).float(), module(sample).float(), atol=1e-2, rtol=1e-2):
             model.set_submodule(name, fused)
-
-
-@torch.inference_mode()
-def _check_head(model: Any) -> None:
-    """Refuses models that scale or cap their logits behind the head, since `Policy` applies the head itself."""
-    ids = torch.arange(8, device=model.device)[None]
-    expected = model(input_ids=ids).logits
-    found = model.get_output_embeddings()(model.base_model(input_ids=ids).last_hidden_state)
-    if not torch.allclose(expected.float(), found.float(), atol=1e-2, rtol=1e-2):
-        raise ConfigurationError(
-            f"models of type {model.config.model_type!r} are not supported: logits are post-processed"
-        )
