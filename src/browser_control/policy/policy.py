@@ -219,7 +219,8 @@ def load(configuration: Configuration, folder: Path) -> Policy:
     torch.manual_seed(configuration.seed)
     model, tokenizer = _read(folder, getattr(torch, configuration.model.dtype))
     model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
-    behind = head.infer(model)
+    with self_check.refusing(model.config.model_type):
+        behind = head.infer(model)
     _fuse_norms(model)
     if configuration.lora is not None:
         model = adapt(model, configuration.lora)

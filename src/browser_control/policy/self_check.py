@@ -5,6 +5,8 @@ on two pages, and the log-probabilities of what it chose are computed again, by 
 model alone. Draws come from generators of this module: no random state is consumed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,19 +27,26 @@ _PAGES = (
 )
 
 
-def check(policy: "Policy") -> None:
-    """Raises ConfigurationError where sampler, trainer and the model alone differ, or one of them fails."""
-    kind = policy.model.config.model_type
-    tolerance = TOLERANCE[next(policy.model.parameters()).dtype]
+@contextmanager
+def refusing(kind: str) -> Iterator[None]:
+    """Turns what a foreign model's forward pass raises in the block into a ConfigurationError of one sentence."""
     try:
-        gaps = _gaps(policy)
+        yield
     except torch.OutOfMemoryError:
         raise
-    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError) as error:  # what a foreign model raises
+    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigurationError(
             f"models of type {kind!r} are not supported: they cannot be read step by step ({words})"
         ) from error
+
+
+def check(policy: "Policy") -> None:
+    """Raises ConfigurationError where sampler, trainer and the model alone differ, or one of them fails."""
+    kind = policy.model.config.model_type
+    tolerance = TOLERANCE[next(policy.model.parameters()).dtype]
+    with refusing(kind):
+        gaps = _gaps(policy)
     for who, gap in gaps.items():
         if not gap <= tolerance:  # or it is not a number
             raise ConfigurationError(
