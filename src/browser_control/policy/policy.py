@@ -19,7 +19,7 @@ from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
-from browser_control.policy import chat, head, packing, self_check
+from browser_control.policy import chat, head, packing, self_check, tokenization
 from browser_control.policy.adapter import adapt, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
@@ -43,6 +43,12 @@ class Policy:
         self.settings = configuration.policy
         self.temperature = configuration.training.temperature
         self.vocabulary: int = model.get_output_embeddings().weight.shape[0]
+        around = chat.pieces(tokenizer)
+        if around.dated:
+            print(f"the model's chat template writes the date: it is always {chat.TODAY}", flush=True)
+        self._before = tuple(tokenizer.encode(around.before, add_special_tokens=False))  # the start of a text
+        tokenization.read_as_it_stands(tokenizer)
+        self._after = tuple(tokenizer.encode(around.after, add_special_tokens=False))
         self.actions = ActionTrees(
             tokenizer,
             self.vocabulary,
@@ -60,9 +66,6 @@ class Policy:
         on_gpu = self.device.type == "cuda"
         static = on_gpu and self._causal.attends_fully
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
-        self._before, self._after = (
-            tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in chat.pieces(tokenizer)
-        )
         self._stops = chat.stop_tokens(model, tokenizer)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
 
@@ -199,8 +202,13 @@ class Policy:
             decisions=tuple(row.decisions),
             masks=tuple(row.masks),
             log_probs=tuple(row.log_probs),
-            text=str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip(),
+            text=self._text(tokens),
         )
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        """What the tokens say, with the spaces that are there: some tokenizers would tidy up before a full stop."""
+        said = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(said).strip()
 
 
 def load(configuration: Configuration, folder: Path) -> Policy:
@@ -212,9 +220,9 @@ def load(configuration: Configuration, folder: Path) -> Policy:
 
     Raises:
         ModelUnavailable: the folder's model is incomplete or damaged, or not one that transformers knows.
-        ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, or a model
+        ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, a model
             whose logits are more than its head's, scaled or capped, or whose log-probabilities differ between sampler,
-            trainer and the model alone.
+            trainer and the model alone, or a tokenizer or a chat template that does not repeat text as it is.
     """
     torch.manual_seed(configuration.seed)
     model, tokenizer = _read(folder, getattr(torch, configuration.model.dtype))
