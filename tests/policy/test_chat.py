@@ -71,7 +71,7 @@ def test_a_template_that_cannot_be_used_is_refused(
     assert "\n" not in str(raised.value)
 
 
-def sentencepiece(style: str) -> PreTrainedTokenizerFast:
+def sentencepiece(style: str, own_decoder: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer that falls back to bytes and takes all it reads for the start of a sentence, as Llama 2's does."""
     pieces = ["<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
     letters = [chr(code) for code in range(33, 127)]
@@ -93,15 +93,20 @@ def sentencepiece(style: str) -> PreTrainedTokenizerFast:
     made.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
+    if own_decoder:
+        made.decoder = decoders.Metaspace(prepend_scheme=style)
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
-@pytest.mark.parametrize("style", ["normalizer", "always", "first"])
+@pytest.mark.parametrize(
+    ("style", "own_decoder"),
+    [("normalizer", False), ("always", False), ("first", False), ("always", True), ("first", True), ("never", True)],
+)
 def test_a_sentencepiece_tokenizer_types_no_space_that_nobody_asked_for(
-    model_folder: ModelFolder, tmp_path: Path, style: str
+    model_folder: ModelFolder, tmp_path: Path, style: str, own_decoder: bool
 ) -> None:
     folder = Path(shutil.copytree(model_folder("llama"), tmp_path / "model"))
-    tokenizer = sentencepiece(style)
+    tokenizer = sentencepiece(style, own_decoder)
     tokenizer.save_pretrained(folder)
     LlamaForCausalLM(LlamaConfig.from_pretrained(folder, vocab_size=len(tokenizer))).save_pretrained(folder)
     made = policy.load(make_configuration(), folder)
@@ -110,7 +115,8 @@ def test_a_sentencepiece_tokenizer_types_no_space_that_nobody_asked_for(
         imitated = made.imitate(prompt, Action("fill", "13", text))
         assert read_action(imitated.text, prompt, "label") == Action("fill", "13", text)
     whole = made.prompt_ids("say")
-    assert "".join(made.tokenizer.convert_ids_to_tokens(whole)).startswith("▁You▁operate")  # it does begin a text
+    assert "".join(made.tokenizer.convert_ids_to_tokens(whole)).lstrip("▁").startswith("You▁operate")
+    assert whole[0] == made.tokenizer.convert_tokens_to_ids("Y" if style == "never" else "▁Y")  # it does begin a text
 
 
 def test_a_tokenizer_that_changes_text_is_refused() -> None:

@@ -13,6 +13,12 @@ from transformers import PreTrainedTokenizerFast
 
 from browser_control.errors import ConfigurationError
 
+# Metaspace's decoder in words that llguidance knows
+_METASPACE = [
+    {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+    {"type": "ByteFallback"},
+    {"type": "Fuse"},
+]
 _PIECES = ('click button "', "Ada", " Lovelace, ", "1815 .", '" [12]')
 
 
@@ -22,7 +28,11 @@ def read_as_it_stands(tokenizer: PreTrainedTokenizerFast) -> None:
     Raises:
         ConfigurationError: pieces that are tokenized apart do not say together what they say apart.
     """
-    if _joined(tokenizer) == "".join(_PIECES):
+    if not tokenizer.is_fast:
+        raise ConfigurationError(
+            "the model's tokenizer has no fast version (tokenizer.json), and actions are made with it"
+        )
+    if _joined(tokenizer) == "".join(_PIECES) and not _has_metaspace(tokenizer):
         return
     _put_no_space_before(tokenizer)
     if (found := _joined(tokenizer)) != "".join(_PIECES):
@@ -46,7 +56,14 @@ def _put_no_space_before(tokenizer: PreTrainedTokenizerFast) -> None:
             part["prepend_scheme"] = "never"
         if part["type"] == "ByteLevel":
             part["add_prefix_space"] = False
+    if described["decoder"] and described["decoder"]["type"] == "Metaspace" and described["model"].get("byte_fallback"):
+        described["decoder"] = {"type": "Sequence", "decoders": _METASPACE}
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(described))
+
+
+def _has_metaspace(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether tokens become text by a decoder that llguidance does not know."""
+    return type(tokenizer.backend_tokenizer.decoder).__name__ == "Metaspace"
 
 
 def _without_prepend(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
