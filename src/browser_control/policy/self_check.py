@@ -5,19 +5,17 @@ on two pages, and the log-probabilities of what it chose are computed again, by 
 model alone. Draws come from generators of this module: no random state is consumed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
-from browser_control.policy.sampling import Request
-
-if TYPE_CHECKING:
-    from browser_control.policy.policy import Policy
+from browser_control.policy.sampling import Completion, Request
 
 TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.1}  # mean difference of a decision's log-probability
 _LONGEST = 8  # tokens of a completion: enough for a few decisions
@@ -25,6 +23,22 @@ _PAGES = (
     'button "yes" [11]\nbutton "no" [12]\ntextbox "Name" [14]',
     "\n".join(f'link "{name}" [{number}]' for number, name in enumerate("ABCDEF", start=7)),
 )
+
+
+class Policy(Protocol):
+    """What is asked of a `policy.Policy`."""
+
+    model: Any
+    settings: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def act_briefly(self, requests: Sequence[Request], longest: int) -> list[Completion]: ...
+
+    def log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
+
+    def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
 
 
 @contextmanager
@@ -41,7 +55,7 @@ def refusing(kind: str) -> Iterator[None]:
         ) from error
 
 
-def check(policy: "Policy") -> None:
+def check(policy: Policy) -> None:
     """Raises ConfigurationError where sampler, trainer and the model alone differ, or one of them fails."""
     kind = policy.model.config.model_type
     tolerance = TOLERANCE[next(policy.model.parameters()).dtype]
@@ -56,7 +70,7 @@ def check(policy: "Policy") -> None:
 
 
 @torch.no_grad()
-def _gaps(policy: "Policy") -> dict[str, float]:
+def _gaps(policy: Policy) -> dict[str, float]:
     """Mean difference between the log-probabilities of sampler and trainer and those of the model alone."""
     format_ = policy.settings.action_format
     asked = [prompts.build(page, "Choose yes", action_format=format_) for page in _PAGES]
