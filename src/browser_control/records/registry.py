@@ -299,9 +299,9 @@ def absolute(url: str) -> str:
 
 def misfit(promoted: Promoted, settings: Configuration) -> str:
     """In words, why the promoted adapter does not fit the model that `settings` describe; empty where it does."""
-    for key, value in settings.shape.items():
-        if promoted.shape.get(key) != value:
-            return f"the promoted adapter (run {promoted.run_id}) has {key} {promoted.shape.get(key)}, not {value}"
+    if key := settings.misfit(promoted.shape):
+        has, wanted = promoted.shape.get(key), settings.shape[key]
+        return f"the promoted adapter (run {promoted.run_id}) has {key} {has}, not {wanted}"
     return ""
 
 

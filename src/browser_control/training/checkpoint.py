@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import save as serialized  # to bytes: a full disk is the
 from browser_control.configuration import Configuration
 from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
 from browser_control.language.version import VERSION
+from browser_control.policy.identity import Base
 from browser_control.policy.policy import Policy
 from browser_control.run_directory import RunDirectory, read_json, sync, write_json
 
@@ -77,7 +79,12 @@ def save(
             (temporary / "optimizer.pt").write_bytes(state_dict.getbuffer())
         write_json(
             temporary / "state.json",
-            {**state, "language": VERSION, "configuration": configuration.model_dump(mode="json")},
+            {
+                **state,
+                "language": VERSION,
+                "base": asdict(policy.base),
+                "configuration": configuration.model_dump(mode="json"),
+            },
         )
         digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         write_json(temporary / _DIGESTS, digests)
@@ -107,8 +114,8 @@ def load(
 
     Raises:
         CheckpointDamaged: a file is missing or not what was written, or holds other weights than the model has.
-        CheckpointMismatch: it was written under a configuration that differs where it matters, or under another
-            version of listing, prompt and actions.
+        CheckpointMismatch: it was written under a configuration that differs where it matters, for another base
+            model, or under another version of listing, prompt and actions.
     """
     verify(folder)
     state: dict[str, Any] = read_json(folder / "state.json")
@@ -118,6 +125,9 @@ def load(
             f"{folder} was trained to read pages and to spell actions as version {written} does, and this is version"
             f" {VERSION}: train anew, or use the release that wrote it"
         )
+    if "base" in state:
+        _compare_base(folder, Base(**state["base"]), policy.base)
+        may_differ = (*may_differ, "model.name", "model.revision")  # where it is and how that is spelled says nothing
     if configuration is not None:
         _compare(folder, state["configuration"], configuration, may_differ)
     _load_weights(policy, folder)
@@ -178,9 +188,12 @@ def prune(run: RunDirectory, keep: int) -> None:
 def _save_weights(policy: Policy, folder: Path) -> None:
     model: Any = policy.model
     if hasattr(model, "peft_config"):
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in get_peft_model_state_dict(model).items()}
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in _adapter(model).items()}
         (folder / _WEIGHTS).write_bytes(serialized(tensors))
-        model.peft_config["default"].save_pretrained(folder)
+        named = replace(
+            model.peft_config["default"], base_model_name_or_path=policy.base.name, revision=policy.base.revision
+        )
+        named.save_pretrained(folder)
     else:
         tensors = {name: parameter.detach().contiguous().cpu() for name, parameter in model.named_parameters()}
         (folder / _ALL_WEIGHTS).write_bytes(serialized(tensors))
@@ -191,13 +204,27 @@ def _save_weights(policy: Policy, folder: Path) -> None:
 def _load_weights(policy: Policy, folder: Path) -> None:
     model: Any = policy.model
     if hasattr(model, "peft_config"):
-        tensors, expected = load_file(folder / _WEIGHTS), set(get_peft_model_state_dict(model))
+        tensors, expected = load_file(folder / _WEIGHTS), set(_adapter(model))
         _compare_names(folder / _WEIGHTS, set(tensors), expected)
         set_peft_model_state_dict(model, tensors)
     else:
         tensors, expected = load_file(folder / _ALL_WEIGHTS), {name for name, _ in model.named_parameters()}
         _compare_names(folder / _ALL_WEIGHTS, set(tensors), expected)
         model.load_state_dict(tensors, strict=False)  # buffers are computed, and not saved
+
+
+def _adapter(model: Any) -> dict[str, torch.Tensor]:
+    # else PEFT asks the hub on each call whether the vocabulary of the base has grown
+    tensors: dict[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return tensors
+
+
+def _compare_base(folder: Path, then: Base, now: Base) -> None:
+    if then.digest != now.digest:
+        raise CheckpointMismatch(
+            f"{folder} was trained on another base model: {then.name} with the digest {then.digest[:12]}, and this is"
+            f" {now.name} with {now.digest[:12]} (weights, vocabulary and chat template)"
+        )
 
 
 def _compare_names(path: Path, found: set[str], expected: set[str]) -> None:

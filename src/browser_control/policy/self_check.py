@@ -1,0 +1,84 @@
+"""Whether a policy computes what its model computes, asked once when it is loaded.
+
+Sampler and trainer read with caches, padding and shared prompts, which not every architecture bears. So the policy acts
+on two pages, and the log-probabilities of what it chose are computed again, by the trainer's forward pass and by the
+model alone. Draws come from generators of this module: no random state is consumed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from browser_control.errors import ConfigurationError
+from browser_control.language import prompts
+from browser_control.policy.sampling import Completion, Request
+
+TOLERANCE = {torch.float32: 2e-3, torch.bfloat16: 0.1}  # mean difference of a decision's log-probability
+_LONGEST = 8  # tokens of a completion: enough for a few decisions
+_PAGES = (
+    'button "yes" [11]\nbutton "no" [12]\ntextbox "Name" [14]',
+    "\n".join(f'link "{name}" [{number}]' for number, name in enumerate("ABCDEF", start=7)),
+)
+
+
+class Policy(Protocol):
+    """What is asked of a `policy.Policy`."""
+
+    model: Any
+    settings: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def act_briefly(self, requests: Sequence[Request], longest: int) -> list[Completion]: ...
+
+    def log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
+
+    def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
+
+
+@contextmanager
+def refusing(kind: str) -> Iterator[None]:
+    """Turns what a foreign model's forward pass raises in the block into a ConfigurationError of one sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError) as error:
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(
+            f"models of type {kind!r} are not supported: they cannot be read step by step ({words})"
+        ) from error
+
+
+def check(policy: Policy) -> None:
+    """Raises ConfigurationError where sampler, trainer and the model alone differ, or one of them fails."""
+    kind = policy.model.config.model_type
+    tolerance = TOLERANCE[next(policy.model.parameters()).dtype]
+    with refusing(kind):
+        gaps = _gaps(policy)
+    for who, gap in gaps.items():
+        if not gap <= tolerance:  # or it is not a number
+            raise ConfigurationError(
+                f"models of type {kind!r} are not supported: log-probabilities of the {who} differ from those of the"
+                f" model alone by {gap:.2g}, and {tolerance} is tolerated"
+            )
+
+
+@torch.no_grad()
+def _gaps(policy: Policy) -> dict[str, float]:
+    """Mean difference between the log-probabilities of sampler and trainer and those of the model alone."""
+    format_ = policy.settings.action_format
+    asked = [prompts.build(page, "Choose yes", action_format=format_) for page in _PAGES]
+    requests = [Request(asked[page], np.random.default_rng(draw)) for draw, page in enumerate((0, 1, 0))]
+    made = [each for each in policy.act_briefly(requests, _LONGEST) if each.decisions]
+    if not made:
+        return {}  # no verb of the configuration applies to these pages
+    plain = policy.plain_log_probs(made)
+    sampled = torch.tensor([value for each in made for value in each.log_probs], device=policy.device)
+    found = {"sampler": sampled, "trainer": policy.log_probs(made)}
+    return {who: (values - plain).abs().mean().item() for who, values in found.items()}
