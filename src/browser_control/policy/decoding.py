@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
-_WIDTH = 128  # static caches are a multiple of it long
+_WIDTH = 256  # static caches are a multiple of it long: few shapes, since recording one takes as long as many steps
 _WIDE = 8  # tokens a row of a wide step
 _WIDE_STEPS = 12  # for which a static cache has room
-_SHAPES = 12  # of static batches that are kept
+_SHAPES = 32  # of static batches that are kept
 _WORTH_A_CALL = 16_384  # tokens of padding that take as long as another call of the model
 
 
