@@ -182,6 +182,20 @@ def test_a_run_that_is_not_archived_has_a_report_too(tmp_path: Path, page: Page)
     assert "rose from" in page.inner_text("#headline")
 
 
+@pytest.mark.parametrize(
+    ("learned", "words"),
+    [
+        (0, "Success stayed at 0.30 [0.11, 0.60] on 10 held-out pages: 0 pages won, 0 lost of 10 (p = 1)."),
+        (2, "Success rose from 0.30 [0.11, 0.60] to 0.50 [0.24, 0.76] on 10 held-out pages:"),
+        (-2, "Success fell from 0.30 [0.11, 0.60] to 0.10 [0.02, 0.40] on 10 held-out pages:"),
+    ],
+)
+def test_one_sentence_says_whether_a_run_learned(tmp_path: Path, learned: int, words: str) -> None:
+    said = report.read(archived(tmp_path, ["click-button"], learned=learned)).headline
+    assert said.startswith(words)
+    assert said.endswith("which may be chance.") == (learned != 0)
+
+
 def test_what_was_not_kept_is_said_to_be_missing(tmp_path: Path, page: Page) -> None:
     archived(tmp_path, ["click-button"])
     run = RunDirectory(tmp_path / "runs" / "small")

@@ -208,14 +208,17 @@ def headline(scores: Mapping[str, Scores], comparison: Comparison | None = None)
         return f"Success {after} on {counted(after.pages, 'page')}."
     before = summary.total(scores["base"])
     change = after.rate - before.rate
-    verb = "rose" if change > 0 else "fell" if change < 0 else "stayed: it went"
-    words = f"Success {verb} from {before} to {after} on {counted(after.pages, 'held-out page')}"
-    if after.exempt:
-        words = words.replace("held-out page", "page") + ", which may have been trained on"
+    pages = f"on {counted(after.pages, 'page' if after.exempt else 'held-out page')}"
+    pages += ", which may have been trained on" if after.exempt else ""
+    if change == 0:
+        words = f"Success stayed at {after} {pages}"
+    else:
+        words = f"Success {'rose' if change > 0 else 'fell'} from {before} to {after} {pages}"
     if comparison is None:
         return words + "."
-    sure = "more than chance" if comparison.p < 0.05 else "which may be chance"
-    return f"{words}: {comparison}, {sure}."
+    if change == 0:
+        return f"{words}: {comparison}."
+    return f"{words}: {comparison}, {'more than chance' if comparison.p < 0.05 else 'which may be chance'}."
 
 
 def read(where: str) -> Report:
