@@ -160,6 +160,19 @@ def test_a_report_of_125_web_tasks_is_one_file_that_opens(tmp_path: Path, page: 
     assert page.locator("#web-tasks tbody tr").count() == len(names)
 
 
+def test_a_report_of_the_longest_pages_stays_under_five_megabytes(tmp_path: Path) -> None:
+    archived(tmp_path, list(registry.web_tasks()))
+    run = RunDirectory(tmp_path / "runs" / "small")
+    path = run.evaluation("after").with_suffix(".episodes.jsonl")
+    lines = [json.loads(each) for each in path.read_text().splitlines()]
+    for each in lines:
+        each["turns"] = [{"saw": '"' * 20_000, "said": '"' * 100}] * 6
+    write_text(path, "".join(json.dumps(each) + "\n" for each in lines))
+    found = report.read(str(run.root))
+    assert found.shown
+    assert len(report_page.render(found).encode()) < 5_000_000
+
+
 def test_the_command_compares_runs_the_best_first(tmp_path: Path, page: Page) -> None:
     urls = [archived(tmp_path, ["click-button"], f"run-{n}", learned=n, seed=n) for n in (1, 5)]
     output = tmp_path / "comparison.html"

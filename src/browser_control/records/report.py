@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import escape
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
@@ -20,7 +21,7 @@ from browser_control.records.promotion import Comparison
 from browser_control.records.summary import TITLES, Score, Scores, counted
 
 _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
-_EPISODE_BYTES = 2_000_000  # of all episodes that are shown
+_EPISODE_BYTES = 2_000_000  # of all episodes that are shown, as HTML spells them: a quote is five bytes
 _CURVE_CHARACTERS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NAMES = ("base", "promoted", "warm-start", "after")
@@ -165,7 +166,7 @@ class Report:
         room = _EPISODE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
         for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
-            room -= sum(min(len(turn.saw), _SHOWN_CHARACTERS) + len(turn.said) + 200 for turn in each.turns)
+            room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
             kept.setdefault(each.web_task, []).append(each)
