@@ -160,6 +160,19 @@ def test_a_report_of_125_web_tasks_is_one_file_that_opens(tmp_path: Path, page: 
     assert page.locator("#web-tasks tbody tr").count() == len(names)
 
 
+def test_a_report_of_the_longest_pages_stays_under_five_megabytes(tmp_path: Path) -> None:
+    archived(tmp_path, list(registry.web_tasks()))
+    run = RunDirectory(tmp_path / "runs" / "small")
+    path = run.evaluation("after").with_suffix(".episodes.jsonl")
+    lines = [json.loads(each) for each in path.read_text().splitlines()]
+    for each in lines:
+        each["turns"] = [{"saw": '"' * 20_000, "said": '"' * 100}] * 6
+    write_text(path, "".join(json.dumps(each) + "\n" for each in lines))
+    found = report.read(str(run.root))
+    assert found.shown
+    assert len(report_page.render(found).encode()) < 5_000_000
+
+
 def test_the_command_compares_runs_the_best_first(tmp_path: Path, page: Page) -> None:
     urls = [archived(tmp_path, ["click-button"], f"run-{n}", learned=n, seed=n) for n in (1, 5)]
     output = tmp_path / "comparison.html"
@@ -180,6 +193,20 @@ def test_a_run_that_is_not_archived_has_a_report_too(tmp_path: Path, page: Page)
     assert main(["report", str(tmp_path / "runs" / "small"), "--output", str(output)]) == 0
     page.goto(f"file://{output}")
     assert "rose from" in page.inner_text("#headline")
+
+
+@pytest.mark.parametrize(
+    ("learned", "words"),
+    [
+        (0, "Success stayed at 0.30 [0.11, 0.60] on 10 held-out pages: 0 pages won, 0 lost of 10 (p = 1)."),
+        (2, "Success rose from 0.30 [0.11, 0.60] to 0.50 [0.24, 0.76] on 10 held-out pages:"),
+        (-2, "Success fell from 0.30 [0.11, 0.60] to 0.10 [0.02, 0.40] on 10 held-out pages:"),
+    ],
+)
+def test_one_sentence_says_whether_a_run_learned(tmp_path: Path, learned: int, words: str) -> None:
+    said = report.read(archived(tmp_path, ["click-button"], learned=learned)).headline
+    assert said.startswith(words)
+    assert said.endswith("which may be chance.") == (learned != 0)
 
 
 def test_what_was_not_kept_is_said_to_be_missing(tmp_path: Path, page: Page) -> None:

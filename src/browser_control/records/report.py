@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import escape
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
@@ -20,7 +21,7 @@ from browser_control.records.promotion import Comparison
 from browser_control.records.summary import TITLES, Score, Scores, counted
 
 _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
-_EPISODE_BYTES = 2_000_000  # of all episodes that are shown
+_EPISODE_BYTES = 2_000_000  # of all episodes that are shown, as HTML spells them: a quote is five bytes
 _CURVE_CHARACTERS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NAMES = ("base", "promoted", "warm-start", "after")
@@ -165,7 +166,7 @@ class Report:
         room = _EPISODE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
         for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
-            room -= sum(min(len(turn.saw), _SHOWN_CHARACTERS) + len(turn.said) + 200 for turn in each.turns)
+            room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
             kept.setdefault(each.web_task, []).append(each)
@@ -208,14 +209,17 @@ def headline(scores: Mapping[str, Scores], comparison: Comparison | None = None)
         return f"Success {after} on {counted(after.pages, 'page')}."
     before = summary.total(scores["base"])
     change = after.rate - before.rate
-    verb = "rose" if change > 0 else "fell" if change < 0 else "stayed: it went"
-    words = f"Success {verb} from {before} to {after} on {counted(after.pages, 'held-out page')}"
-    if after.exempt:
-        words = words.replace("held-out page", "page") + ", which may have been trained on"
+    pages = f"on {counted(after.pages, 'page' if after.exempt else 'held-out page')}"
+    pages += ", which may have been trained on" if after.exempt else ""
+    if change == 0:
+        words = f"Success stayed at {after} {pages}"
+    else:
+        words = f"Success {'rose' if change > 0 else 'fell'} from {before} to {after} {pages}"
     if comparison is None:
         return words + "."
-    sure = "more than chance" if comparison.p < 0.05 else "which may be chance"
-    return f"{words}: {comparison}, {sure}."
+    if change == 0:
+        return f"{words}: {comparison}."
+    return f"{words}: {comparison}, {'more than chance' if comparison.p < 0.05 else 'which may be chance'}."
 
 
 def read(where: str) -> Report:

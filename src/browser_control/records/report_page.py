@@ -177,7 +177,8 @@ def _curve(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
 
 
 def _time(seconds: Mapping[str, float]) -> Markup:
-    chart = _chart(pygal.HorizontalBar, show_legend=False, truncate_label=40, height=60 + 36 * len(seconds))
+    chart = _chart(pygal.HorizontalBar, show_legend=False, show_x_labels=False, show_y_guides=False, truncate_label=40)
+    chart.height = 30 + 36 * len(seconds)
     chart.value_formatter = lambda value: f"{value:.0f} s"
     chart.x_labels = [f"{name} {spent:.0f} s" for name, spent in seconds.items()][
         ::-1
