@@ -108,16 +108,17 @@ class Policy:
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
         """Generates one completion for each request."""
-        return self._act(requests, self.sampler, self.settings.max_action_tokens)
+        constrained = self.settings.decoding == "constrained"
+        return self._act(requests, self.sampler, self.settings.max_action_tokens, constrained)
 
     @torch.inference_mode()
-    def act_briefly(self, requests: Sequence[Request], longest: int) -> list[Completion]:
-        """Completions as `act` makes them, cut after `longest` tokens, and not counted."""
-        return self._act(requests, self._sampler(self.sampler.reader, longest), longest)
+    def talk(self, requests: Sequence[Request], longest: int) -> list[Completion]:
+        """Completions as `act` makes them, but free, cut after `longest` tokens, and not counted."""
+        return self._act(requests, self._sampler(self.sampler.reader, longest), longest, constrained=False)
 
-    def _act(self, requests: Sequence[Request], sampler: Sampler, longest: int) -> list[Completion]:
+    def _act(self, requests: Sequence[Request], sampler: Sampler, longest: int, constrained: bool) -> list[Completion]:
         with sampler.timed("actions"):
-            rows = [self._open(request, longest) for request in requests]
+            rows = [self._open(request, longest, constrained) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
             round_for_inference(self.model)
             sampler.generate(active)
@@ -130,7 +131,9 @@ class Policy:
             ValueError: the page does not offer the action.
         """
         tokens = self.actions.encode(action, prompt.elements)
-        row = self._open(Request(prompt), self.settings.max_action_tokens)
+        row = self._open(
+            Request(prompt), self.settings.max_action_tokens, constrained=self.settings.decoding == "constrained"
+        )
         if row.matcher is None:
             row.token_ids = [*tokens, self.tokenizer.eos_token_id]
             row.decisions = list(range(len(row.token_ids)))
@@ -188,8 +191,7 @@ class Policy:
         masks = [mask for completion in completions for mask in completion.masks]
         return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
 
-    def _open(self, request: Request, longest: int) -> Row:
-        constrained = self.settings.decoding == "constrained"
+    def _open(self, request: Request, longest: int, constrained: bool) -> Row:
         row = Row(
             request,
             self.prompt_ids(request.prompt.text),
