@@ -1,12 +1,20 @@
 """The page format: what is written can be read back, and reads as docs/architecture.md says."""
 
+import re
+from pathlib import Path
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_control.language.actions import Action, offers, parse_bid, parse_label
+import browser_control
+from browser_control import configuration
+from browser_control.language.actions import VERBS, Action, offers, parse_bid, parse_label
 from browser_control.language.page import STATES, Element, PageUnreadable, Text, format_page, parse_page, quote, unquote
+from browser_control.web_tasks.miniwob import WEB_TASKS
 
+SOURCES = Path(browser_control.__file__).parent
 plain_text = st.text().map(lambda text: unquote(quote(text)))  # as it comes from a page: white space collapsed
 elements = st.builds(
     Element,
@@ -68,3 +76,16 @@ def test_a_link_can_be_clicked_with_alt_held_where_that_is_offered() -> None:
     assert action.spell(elements) == 'alt-click link "Ada" [46]'
     assert action.to_browsergym() == "click('46', 'left', ['Alt'])"
     assert parse_label(action.spell(elements)) == parse_bid(action.to_browsergym()) == action
+
+
+def test_neither_the_language_nor_the_lister_knows_a_web_task() -> None:
+    script = (SOURCES / "environment" / "page_script.js").read_text()
+    lister = script[script.index("- the page as text") : script.index("- actions, prepared")]
+    texts = {path.name: path.read_text() for path in (SOURCES / "language").glob("*.py")} | {"the lister": lister}
+    assert len(lister) > 10_000
+    for name, text in texts.items():
+        assert not [web_task for web_task in WEB_TASKS if re.search(rf"\b{web_task}\b", text)], name
+
+
+def test_a_configuration_may_choose_among_all_verbs() -> None:
+    assert get_args(configuration.Verb) == tuple(VERBS)
