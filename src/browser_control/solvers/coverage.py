@@ -7,18 +7,20 @@ from browser_control.solvers.playing import Result
 from browser_control.web_tasks.miniwob import WEB_TASKS
 from browser_control.web_tasks.registry import few_pages
 
-RELIABLE = 0.95  # of the seeds
+RELIABLE = 0.95  # of the pages
 
+_PIXELS = "on some seeds no whole pixel makes the angle right to a thousandth"
 _PIE = "the slice that is chosen already answers to no click, and is the wanted one on a seventh of the seeds"
 _STRICT_POINT = "a click sets whole pixels, and the answer lies between them: strictly no point is near enough"
 _SELECTION = "a part of the text must be selected, by dragging to where its letters are"
 
 # Solvers that stay below RELIABLE, and why.
 PARTLY: Mapping[str, str] = {
-    "bisect-angle": "on some seeds no whole pixel bisects the angle to a thousandth",
+    "bisect-angle": _PIXELS,
     "click-pie": _PIE,
     "click-pie-nodelay": _PIE,
     "drag-items-grid": "an item that goes up and to the right lands one place too far",
+    "right-angle": _PIXELS,
 }
 
 # Solvable with what the policy has, but nobody wrote it down yet.
@@ -46,16 +48,16 @@ _HEAD = """# The web tasks
 Which of BrowserGym's {total} MiniWoB++ web tasks can be solved by a policy that sees the page as text and acts with the
 verbs of [architecture.md](architecture.md). Proof is a solver in `src/browser_control/solvers`: a scripted policy that
 sees goal, page and its own actions, and may choose only what the policy may choose and spell. Each played {episodes}
-seeds. Solved means that the whole task was done; BrowserGym counts any positive reward. Turns are the mean over the
-solved ones. Pages is how many distinct pages there are, where they are fewer than 50: such web tasks are exempt from
-holding pages out, and in no average of held-out pages.
+different pages, or all there are. Solved means that the whole task was done; BrowserGym counts any positive reward.
+Turns are the mean over the solved ones. Pages is how many distinct pages there are, where they are fewer than 50: such web
+tasks are exempt from holding pages out, and in no average of held-out pages.
 
 Written by `python -m browser_control.solvers --url URL --write docs/web_tasks.md`.
 
 | | web tasks |
 | --- | ---: |
-| solved by a solver, at least 95% of the seeds | {solved} |
-| solved by a solver, on fewer seeds | {partly} |
+| solved by a solver, at least 95% of the pages | {solved} |
+| solved by a solver, on fewer pages | {partly} |
 | solvable in part, no solver yet | {unwritten} |
 | not solvable from the text with these actions | {unsolvable} |
 
