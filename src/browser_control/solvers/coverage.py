@@ -49,8 +49,8 @@ Which of BrowserGym's {total} MiniWoB++ web tasks can be solved by a policy that
 verbs of [architecture.md](architecture.md). Proof is a solver in `src/browser_control/solvers`: a scripted policy that
 sees goal, page and its own actions, and may choose only what the policy may choose and spell. Each played {episodes}
 different pages, or all there are. Solved means that the whole task was done; BrowserGym counts any positive reward.
-Turns are the mean over the solved ones. Pages is how many distinct pages there are, where they are fewer than 50: such web
-tasks are exempt from holding pages out, and in no average of held-out pages.
+Turns are the mean over the solved ones. Pages is how many distinct pages there are, where they are fewer than 50: such
+web tasks are exempt from holding pages out, and in no average of held-out pages.
 
 Written by `python -m browser_control.solvers --url URL --write docs/web_tasks.md`.
 
