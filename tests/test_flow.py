@@ -18,9 +18,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
-from processes import marked
+from processes import marked, wait_until
 from stand_ins import CONFIG
 
 from browser_control.errors import ConfigurationError, ServiceFailed, UserError
@@ -103,18 +104,21 @@ def test_a_run_goes_from_the_model_to_a_verified_archive(module: ModuleType, pla
 def test_prefect_shows_what_a_run_does_in_which_order_and_what_came_out(
     module: ModuleType, place: dict[str, Any]
 ) -> None:
+    EventsWorker.drain_all()  # one that other tests left may speak to a server that is gone
     url = module.train(run_id="seen", **place)
+    order = ["fetch-promoted", "fetch-model", "start-browsergym", "health-gate", "evaluate-before", "warm-start"]
+    order += ["evaluate-warm-start", "train", "evaluate-after", "archive", "promote"]
     with get_client(sync_client=True) as client:
         summary, link = (shown(client, f"seen-{name}") for name in ("summary", "report"))
         (run,) = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(tags={"all_": ["stand-in"]}), limit=1, sort=FlowRunSort.START_TIME_DESC
         )
-        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run.id]}))
+        of_run = FlowRunFilter(id={"any_": [run.id]})
+        wait_until(lambda: len(client.read_task_runs(flow_run_filter=of_run)) == len(order), 120)  # told by events
+        tasks = client.read_task_runs(flow_run_filter=of_run)
     assert run.name == "stand-in · 2 web tasks · seed 0"
     names = {each.id: each.name for each in tasks}
     before = {each.name: {names[one.id] for found in each.task_inputs.values() for one in found} for each in tasks}
-    order = ["fetch-promoted", "fetch-model", "start-browsergym", "health-gate", "evaluate-before", "warm-start"]
-    order += ["evaluate-warm-start", "train", "evaluate-after", "archive", "promote"]
     assert before == {name: set(order[:number][-1:]) for number, name in enumerate(order)}
     title, sentence = summary.splitlines()[0:3:2]
     assert title == f"# {run.name}"

@@ -44,7 +44,11 @@ def pages(draw: st.DrawFn) -> tuple[Element, ...]:
     made = []
     for bid in draw(bids):
         role = draw(st.sampled_from(["button", "textbox", "combobox", "link", "item", "listbox", "checkbox"]))
-        options = tuple(draw(st.lists(words, max_size=4))) if role in ("combobox", "listbox") else ()
+        options = (
+            tuple(" ".join(option.split()) for option in draw(st.lists(words, max_size=4)))
+            if role in ("combobox", "listbox")
+            else ()
+        )
         states = draw(st.lists(st.sampled_from(["disabled", "readonly", "scrollable"]), max_size=1))
         states += ["multiple"] if role == "listbox" else []
         value = draw(st.none() | st.just("Ada")) if role == "textbox" else None

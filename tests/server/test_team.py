@@ -34,6 +34,7 @@ def services() -> dict[str, Any]:
         "${POSTGRES_PASSWORD:?set POSTGRES_PASSWORD}": PASSWORD,
         "${POSTGRES_PASSWORD}": PASSWORD,
         "${PREFECT_AUTH:?set PREFECT_AUTH to user:password}": AUTH,
+        "${NO_PROXY:-127.0.0.1}": "127.0.0.1",
     }.items():
         assert written in text
         text = text.replace(written, value)
