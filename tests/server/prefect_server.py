@@ -140,13 +140,6 @@ class Server:
             time.sleep(0.2)
         return found[1]
 
-    def ended_at(self, run: FlowRun) -> float:
-        """When the run came into its last state, in seconds since 1970."""
-        with self.client() as client:
-            state = client.read_flow_run(run.id).state
-        assert state is not None and state.is_final()
-        return state.timestamp.timestamp()
-
     def wait_for_text(self, run_id: str, text: str, log: str = "train") -> None:
         path = self.folder / "runs" / run_id / "logs" / f"{log}.log"
         deadline = time.monotonic() + 150
