@@ -103,12 +103,14 @@ def test_what_is_sampled_does_not_depend_on_the_batch(make_policy: MakePolicy, a
 
 
 @BOTH
-@pytest.mark.parametrize("worth", [1, 1_000_000], ids=["prompts apart", "prompts together"])
+@pytest.mark.parametrize("apart", [True, False], ids=["prompts apart", "prompts together"])
 def test_a_cache_of_fixed_size_samples_the_same(
-    make_policy: MakePolicy, architecture: str, worth: int, monkeypatch: pytest.MonkeyPatch
+    make_policy: MakePolicy, architecture: str, apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = make_policy(architecture)
-    monkeypatch.setattr(decoding, "_WORTH_A_CALL", worth)
+    if apart:
+        monkeypatch.setattr(decoding, "_WORTH_A_CALL", 1)  # side by side
+        monkeypatch.setattr(decoding, "_SEQUENCES", 2)  # one after another
     monkeypatch.setattr(decoding, "_SHAPES", 1)
     expected = sampled(policy)
     policy.sampler.reader = StaticReader(policy._causal, graphs=False)  # what a GPU uses, there with graphs

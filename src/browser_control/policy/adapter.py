@@ -1,7 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): PEFT's layers and files, with a forward pass of our own."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,9 +41,13 @@ class FusedLinear(Linear):
         return self.lora_A[_ADAPTER].get_parameter("weight"), self.lora_B[_ADAPTER].get_parameter("weight")
 
 
-def round_for_inference(model: torch.nn.Module) -> None:
+def fused(model: torch.nn.Module) -> list[FusedLinear]:
+    """The layers of `model` that have an adapter."""
+    return [module for module in model.modules() if isinstance(module, FusedLinear)]
+
+
+def round_for_inference(layers: Sequence[FusedLinear]) -> None:
     """Has inference read rounded copies of the adapter as it is now, which stay where they are in memory."""
-    layers = [module for module in model.modules() if isinstance(module, FusedLinear)]
     for layer in layers:
         if layer.rounded is None:
             dtype = layer.get_base_layer().get_parameter("weight").dtype

@@ -8,19 +8,25 @@ a decode step cost more to launch than to run.
 
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
+from browser_control.policy import attention
+
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
-_WIDTH = 256  # static caches are a multiple of it long: few shapes, since recording one takes as long as many steps
+_WIDTH = 512  # static caches are a multiple of it long: few shapes, since recording one takes as long as many steps
 _WIDE = 8  # tokens a row of a wide step
 _WIDE_STEPS = 12  # for which a static cache has room
-_SHAPES = 32  # of static batches that are kept
+_SHAPES = 16  # of static batches that are kept, and of packed prompts
+_PACKED = 16_384  # tokens of prompts that are read at once, at most, where there are several
+_SEQUENCES = 64  # prompts that are read at once, at most
+_SHORTEST = 512  # tokens of the smallest shape of packed prompts
 _WORTH_A_CALL = 16_384  # tokens of padding that take as long as another call of the model
 
 
@@ -127,7 +133,8 @@ class StaticReader:
     """Reads with steps of fixed shape; rows that are done read on, and nobody looks.
 
     There are two steps for each shape, of one token a row and of several: most tokens of an action are forced, so that
-    a wide step takes many rows to their next decision at once. Prompts of very different lengths are read apart.
+    a wide step takes many rows to their next decision at once. Prompts are read one after another in a single row,
+    where the model can; else side by side, those of very different lengths apart.
 
     Args:
         model: whose weights may change in place between batches.
@@ -138,6 +145,7 @@ class StaticReader:
         self._model = model
         self._graphs = graphs
         self._steps: OrderedDict[tuple[int, int], _Steps] = OrderedDict()
+        self._prompts = _Prompts(model, graphs) if model.reads_chunks and attention.install(model.decoder) else None
 
     @property
     def width(self) -> int:
@@ -145,14 +153,14 @@ class StaticReader:
         return self._current.width if self._current.room >= self._current.width + self._longest else 1
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
-        prefilled = [_prefill(self._model, part) for part in _alike(list(dict.fromkeys(sequences)))]
-        known = [sequence for part in prefilled for sequence in part.sequences]
-        number = {sequence: index for index, sequence in enumerate(known)}
+        different = list(dict.fromkeys(sequences))
+        parts = _together(different) if self._prompts else _alike(different)
+        number = {sequence: index for index, sequence in enumerate(chain.from_iterable(parts))}
         spread = [number[sequence] for sequence in sequences]
         self._rows = list(range(len(sequences)))
         self._longest = longest
         width = _WIDE if self._model.reads_chunks else 1
-        needed = max(part.attention.shape[1] for part in prefilled) + longest + (width > 1) * _WIDE_STEPS * width
+        needed = max(map(len, different)) + longest + (width > 1) * _WIDE_STEPS * width
         shape = (_at_least(_ROWS, len(sequences)), -(-needed // _WIDTH) * _WIDTH)
         if shape not in self._steps:
             if len(self._steps) == _SHAPES:  # a graph and its cache take memory: those that rest longest go
@@ -160,9 +168,15 @@ class StaticReader:
             self._steps[shape] = _Steps(self._model, *shape, width, graph=self._graphs)
         self._steps.move_to_end(shape)
         self._current = self._steps[shape]
-        self._current.begin(prefilled, spread)
-        logits = torch.cat([part.logits for part in prefilled])
-        return logits[torch.tensor(spread, device=logits.device)]
+        self._current.begin(len(sequences), max(map(len, different)))
+        logits, first = [], 0
+        for part in parts:
+            prefilled = self._prompts.read(part) if self._prompts else _prefill(self._model, part)
+            rows = [row for row, which in enumerate(spread) if first <= which < first + len(part)]
+            self._current.take(prefilled, rows, [spread[row] - first for row in rows])
+            logits.append(prefilled.logits)
+            first += len(part)
+        return torch.cat(logits)[spread]
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         placed: list[Sequence[int]] = [()] * self._current.rows
@@ -183,6 +197,118 @@ class _Prefilled:
     cache: Any
     attention: Tensor
 
+    def fill(self, cache: Any, read: Tensor, to: Tensor, of: Tensor) -> None:
+        """Copies the sequences `of` into the rows `to`, to end where `read`, shape (rows, columns), ends."""
+        columns = read.shape[1]
+        begins = columns - self.attention.shape[1]
+        for ours, theirs in zip(cache.layers, self.cache.layers, strict=True):
+            if hasattr(ours, "conv_states"):
+                ours.conv_states[0][to] = theirs.conv_states[0][of]
+            else:
+                ours.keys[to, :, begins:columns] = theirs.keys[of]
+                ours.values[to, :, begins:columns] = theirs.values[of]
+        read[to, begins:] = self.attention[of].bool()
+
+
+@dataclass
+class _Packed:
+    """Sequences that were read one after another in a row; logits are those behind each.
+
+    Attributes:
+        keys: of each layer, shape (1, heads, tokens, width); `values` too. The next reading overwrites them.
+    """
+
+    sequences: list[tuple[int, ...]]
+    logits: Tensor
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+
+    def fill(self, cache: Any, read: Tensor, to: Tensor, of: Tensor) -> None:
+        """As `_Prefilled.fill`."""
+        columns, device = read.shape[1], read.device
+        lengths = torch.tensor([len(sequence) for sequence in self.sequences])
+        shifts = (lengths.cumsum(0) - columns).to(device)[of][:, None]  # from a column to a token of the row
+        own = torch.arange(columns, device=device) >= (columns - lengths).to(device)[of][:, None]
+        tokens = ((torch.arange(columns, device=device) + shifts) * own).flatten()
+        for ours, keys, values in zip(cache.layers, self.keys, self.values, strict=True):
+            for place, source in ((ours.keys, keys), (ours.values, values)):
+                taken = source[0].index_select(1, tokens).view(source.shape[1], len(to), columns, -1)
+                place[to, :, :columns] = taken.transpose(0, 1)
+        read[to] = own
+
+
+class _Prompts:
+    """Reads prompts one after another in a single row, without padding between them.
+
+    Rows come in few lengths, each recorded once as a CUDA graph.
+    """
+
+    def __init__(self, model: Model, graphs: bool) -> None:
+        self._model = model
+        self._graphs = graphs
+        self._rows: OrderedDict[tuple[int, int], _Row] = OrderedDict()
+        self._pool: Any = torch.cuda.graph_pool_handle() if graphs else None
+
+    def read(self, sequences: list[tuple[int, ...]]) -> _Packed:
+        """Reads sequences of one part; what it returns lasts until the next."""
+        return self._row(sequences).read(sequences)
+
+    def _row(self, part: Sequence[tuple[int, ...]]) -> "_Row":
+        shape = (_at_least(_SHORTEST, sum(map(len, part)), halves=True), _at_least(_SHORTEST, max(map(len, part))))
+        if shape not in self._rows:
+            if len(self._rows) == _SHAPES:
+                self._rows.popitem(last=False)
+            self._rows[shape] = _Row(self._model, *shape, pool=self._pool)
+            if self._graphs:
+                self._rows[shape].record()
+        self._rows.move_to_end(shape)
+        return self._rows[shape]
+
+
+class _Row:
+    """A row of packed prompts of one length; what is behind the last of them belongs to none, and is not looked at."""
+
+    def __init__(self, model: Model, length: int, longest: int, pool: Any) -> None:
+        device = model.device
+        self._model = model
+        self._longest = longest
+        self._pool = pool
+        self._inputs = torch.zeros((2, length), dtype=torch.long, device=device)  # ids and positions
+        self._ends = torch.zeros(_SEQUENCES + 1, dtype=torch.int32, device=device)
+        self._mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # keeps transformers from making one
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def read(self, sequences: list[tuple[int, ...]]) -> _Packed:
+        length = self._inputs.shape[1]
+        ids = list(chain.from_iterable(sequences))
+        positions = list(chain.from_iterable(range(len(sequence)) for sequence in sequences))
+        behind = [0] * (length - len(ids))
+        ends = list(accumulate(map(len, sequences), initial=0))
+        self._inputs.copy_(torch.tensor([ids + behind, positions + behind]))
+        self._ends.copy_(torch.tensor(ends + [ends[-1]] * (_SEQUENCES + 1 - len(ends)), dtype=torch.int32))
+        if self._graph is None:
+            self.forward()
+        else:
+            self._graph.replay()
+        return _Packed(sequences, self._logits[: len(sequences)].clone(), self._keys, self._values)
+
+    def forward(self) -> None:
+        cache: Any = DynamicCache(config=self._model.config)
+        with attention.packed(self._ends, self._longest):
+            output = self._model.decoder(
+                input_ids=self._inputs[:1],
+                attention_mask=self._mask,
+                position_ids=self._inputs[1:],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        self._keys = [layer.keys for layer in cache.layers]
+        self._values = [layer.values for layer in cache.layers]
+        self._logits = self._model.head(output.last_hidden_state[0, (self._ends[1:].long() - 1).clamp(min=0)])
+
+    def record(self) -> None:
+        self._graph = _recorded(self.forward, self._pool)
+
 
 class _Steps:
     """Steps of fixed shapes on one cache: the cache, the inputs and the outputs stay where they are in memory.
@@ -200,6 +326,7 @@ class _Steps:
         device = model.device
         self._model = model
         self._length = length
+        self._dtype = next(model.decoder.parameters()).dtype
         self._read = torch.zeros((rows, length), dtype=torch.bool, device=device)  # what of the cache is a row's own
         self._positions = torch.zeros(rows, dtype=torch.long, device=device)  # of each row's next token
         self._end = torch.zeros(1, dtype=torch.long, device=device)  # where in the cache the next token goes
@@ -210,35 +337,23 @@ class _Steps:
             if graph:
                 step.record()
 
-    def begin(self, prefilled: Sequence[_Prefilled], spread: Sequence[int]) -> None:
-        """Takes over what was read: row by row the sequence of that number, all ending at one place of the cache."""
-        rows = len(spread)
-        width = max(part.attention.shape[1] for part in prefilled)
-        device = self._read.device
+    def begin(self, rows: int, width: int) -> None:
+        """Begins a batch of so many rows, each with at most `width` tokens, all ending at one place of the cache."""
         self._read.zero_()
-        self._positions.zero_()
-        first = 0
-        for part in prefilled:
-            chosen = [row for row, number in enumerate(spread) if first <= number < first + len(part.sequences)]
-            to = torch.tensor(chosen, device=device)
-            of = torch.tensor([spread[row] - first for row in chosen], device=device)
-            begins = width - part.attention.shape[1]
-            for ours, theirs in zip(self._cache.layers, part.cache.layers, strict=True):
-                if hasattr(ours, "conv_states"):
-                    ours.conv_states[0][to] = theirs.conv_states[0][of]
-                else:
-                    ours.keys[to, :, begins:width] = theirs.keys[of]
-                    ours.values[to, :, begins:width] = theirs.values[of]
-            attention = part.attention[of]
-            self._read[to, begins:width] = attention.bool()
-            self._positions[to] = attention.sum(1)
-            first += len(part.sequences)
-        for ours in self._cache.layers:
-            if not hasattr(ours, "conv_states"):
-                ours.cumulative_length.fill_(width)
-        self._end.fill_(width)
         self._read[rows:, 0] = True  # rows that nobody looks at attend to something
+        self._positions.zero_()
+        for layer in self._cache.layers:
+            if not hasattr(layer, "conv_states"):
+                layer.cumulative_length.fill_(width)
+        self._end.fill_(width)
+        self._width = width
         self.room = self._length - width
+
+    def take(self, prefilled: "_Prefilled | _Packed", rows: Sequence[int], which: Sequence[int]) -> None:
+        """Takes over what was read: row by row the sequence of that number."""
+        to, of = (torch.tensor(each, device=self._read.device) for each in (rows, which))
+        prefilled.fill(self._cache, self._read[:, : self._width], to, of)
+        self._positions[to] = self._read[to, : self._width].sum(1)
 
     def run(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Reads up to `width` tokens for each row; the logits are overwritten by the next step."""
@@ -280,6 +395,7 @@ class _Step:
         every._read.index_copy_(1, places, own)
         mask = every._read[:, None, None, :].repeat(1, 1, self.width, 1)
         mask.index_copy_(3, places, (own[:, None, :] & self._causal)[:, None])
+        mask = torch.zeros_like(mask, dtype=every._dtype).masked_fill_(~mask, float("-inf"))  # once, not in each layer
         output = every._model.decoder(
             input_ids=ids,
             attention_mask=mask,
@@ -292,16 +408,20 @@ class _Step:
         self._logits = every._model.head(output.last_hidden_state[:, -1])
 
     def record(self) -> None:
-        """Warms up on a side stream, as CUDA graphs demand, and records the step."""
-        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                self.forward()
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self.forward()
+        self._graph = _recorded(self.forward)
+
+
+def _recorded(forward: Callable[[], None], pool: Any = None) -> torch.cuda.CUDAGraph:
+    """Warms up on a side stream, as CUDA graphs demand, and records."""
+    stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        forward()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        forward()
+    return graph
 
 
 def _alike(sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
@@ -312,6 +432,19 @@ def _alike(sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
     if saved < _WORTH_A_CALL:
         return [sequences]
     return [*_alike(ordered[:cut]), *_alike(ordered[cut:])]
+
+
+def _together(sequences: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The sequences in parts of as many as are read in one row."""
+    parts: list[list[tuple[int, ...]]] = [[]]
+    tokens = 0
+    for sequence in sequences:
+        if parts[-1] and (tokens + len(sequence) > _PACKED or len(parts[-1]) == _SEQUENCES):
+            parts.append([])
+            tokens = 0
+        parts[-1].append(sequence)
+        tokens += len(sequence)
+    return parts
 
 
 def _prefill(model: Model, sequences: list[tuple[int, ...]]) -> _Prefilled:
@@ -337,8 +470,10 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[T
     return ids.to(device), attention.to(device)
 
 
-def _at_least(smallest: int, count: int) -> int:
-    """The smallest of `smallest`, twice that, and so on that holds `count`."""
+def _at_least(smallest: int, count: int, halves: bool = False) -> int:
+    """The smallest of `smallest`, twice that, and so on that holds `count`; with `halves`, or three halves of one."""
     while smallest < count:
+        if halves and smallest * 3 // 2 >= count:
+            return smallest * 3 // 2
         smallest *= 2
     return smallest

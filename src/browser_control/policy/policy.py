@@ -21,7 +21,7 @@ from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
 from browser_control.policy import chat, head, packing, self_check, tokenization
-from browser_control.policy.adapter import adapt, round_for_inference
+from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
@@ -64,9 +64,13 @@ class Policy:
             outputs if behind == head.PLAIN else head.Head(outputs, behind),
             head.text_config(causal),
         )
-        on_gpu = self.device.type == "cuda"
-        static = on_gpu and self._causal.attends_fully
+        static = self.device.type == "cuda" and self._causal.attends_fully
+        if static:
+            torch.backends.cuda.enable_cudnn_sdp(
+                False
+            )  # it plans anew for each shape, which takes longer than it saves
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
+        self._adapted = fused(model)
         self._stops = chat.stop_tokens(model, tokenizer)
         # pages are seen again and again: by the members of a group, and turn after turn
         self.prompt_ids = lru_cache(maxsize=8192)(self._prompt_ids)
@@ -120,7 +124,7 @@ class Policy:
         with sampler.timed("actions"):
             rows = [self._open(request, longest, constrained) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
-            round_for_inference(self.model)
+            round_for_inference(self._adapted)
             sampler.generate(active)
         return [self._close(row) for row in rows]
 

@@ -1,0 +1,118 @@
+"""Attention as sampling needs it: prompts one after another in a row, and few new tokens against a long cache.
+
+Transformers calls the function of a model's attention by name, so that any model whose attention goes that way is
+served. What is neither packed nor a step is left to its own `sdpa`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+_NAME = "browser_control"
+_FEW = 16  # new tokens a row, up to which query heads are folded into rows
+_HALF = (torch.bfloat16, torch.float16)  # what the kernel for packed sequences takes
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """Sequences in one row: `ends`, int32, shape (sequences + 1,), begins with 0; `longest` bounds their lengths."""
+
+    ends: Tensor
+    longest: int
+
+
+_packing: ContextVar[_Packing | None] = ContextVar("packing", default=None)
+
+
+def install(model: Any) -> bool:
+    """Has `model`, a decoder, attend by `attend`; False where its attention is no `sdpa` that could be replaced."""
+    if getattr(model.config, "_attn_implementation", None) != "sdpa":
+        return False
+    AttentionInterface.register(_NAME, attend)
+    AttentionMaskInterface.register(_NAME, sdpa_mask)
+    try:
+        model.set_attn_implementation(_NAME)
+    except ValueError:  # its attention is its own
+        return False
+    return bool(model.config._attn_implementation == _NAME)
+
+
+@contextmanager
+def packed(ends: Tensor, longest: int) -> Iterator[None]:
+    """Within, each row of queries is several sequences, none of which sees another."""
+    token = _packing.set(_Packing(ends, longest))
+    try:
+        yield
+    finally:
+        _packing.reset(token)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' attention interface.
+
+    Args:
+        query: shape (rows, heads, new tokens, width).
+        key: shape (rows, key heads, tokens, width); `value` too.
+        attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed.
+
+    Returns:
+        Shape (rows, new tokens, heads, width).
+    """
+    packing = _packing.get()
+    if packing is not None:
+        return _packed(query, key, value, scaling, packing), None
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and attention_mask is not None and query.shape[2] <= _FEW:
+        return _folded(query, key, value, attention_mask, scaling, groups), None
+    made: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
+    )
+    return made
+
+
+def _packed(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: _Packing) -> Tensor:
+    ends, longest = packing.ends, packing.longest
+    grouped = query.shape[1] != key.shape[1]
+    if query.is_cuda and query.dtype in _HALF:
+        one, two, three = (each.transpose(1, 2)[0] for each in (query, key, value))
+        made: Tensor = varlen_attn(  # type: ignore[assignment]
+            one, two, three, ends, ends, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=grouped
+        )
+        return made[None]
+    place = torch.arange(query.shape[2], device=query.device)
+    sequence = torch.searchsorted(ends[1:].long(), place, right=True)
+    seen = (sequence[:, None] == sequence) & (place[:, None] >= place)
+    out = scaled_dot_product_attention(query, key, value, seen, scale=scaling, enable_gqa=grouped)
+    return out.transpose(1, 2)
+
+
+def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, groups: int) -> Tensor:
+    """The query heads of one key head as further rows of queries: keys and values are read where they are.
+
+    To repeat them for each query head, as is usual, costs more than all else of a step.
+    """
+    rows, heads, new, width = query.shape
+    folded = query.reshape(rows, heads // groups, groups * new, width)
+    seen = mask[:, :, None].expand(-1, -1, groups, -1, -1).reshape(rows, 1, groups * new, -1)
+    out = scaled_dot_product_attention(folded, key, value, seen, scale=scaling)
+    return out.reshape(rows, heads, new, width).transpose(1, 2).contiguous()
