@@ -105,6 +105,13 @@ class WarmStart(_Section):
     epochs: int = Field(default=1, ge=1, le=100, description="times that each demonstration is seen")
     batch_size: int = Field(default=16, ge=1, description="turns an optimizer step")
     learning_rate: float = Field(default=2e-4, gt=0, lt=1, description="of behaviour cloning")
+    dagger_rounds: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="in which the policy plays, solvers go on, and all is cloned again; 0 is off",
+    )
+    dagger_episodes: int = Field(default=0, ge=0, le=50_000, description="a round, spread over web_tasks")
 
 
 class Training(_Section):
@@ -183,6 +190,8 @@ class Configuration(_Section):
             )
         if self.warm_start.demonstrations and not self.warm_start.web_tasks:
             raise ValueError("warm_start.demonstrations is set, but warm_start.web_tasks names none")
+        if self.warm_start.dagger_rounds and not (self.warm_start.demonstrations and self.warm_start.dagger_episodes):
+            raise ValueError("warm_start.dagger_rounds needs warm_start.demonstrations and warm_start.dagger_episodes")
         return self
 
     @property

@@ -14,7 +14,7 @@ from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language.page import page_of
 from browser_control.policy.policy import Policy
-from browser_control.training.demonstrations import Demonstration, collect
+from browser_control.training.demonstrations import Demonstration, collect, correct
 from browser_control.training.held_out import may_be_trained, redrawn
 
 MakePolicy = Callable[..., Policy]
@@ -91,3 +91,41 @@ def test_demonstrations_do_not_depend_on_how_many_play_or_who_is_first(make_poli
     assert [demonstration.seed for demonstration in found] == seeds
     assert all(len(demonstration.completions) == 2 for demonstration in found)
     assert told == list(range(1, 21))
+
+
+def pressed(taken: list[str]) -> float | None:
+    """Over at a click on Submit: won where the field was filled last with the right text, or the solver raised none."""
+    filled = [action for action in taken if action.startswith("fill")]
+    if taken[-1].startswith("click") and "10" not in taken[-1]:
+        return float(bool(filled) and filled[-1].endswith("'Ada')"))
+    return None
+
+
+def two_buttons(seed: int) -> str:
+    return f'"Form {seed}"\ntextbox "" [10]\nbutton "Submit" [20]'
+
+
+@pytest.mark.parametrize("sessions", [1, 5])
+def test_solvers_go_on_from_where_the_policy_went(make_policy: MakePolicy, sessions: int) -> None:
+    policy = make_policy(policy={"max_prompt_tokens": 2048})
+    told: list[int] = []
+    environments = PaperEnvironments(sessions, pressed, two_buttons, GOAL)
+    found = correct(policy, environments, ["enter-text"], range(20, 60), 8, 1, told.append)
+    again = correct(policy, PaperEnvironments(3, pressed, two_buttons, GOAL), ["enter-text"], range(20, 60), 8, 1)
+    assert [spoken(each) for each in found] == [spoken(each) for each in again]
+    assert told == list(range(1, 81))
+    pages = [page_of(GOAL, two_buttons(each.seed)) for each in found]
+    assert all(may_be_trained("enter-text", page) for page in pages)
+    said = [[each.text for each in demonstration.completions] for demonstration in found]
+    assert all(words[-1].startswith('click button "Submit"') for words in said)  # and each of them was won
+    asked = [policy.tokenizer.decode(each.completions[0].prompt_ids) for each in found]
+    assert any("Done: " in prompt for prompt in asked)  # the policy was there first
+    assert all('fill textbox [10] with "Ada"' in words for words in said if len(words) > 1)
+
+
+def test_a_solver_that_fails_on_a_page_it_never_saw_ends_that_episode_only(make_policy: MakePolicy) -> None:
+    policy = make_policy(policy={"max_prompt_tokens": 2048})
+    environments = PaperEnvironments(2, lambda taken: None, two_buttons, "Find the word")  # find-word wants an ordinal
+    with pytest.raises((LookupError, ValueError)):
+        collect(policy, environments, ["find-word"], 2, 4)
+    assert correct(policy, environments, ["find-word"], range(4), 4, 0) == []

@@ -1,4 +1,9 @@
-"""Demonstrations: episodes that scripted solvers play, as samples of what the policy should have said."""
+"""Demonstrations: episodes that scripted solvers play, as samples of what the policy should have said.
+
+`correct` has solvers play on from states that the policy reached (DAgger, Ross et al. 2011). Solvers read the page,
+and some also what was done before, which they take for their own doing. So none is believed: what it says is kept where
+it then did the whole task.
+"""
 
 import random
 from collections import deque
@@ -16,8 +21,17 @@ from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import SOLVERS, View
-from browser_control.training.held_out import REDRAWS, may_be_trained, redrawn, too_few_pages
-from browser_control.training.rollout import Environments, Reward, build_prompt, is_whole
+from browser_control.training.held_out import REDRAWS, Draws, may_be_trained, redrawn, too_few_pages
+from browser_control.training.rollout import (
+    Environments,
+    Episode,
+    Reward,
+    Start,
+    build_prompt,
+    is_whole,
+    play,
+    read_action,
+)
 
 
 @dataclass(frozen=True)
@@ -31,13 +45,17 @@ class Demonstration:
 
 @dataclass
 class _Play:
-    """An episode that a solver plays in one session; `number` is its place among all of them."""
+    """An episode that a solver plays in one session; `number` is its place among all of them.
+
+    `led` is what is done before the solver is asked: the policy's actions.
+    """
 
     number: int
     web_task: str
     seed: int
     session: int
     waiting: "Future[Observation]"
+    led: Sequence[actions.Action] = ()
     taken: list[actions.Action] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
     completions: list[Completion] = field(default_factory=list)
@@ -66,9 +84,74 @@ def collect(
         web_tasks: each with a solver in `solvers.SOLVERS`.
         on_episode: told how many were played so far.
     """
+    starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, 0, count)]
+    return _solve(policy, environments, starts, max_turns, on_episode, reward)
+
+
+def correct(
+    policy: Policy,
+    environments: Environments,
+    web_tasks: Sequence[str],
+    numbers: range,
+    max_turns: int,
+    random_seed: int,
+    on_episode: Callable[[int], None] = lambda played: None,
+    reward: Reward = "strict",
+) -> list[Demonstration]:
+    """What solvers do from where the policy went, of those episodes that they then solved, in the order of their seeds.
+
+    The policy samples an episode; its solver takes over at one of its turns, drawn by lot, on the same page after the
+    same actions. The first turn is drawn only where there is no other: demonstrations have it. What the policy did is
+    no part of what is returned.
+
+    Args:
+        numbers: of the episodes among all that are played for demonstrations; each has a seed of its own.
+        random_seed: draws the policy's decisions, and where its solver takes over.
+        on_episode: told how many episodes were played so far; each counts twice, the policy's and its solver's.
+    """
+    drawn = Draws(environments, DEMONSTRATION_SEEDS).find(_starts(web_tasks, numbers.start, len(numbers)))
+    counted = iter(range(1, 2 * len(numbers) + 1))
+    episodes, _ = play(
+        policy,
+        environments,
+        [Start(web_task, seed) for web_task, seed in drawn],
+        max_turns=max_turns,
+        random_seed=random_seed,
+        reward=reward,
+        on_episode=lambda episode: on_episode(next(counted)),
+    )
     starts = [
-        (web_task, DEMONSTRATION_SEEDS.start + index) for index, web_task in enumerate(islice(cycle(web_tasks), count))
+        (each.start.web_task, each.start.seed, _led(each, policy.settings.action_format, random_seed))
+        for each in episodes
     ]
+    return _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward)
+
+
+def _starts(web_tasks: Sequence[str], first: int, count: int) -> list[tuple[str, int]]:
+    """Web task and seed of the episodes from number `first` on."""
+    return [
+        (web_task, DEMONSTRATION_SEEDS[first + index]) for index, web_task in enumerate(islice(cycle(web_tasks), count))
+    ]
+
+
+def _led(episode: Episode, action_format: str, random_seed: int) -> list[actions.Action]:
+    """The policy's actions before the turn at which a solver takes over; no further than they were actions."""
+    start, turns = episode.start, episode.turns
+    generator = random.Random(f"{random_seed} {start.web_task} {start.seed}")
+    led = turns[: generator.randrange(1, len(turns)) if len(turns) > 1 else 0]
+    valid = next((number for number, turn in enumerate(led) if not turn.valid), len(led))
+    return [read_action(turn.completion.text, turn.prompt, action_format) for turn in led[:valid]]
+
+
+def _solve(
+    policy: Policy,
+    environments: Environments,
+    starts: Sequence[tuple[str, int, Sequence[actions.Action]]],
+    max_turns: int,
+    on_episode: Callable[[int], None],
+    reward: Reward,
+) -> list[Demonstration]:
+    """Solvers' episodes, each after some actions of the policy, as far as they were solved."""
     queue = deque(enumerate(starts))
     plays: deque[_Play] = deque()
     solved: dict[int, Demonstration] = {}
@@ -76,28 +159,28 @@ def collect(
 
     def begin(session: int) -> None:
         if queue:
-            number, (web_task, seed) = queue.popleft()
-            plays.append(_Play(number, web_task, seed, session, environments.reset(session, web_task, seed)))
+            number, (web_task, seed, led) = queue.popleft()
+            plays.append(_Play(number, web_task, seed, session, environments.reset(session, web_task, seed), led))
 
     for session in range(len(environments)):
         begin(session)
     while plays:
-        play = plays.popleft()
-        if _is_held_out(play):
-            play.seed = redrawn(play.seed, DEMONSTRATION_SEEDS)
-            play.waiting = environments.reset(play.session, play.web_task, play.seed)
-            plays.append(play)
+        each = plays.popleft()
+        if _is_held_out(each):
+            each.seed = redrawn(each.seed, DEMONSTRATION_SEEDS)
+            each.waiting = environments.reset(each.session, each.web_task, each.seed)
+            plays.append(each)
             continue
-        action = _next_action(policy, play, max_turns, reward)
+        action = _next_action(policy, each, max_turns, reward)
         if action is not None:
-            play.waiting = environments.step(play.session, action)
-            plays.append(play)
+            each.waiting = environments.step(each.session, action)
+            plays.append(each)
             continue
-        if play.solved:
-            solved[play.number] = Demonstration(play.web_task, play.seed, tuple(play.completions))
+        if each.solved:
+            solved[each.number] = Demonstration(each.web_task, each.seed, tuple(each.completions))
         played += 1
         on_episode(played)
-        begin(play.session)
+        begin(each.session)
     return [solved[number] for number in sorted(solved)]
 
 
@@ -133,17 +216,31 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
         play.solved = observation.done and is_whole(observation, reward) and bool(play.completions)
         return None
     prompt = build_prompt(policy, observation, play.memory, observation.error)
-    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
-    action = SOLVERS[play.web_task](view)
-    if action is None:
-        return None
-    try:
-        play.completions.append(policy.imitate(prompt, action))
-    except ValueError:
-        return None
+    action: actions.Action | None
+    if len(play.taken) < len(play.led):
+        action = play.led[len(play.taken)]
+    else:
+        view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
+        action = _asked(play, view)
+        if action is None:
+            return None
+        try:
+            play.completions.append(policy.imitate(prompt, action))
+        except ValueError:
+            return None
     play.taken.append(action)
     play.memory.act(action, prompt.elements, policy.settings.action_format)
     return action.to_browsergym()
+
+
+def _asked(play: _Play, view: View) -> actions.Action | None:
+    """What the solver would do; None where it does not know, as on a page to which it would not have gone itself."""
+    try:
+        return SOLVERS[play.web_task](view)
+    except (LookupError, ValueError, AttributeError, TypeError, AssertionError, StopIteration):
+        if not play.led:
+            raise
+        return None
 
 
 def shuffled(demonstrations: Sequence[Demonstration], seed: int, epoch: int) -> list[Completion]:

@@ -17,7 +17,7 @@ from browser_control.policy.policy import Policy, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS
-from browser_control.training.demonstrations import Demonstration, collect, shuffled
+from browser_control.training.demonstrations import Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.rollout import Environments
 
@@ -34,26 +34,46 @@ def warm_start(
     """
     settings = configuration.warm_start
     demonstrations = _demonstrate(policy, environments, configuration, preemption)
+    steps = _learn(policy, demonstrations, configuration, preemption)
+    for number in range(settings.dagger_rounds):
+        demonstrations += _correct(policy, environments, configuration, preemption, number)
+        steps += _learn(policy, demonstrations, configuration, preemption, number + 1)
+    return {"demonstrations": len(demonstrations), "steps": steps}
+
+
+def _learn(
+    policy: Policy,
+    demonstrations: Sequence[Demonstration],
+    configuration: Configuration,
+    preemption: Preemption,
+    number: int = 0,
+) -> int:
+    """Behaviour cloning on all that there is by now, with an optimizer of its own; returns the steps.
+
+    Args:
+        number: of the round; 0 is before all rounds of DAgger.
+    """
+    settings = configuration.warm_start
     optimizer = torch.optim.AdamW(trainable(policy.model), lr=settings.learning_rate, weight_decay=0.0)
     batches = [
         completions[first : first + settings.batch_size]
         for epoch in range(settings.epochs)
-        for completions in [shuffled(demonstrations, configuration.seed, epoch)]
+        for completions in [shuffled(demonstrations, configuration.seed, number * settings.epochs + epoch)]
         for first in range(0, len(completions), settings.batch_size)
     ]
     began, failures = time.perf_counter(), 0
-    for number, batch in enumerate(batches, start=1):
+    for step, batch in enumerate(batches, start=1):
         preemption.check()
-        _set_learning_rate(optimizer, settings, number, len(batches))
+        _set_learning_rate(optimizer, settings, step, len(batches))
         loss = clone(policy, optimizer, batch, configuration)
         failures = 0 if isfinite(loss) else failures + 1
         if failures:
-            print(f"step {number} changes nothing: its gradient is not finite", flush=True)
+            print(f"step {step} changes nothing: its gradient is not finite", flush=True)
         if failures == FAILURES:
             raise TrainingFailed(f"the gradients of {FAILURES} steps were not finite; lower warm_start.learning_rate")
-        progress.report("warm start: learning", number, len(batches), message=f"loss {loss:.3f}")
+        progress.report("warm start: learning", step, len(batches), message=f"loss {loss:.3f}")
     print(f"warm start: {len(batches)} steps in {time.perf_counter() - began:.0f} s", flush=True)
-    return {"demonstrations": len(demonstrations), "steps": len(batches)}
+    return len(batches)
 
 
 def clone(
@@ -103,6 +123,35 @@ def _demonstrate(
     if not demonstrations:
         raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
+
+
+def _correct(
+    policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption, number: int
+) -> list[Demonstration]:
+    """A round of DAgger's episodes: the policy's, as far as solvers then solved them."""
+    settings = configuration.warm_start
+    first = settings.demonstrations + number * settings.dagger_episodes
+
+    def played(count: int) -> None:
+        preemption.check()
+        if count % 8 == 0 or count == 2 * settings.dagger_episodes:
+            progress.report("warm start: corrections", count, 2 * settings.dagger_episodes)
+
+    corrected = correct(
+        policy,
+        environments,
+        settings.web_tasks,
+        range(first, first + settings.dagger_episodes),
+        configuration.environment.max_turns,
+        configuration.seed,
+        played,
+        configuration.training.reward,
+    )
+    print(
+        f"warm start: solvers solved {len(corrected)} of {settings.dagger_episodes} from the policy's states",
+        flush=True,
+    )
+    return corrected
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: WarmStart, step: int, steps: int) -> None:
