@@ -9,9 +9,12 @@ import pytest
 import yaml
 from service_process import Service, start_service, stop_service
 
+from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
-from browser_control.errors import EnvironmentFailure
+from browser_control.errors import ConfigurationError, EnvironmentFailure, EnvironmentMismatch
 from browser_control.language.page import parse_page
+from browser_control.solvers.playing import play
+from browser_control.web_tasks import registry
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 
@@ -139,3 +142,26 @@ def test_sessions_change_between_web_tasks_of_any_source(notes: Service) -> None
             assert environments.reset(0, name, 3).result().text
         assert environments.reset(0, "shop.order-shirts", 3).result().digest
         assert not environments.reset(0, "click-test", 3).result().digest
+
+
+def test_the_gate_compares_web_tasks_and_says_what_their_author_has_to_put_right(notes: Service) -> None:
+    registry.use([SHOP])
+    shirts = registry.own("shop.order-shirts")
+    assert shirts is not None
+    assert health.pass_gate([notes.url], shirts.name, digests={shirts.name: shirts.digest})
+    with pytest.raises(
+        EnvironmentMismatch, match=r"has another version of the web task 'shop[.]order-shirts': start it"
+    ):
+        health.compare(notes.url, {shirts.name: "0" * 12})
+    with pytest.raises(EnvironmentMismatch, match=r"has no web task 'shop[.]count': start it with --web-tasks FOLDER"):
+        health.compare(notes.url, {"shop.count": "0" * 12})
+    with pytest.raises(ConfigurationError, match=r"^the web task is wrong: notes.no-script: .*SyntaxError"):
+        health.compare(notes.url, {"notes.no-script": "0" * 12})
+
+
+def test_a_solution_is_played_by_the_solver_that_is_made_of_it(notes: Service) -> None:
+    registry.use([SHOP])
+    with Environments([notes.url], 2) as environments:
+        results = list(play(environments, [("shop.order-shirts", seed) for seed in range(12)]))
+    assert [each.failure for each in results] == [""] * 12
+    assert len({each.page for each in results}) == 12

@@ -11,9 +11,8 @@ from browser_control.environment.devtools import BrowserGone, DevToolsError, Mes
 from browser_control.environment.episode import COMMAND_SECONDS, ActionFailed, PageLost, PageSession, View
 from browser_control.language.page import Item
 from browser_control.web_tasks import registry
-from browser_control.web_tasks.task_file import WebTask
+from browser_control.web_tasks.task_file import MISTAKE, WebTask
 
-MISTAKE = "the web task is wrong"  # begins what its author has to put right
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 

@@ -15,7 +15,7 @@ from browser_control.language.page import page_of, parse_page
 from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
-from browser_control.solvers import SOLVERS, View
+from browser_control.solvers import View, solver
 from browser_control.training.held_out import REDRAWS, may_be_trained, redrawn, too_few_pages
 from browser_control.training.rollout import Environments, Reward, build_prompt, is_whole
 
@@ -63,7 +63,7 @@ def collect(
     Args:
         policy: whose tokenizer and action trees spell the actions; it does not act.
         environments: whose sessions are all used, one episode each at a time.
-        web_tasks: each with a solver in `solvers.SOLVERS`.
+        web_tasks: each with a solver (`solvers.solver`).
         on_episode: told how many were played so far.
     """
     starts = [
@@ -134,7 +134,8 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
         return None
     prompt = build_prompt(policy, observation, play.memory, observation.error)
     view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
-    action = SOLVERS[play.web_task](view)
+    play_on = solver(play.web_task)
+    action = play_on(view) if play_on is not None else None
     if action is None:
         return None
     try:

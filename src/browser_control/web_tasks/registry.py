@@ -73,6 +73,11 @@ def few_pages(web_task: str) -> int | None:
     return miniwob.FEW_PAGES.get(web_task)
 
 
+def named(settings: Configuration) -> tuple[str, ...]:
+    """The web tasks that a configuration names anywhere, each once."""
+    return tuple(dict.fromkeys(name for section in SECTIONS for name in getattr(settings, section).web_tasks))
+
+
 def resolve(settings: Configuration) -> Configuration:
     """The configuration with every web task under its one name, and the folders of web tasks as absolute paths.
 

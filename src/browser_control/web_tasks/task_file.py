@@ -17,6 +17,7 @@ from browser_control.errors import ConfigurationError
 
 FILE = "task.yaml"
 NAME = r"[a-z0-9][a-z0-9-]*"
+MISTAKE = "the web task is wrong"  # begins what its author has to put right
 ENOUGH_PAGES = 50  # distinct ones, from which on some are held out
 
 Value = bool | int | float | str
