@@ -1,4 +1,4 @@
-// MiniWoB's episodes: begun and judged as BrowserGym does. It shares a scope with page_rollback.js and page_script.js.
+// MiniWoB's episodes: begun and judged as BrowserGym does. It shares a scope with page_rollback.js, page_clock.js and page_script.js.
 
 let displayParts = {}, queryCopy = null;
 const DISPLAY_PARTS = ["reward-display", "click-canvas", "sync-task-cover"];
@@ -209,4 +209,4 @@ function loadsImages() {
   return false;
 }
 
-Object.defineProperty(window, "browserControl", { value: Object.freeze({ ...shared, reset, settle, hold }) });
+const episodes = { reset, settle, hold };

@@ -90,8 +90,8 @@ class _Berth:
             self._browser = None
 
 
-MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_script.js", "page_miniwob.js")
-OWN_SCRIPT = ("page_time.js", "page_script.js", "page_own.js")
+MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_events.js", "page_miniwob.js", "page_script.js")
+OWN_SCRIPT = ("page_time.js", "page_events.js", "page_own.js", "page_script.js")
 
 
 def page_script(names: Sequence[str] = MINIWOB_SCRIPT) -> str:
