@@ -156,6 +156,15 @@ def fill_in(text: str, parameters: Mapping[str, Value]) -> str:
     return _PLACE.sub(lambda found: spelled(parameters[found[1]]), text)
 
 
+def check_names(folder: Path) -> None:
+    """Raises ConfigurationError where a web task in this folder would have no name."""
+    if not re.fullmatch(NAME, folder.name) or not re.fullmatch(NAME, folder.parent.name):
+        raise ConfigurationError(
+            f"{folder.parent.name}/{folder.name}: names of a folder of web tasks and of a web task are small letters,"
+            " digits and dashes"
+        )
+
+
 def read(folder: Path) -> WebTask:
     """The web task in `folder`.
 
@@ -164,11 +173,7 @@ def read(folder: Path) -> WebTask:
     """
     folder = folder.absolute()
     path = folder / FILE
-    if not re.fullmatch(NAME, folder.name) or not re.fullmatch(NAME, folder.parent.name):
-        raise ConfigurationError(
-            f"{folder.parent.name}/{folder.name}: names of a folder of web tasks and of a web task are small letters,"
-            " digits and dashes"
-        )
+    check_names(folder)
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
