@@ -23,9 +23,16 @@ def read(folder: str) -> WebTask:
 
 @contextmanager
 def served(web_task: WebTask, sessions: int) -> Iterator[Environments]:
-    """Sessions of a service of this process's own; raises ServiceFailed, in the words of the service."""
+    """Sessions of a service of this process's own; raises ServiceFailed."""
+    with service(web_task.folder.parent, sessions) as url, Environments([url], sessions) as environments:
+        yield environments
+
+
+@contextmanager
+def service(folder: Path, sessions: int) -> Iterator[str]:
+    """The URL of a service with the web tasks of a folder; raises ServiceFailed, in the words of the service."""
     command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(sessions)]
-    command += ["--max-turns", "100", "--web-tasks", str(web_task.folder.parent)]
+    command += ["--max-turns", "100", "--web-tasks", str(folder)]
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -41,7 +48,6 @@ def served(web_task: WebTask, sessions: int) -> Iterator[Environments]:
             if not greeting.startswith("environment ready on "):
                 words = process.stderr.read().strip().splitlines()
                 raise ServiceFailed(words[-1] if words else "the environment service did not start")
-            with Environments([greeting.split()[3].rstrip(",")], sessions) as environments:
-                yield environments
+            yield greeting.split()[3].rstrip(",")
         finally:
             process.terminate()
