@@ -28,7 +28,9 @@ indexedDB.databases().then(all => { said.textContent = all.length + " databases,
 save.onclick = () => setTimeout(() => setTimeout(() => {
   localStorage.note = sessionStorage.note = window.name = note.value;
   document.cookie = "note=" + note.value;
-  indexedDB.open("notes").onsuccess = () => { saved = note.value; said.textContent = "saved"; };
+  indexedDB.open("notes");
+  saved = note.value;
+  said.textContent = "saved";
 }, 150), 150);
 go.onclick = () => fetch("data.json").then(answer => answer.json()).then(({ word }) => { said.textContent = word; });
 </script>"""
