@@ -36,6 +36,7 @@ ORDER = [
     {"language", "web_tasks", "configuration_help"},
     {"environment"},
     {"solvers"},
+    {"authoring"},
     {"policy"},
     {"training"},
     {"programs", "records"},

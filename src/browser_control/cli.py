@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a key or section, such as training.updates; one file: what it sets otherwise; two: what they differ in",
     ).complete = shtab.FILE  # type: ignore[attr-defined]
     config.add_argument("--schema", action="store_true", help="print the JSON Schema that configs/schema.json holds")
+    _add_web_task(commands)
     completion = commands.add_parser("completion", help="print what a shell completes these commands by")
     completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="eval its output in the shell's startup file")
     completion.set_defaults(work=lambda chosen: print(shtab.complete(parser, chosen.shell)))
@@ -79,6 +80,99 @@ def _parser() -> argparse.ArgumentParser:
             "--models", default="models", metavar="DIR", help="where promotion is kept (default: models)"
         )
     return parser
+
+
+def _add_web_task(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`web-task new | show | try | check | schema`."""
+    about = commands.add_parser("web-task", help="make a web task of your own, and prove it (docs/own-web-tasks.md)")
+    verbs = about.add_subparsers(required=True, metavar="WHAT")
+    new = verbs.add_parser("new", help="write an example to start from: a page and a task.yaml")
+    new.set_defaults(work=_new_web_task)
+    show = verbs.add_parser("show", help="print it as the policy sees it")
+    show.set_defaults(work=_show_web_task)
+    attempt = verbs.add_parser("try", help="play it here, as the policy does")
+    attempt.set_defaults(work=_try_web_task)
+    attempt.add_argument("--record", action="store_true", help="write what you did as the solution, if it wins")
+    check = verbs.add_parser("check", help="prove that it can be done, not by chance, and that episodes are apart")
+    check.set_defaults(work=_check_web_task)
+    for command in (new, show, attempt, check):
+        command.add_argument("folder", metavar="FOLDER", help="SOURCE/NAME, the folder of the web task")
+    for command in (show, attempt):
+        command.add_argument("--seed", type=int, default=0, help="of the episode (default: 0)")
+    schema = verbs.add_parser("schema", help="print the JSON Schema of task.yaml, configs/task.schema.json")
+    schema.set_defaults(work=lambda chosen: print(_task_schema(), end=""))
+
+
+def _task_schema() -> str:
+    from browser_control.web_tasks import task_file
+
+    return task_file.schema()
+
+
+def _new_web_task(chosen: argparse.Namespace) -> None:
+    from browser_control.authoring import new
+
+    web_task = new.write(Path(chosen.folder))
+    command = "browser-control web-task"
+    _show(
+        {
+            "web task": f"{web_task.name}, in {chosen.folder}",
+            "what to change": "page.html and task.yaml",
+            "then": f"{command} show {chosen.folder}; {command} try {chosen.folder}; {command} check {chosen.folder}",
+        }
+    )
+
+
+def _show_web_task(chosen: argparse.Namespace) -> None:
+    from browser_control.authoring import checking, playing, served
+
+    web_task = served.read(chosen.folder)
+    with served.served(web_task, 1) as environments:
+        observation = checking.begin(environments, web_task, chosen.seed)
+    print(f"{playing.view(observation)}\n")
+    for offer in playing.offers(observation):
+        print(offer)
+
+
+def _try_web_task(chosen: argparse.Namespace) -> int:
+    from browser_control.authoring import playing, served
+
+    web_task = served.read(chosen.folder)
+    try:
+        with served.served(web_task, 1) as environments:
+            steps, won = playing.play(web_task, environments, chosen.seed, lambda: _asked("> "), print)
+    except KeyboardInterrupt:
+        print()
+        return 1
+    if chosen.record and won:
+        playing.record(web_task.folder, steps)
+        print(f"{len(steps)} steps are now the solution in {web_task.folder / 'task.yaml'}")
+    elif chosen.record:
+        print("nothing was recorded")
+    return 0 if won else 1
+
+
+def _asked(words: str) -> str:
+    """What a person types; empty at the end of the input."""
+    try:
+        return input(words)
+    except EOFError:
+        return ""
+
+
+def _check_web_task(chosen: argparse.Namespace) -> int:
+    from browser_control.authoring import checking, served
+
+    web_task = served.read(chosen.folder)
+    report = checking.Report()
+    with served.served(web_task, 2) as environments:
+        for finding in checking.prove(web_task, environments):
+            report.findings.append(finding)
+            sign = "✓" if not finding.trouble else "·" if finding.warning else "✗"
+            words = f": {finding.trouble}" if finding.trouble else ""
+            print(f"{sign} {finding.about}: {finding.found}{words}", flush=True)
+    print(f"{web_task.name} {'can be trained on' if report.sound else 'has to be put right first'}")
+    return 0 if report.sound else 1
 
 
 def _verify(chosen: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 Unknown keys are refused with the nearest known one. Nothing heavy is imported here.
 """
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -72,6 +73,9 @@ class Environment(_Section):
     max_turns: int = Field(default=6, ge=1, le=100, description="after which an episode is cut off")
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
         default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
+    )
+    web_tasks: tuple[str, ...] = Field(
+        default=(), description="folders of web tasks of your own, NAME/task.yaml (docs/own-web-tasks.md)"
     )
 
 
@@ -225,10 +229,27 @@ class Configuration(_Section):
         promotion: it judges a result and changes none, and a stricter rule tomorrow must not give the same run another
         name.
         """
-        environment = {"urls"} if self.environment.allowed_hosts else {"urls", "allowed_hosts"}
+        environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
         left_out: dict[str, Any] = {"environment": environment, "training": {"processes"}, "promotion": True}
         values = self.model_dump(mode="json", exclude=left_out)
+        if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
+            values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def contents(folder: Path) -> str:
+    """Twelve hex digits that change with every name and byte of a folder, but for hidden files and caches of Python.
+
+    What cannot be read counts as empty: who needs it says so.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+            with contextlib.suppress(OSError):
+                body = path.read_bytes()
+                digest.update(f"{'/'.join(parts)} {len(body)} ".encode() + body)
+    return digest.hexdigest()[:12]
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Configuration:

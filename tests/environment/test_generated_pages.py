@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny import save_model
 from transformers import AutoTokenizer
@@ -146,12 +146,18 @@ def said(trees: ActionTrees, page: Page, chance: random.Random) -> str:
     return str(trees._tokenizer.decode(tokens))
 
 
+NO_WIDTH = '<svg width=90 height=60 onclick="1"><circle cx="20" cy="30" r="9"/><text y=55>\xad</text></svg>'
+
+
+# The same pages in every run; N=20000 tries others.
 @settings(
     max_examples=int(os.environ.get("N", PAGES)),
+    derandomize="N" not in os.environ,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(content=parts, seed=st.integers(0, 2**32))
+@example(content=[NO_WIDTH], seed=196)
 def test_what_is_listed_reads_back_and_what_is_offered_can_be_done(
     browser: Browser, trees: ActionTrees, content: list[str], seed: int
 ) -> None:

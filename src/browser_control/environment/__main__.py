@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed, UserError
 
-DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks over OpenEnv's protocol: a WebSocket at /ws, one
+DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks, and your own, over OpenEnv's protocol: a WebSocket at /ws, one
 session a connection, and /health, /schema, /metadata."""
 
 
@@ -46,6 +46,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default=[],
         metavar="HOST",
         help="that the action goto may open beside the web task's own (default: none)",
+    )
+    parser.add_argument(
+        "--web-tasks", nargs="+", default=[], metavar="FOLDER", help="folders of web tasks of your own, NAME/task.yaml"
     )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
@@ -97,12 +100,16 @@ def serve(options: argparse.Namespace) -> None:
         if options.engine == "stock":
             if options.allowed_hosts:
                 raise ConfigurationError("--allowed-hosts is for the fast engine: OpenEnv's own goes anywhere.")
+            if options.web_tasks:
+                raise ConfigurationError("--web-tasks is for the fast engine: OpenEnv's own knows none.")
             from browser_control.environment import stock
 
             stock.run(program, listener, options.sessions)
         else:
             from browser_control.environment import service
+            from browser_control.web_tasks import registry
 
+            registry.use(options.web_tasks)
             pages = options.pages or options.sessions + options.sessions // 2 + 8
             service.run(
                 program,

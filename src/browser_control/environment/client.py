@@ -40,6 +40,7 @@ class Observation:
         reward: as BrowserGym counts: 1 for any positive reward of the page.
         seconds: that the environment took.
         strict: whether the whole task was done; None where the server does not say.
+        digest: of the web task as the server has it, after a reset; empty for MiniWoB's.
         viewport: first and last line of `text` that the viewport shows, where the page is longer.
     """
 
@@ -52,6 +53,7 @@ class Observation:
     seconds: float
     strict: bool | None = None
     viewport: tuple[int, int] | None = None
+    digest: str = ""
 
 
 def _lines(pair: list[int] | None) -> tuple[int, int] | None:
@@ -213,6 +215,7 @@ class _Session:
             seconds=time.perf_counter() - begin,
             strict=metadata["strict"] is True if "strict" in metadata else None,
             viewport=_lines(metadata.get("viewport")),
+            digest=str(metadata.get("web_task", "")),
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import functools
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -135,7 +135,7 @@ class PageSession:
         self.left = False  # for another host, which may have left windows, handlers, cookies
 
     @classmethod
-    async def open(cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset()) -> "PageSession":
+    async def open(cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset()) -> Self:
         """Opens a page, which `goto` may lead to the allowed hosts; raises PageLost."""
         send = browser.connection.send
         try:
@@ -259,20 +259,23 @@ class PageSession:
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
             raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
 
+    @staticmethod
+    def _items(seen: Message) -> tuple[Item, ...]:
+        return tuple(Text(plain(item)) if isinstance(item, str) else _element(*item) for item in seen["items"])
+
+    @staticmethod
+    def _viewport(seen: Message) -> tuple[int, int] | None:
+        return _whole(seen["viewport"])
+
     def _view(self, seen: Message) -> View:
-        items: list[Item] = []
-        for item in seen["items"]:
-            if isinstance(item, str):
-                items.append(Text(plain(item)))
-            else:
-                items.append(_element(*item))
+        items = self._items(seen)
         if seen["url"] != self._url:
             self.web_task = ""
             # as BrowserGym's AbstractMiniwobTask.validate
-            return View(self._goal, tuple(items), seen["url"], 0.0, True)
-        viewport = _whole(seen["viewport"])
+            return View(self._goal, items, seen["url"], 0.0, True)
+        viewport = self._viewport(seen)
         raw = float(seen["raw"])
-        return View(self._goal, tuple(items), seen["url"], float(raw > 0), bool(seen["done"]), raw, viewport)
+        return View(self._goal, items, seen["url"], float(raw > 0), bool(seen["done"]), raw, viewport)
 
     # -------------------------------------------------------------- the browser
 

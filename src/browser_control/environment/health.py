@@ -1,15 +1,17 @@
 """Whether an environment service can be trained on: not that it listens, but that a real browser answers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import httpx
 
 from browser_control import proxies
 from browser_control.environment.client import Environments
-from browser_control.errors import EnvironmentFailure, EnvironmentMismatch, EnvironmentUnreachable
+from browser_control.errors import ConfigurationError, EnvironmentFailure, EnvironmentMismatch, EnvironmentUnreachable
 from browser_control.language.page import PageUnreadable, parse_page
+from browser_control.web_tasks.task_file import MISTAKE
 
 SECONDS = 120.0  # a first start reads the browser from a cold disk
 
@@ -33,10 +35,12 @@ def pass_gate(
     seconds: float = SECONDS,
     waiting: Callable[[str], None] = lambda words: None,
     max_turns: int = 0,
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Health]:
-    """Waits until every service at `urls` is healthy and plays an episode.
+    """Waits until every service at `urls` is healthy, plays an episode, and has `digests`.
 
     Args:
+        digests: of those web tasks that are not MiniWoB's, by name.
         waiting: is told about twice a second what is still amiss; what it raises ends the wait.
         max_turns: that an episode may take.
 
@@ -45,7 +49,35 @@ def pass_gate(
         EnvironmentUnreachable: one was not healthy in time.
     """
     deadline = time.monotonic() + seconds
-    return [_wait_for(url, web_task, max_turns, deadline, waiting) for url in urls]
+    seen = [_wait_for(url, web_task, max_turns, deadline, waiting) for url in urls]
+    for url in urls:
+        compare(url, digests)
+    return seen
+
+
+def compare(url: str, digests: Mapping[str, str]) -> None:
+    """Begins an episode of each web task.
+
+    Raises:
+        EnvironmentMismatch: the service does not know one, or has another version of it.
+        ConfigurationError: a web task that its author has to put right.
+    """
+    with Environments([url], 1) as environments:
+        for name, digest in digests.items():
+            try:
+                served = environments.reset(0, name, seed=0).result().digest
+            except EnvironmentFailure as failure:
+                if MISTAKE in str(failure):
+                    raise ConfigurationError(str(failure).removeprefix("unscorable: ")) from None
+                if "there is no web task" in str(failure):
+                    raise EnvironmentMismatch(
+                        f"the environment at {url} has no web task {name!r}: start it with --web-tasks FOLDER"
+                    ) from None
+                raise EnvironmentMismatch(f"the environment at {url} cannot begin {name!r}: {failure}") from None
+            if served != digest:
+                raise EnvironmentMismatch(
+                    f"the environment at {url} has another version of the web task {name!r}: start it again"
+                )
 
 
 def play_one_episode(url: str, web_task: str, max_turns: int = 0) -> int:

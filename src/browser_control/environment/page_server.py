@@ -30,9 +30,14 @@ def page_url(web_task: str) -> str:
 
 
 class PageServer:
-    """Serves a folder, read on demand and kept in memory."""
+    """Serves a folder, read on demand and kept in memory.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        fixed: its files never change; else they are read each time, and no browser keeps them.
+    """
+
+    def __init__(self, folder: Path, fixed: bool = True) -> None:
+        self._fixed = fixed
         self._folder = folder.resolve()
         self._answers: dict[str, bytes] = {}
         self._server: asyncio.Server | None = None
@@ -56,7 +61,7 @@ class PageServer:
         known = self._answers.get(path)
         if known is None:
             known = self._read(path)
-            if known is not _NOT_FOUND:
+            if self._fixed and known is not _NOT_FOUND:
                 self._answers[path] = known
         return known
 
@@ -69,7 +74,8 @@ class PageServer:
         if kind.startswith("text/"):
             kind += "; charset=utf-8"
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        return f"{head}Cache-Control: public, max-age=31536000, immutable\r\n\r\n".encode() + body
+        caching = "public, max-age=31536000, immutable" if self._fixed else "no-store"
+        return f"{head}Cache-Control: {caching}\r\n\r\n".encode() + body
 
 
 class _Request(asyncio.Protocol):

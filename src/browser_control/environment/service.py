@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ from browser_control.environment.episode import PageLost, PageSession, View
 from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
+from browser_control.environment.own_episode import OwnPageSession
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
 from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.language.page import format_page
@@ -35,8 +37,9 @@ logger = logging.getLogger(__name__)
 class _Berth:
     """A place for one browser, started when it is needed and again after it died."""
 
-    def __init__(self, program: Path, allowed_hosts: frozenset[str]) -> None:
+    def __init__(self, program: Path, allowed_hosts: frozenset[str], hosts: Mapping[str, PageServer]) -> None:
         self._program = program
+        self._hosts = hosts
         self._allowed_hosts = allowed_hosts
         self._browser: Browser | None = None
         self._starting = asyncio.Lock()
@@ -54,11 +57,11 @@ class _Berth:
         self.pages = {page for page in self.pages if page.alive}
         return len(self.pages) + self.opening
 
-    async def open_page(self, script: str, port: int) -> PageSession:
+    async def open_page(self, kind: type[PageSession], script: str) -> PageSession:
         """Raises PageLost."""
         self.opening += 1
         try:
-            page = await PageSession.open(await self.browser(port), script, self._allowed_hosts)
+            page = await kind.open(await self.browser(), script, self._allowed_hosts)
         except BrowserGone as error:
             raise PageLost(str(error)) from error
         finally:
@@ -66,15 +69,16 @@ class _Berth:
         self.pages.add(page)
         return page
 
-    async def browser(self, port: int) -> Browser:
-        """The browser, which finds MiniWoB's files at `port`; raises BrowserGone."""
+    async def browser(self) -> Browser:
+        """The browser, for which there are the hosts of the page servers alone; raises BrowserGone."""
         async with self._starting:
             if self._stopped:
                 raise BrowserGone("the service is stopping")
             if self._browser is None or not self._browser.alive:
                 if self._browser is not None:
                     self._browser.kill()
-                rules = [f"MAP {HOST} 127.0.0.1:{port}", "MAP * ~NOTFOUND"]
+                rules = [f"MAP {host} 127.0.0.1:{server.port}" for host, server in self._hosts.items()]
+                rules += ["MAP * ~NOTFOUND"]
                 rules += [f"EXCLUDE {host}" for host in sorted(self._allowed_hosts)]
                 self._browser = await Browser.launch(self._program, ", ".join(rules))
             return self._browser
@@ -86,10 +90,14 @@ class _Berth:
             self._browser = None
 
 
-def page_script() -> str:
+MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_events.js", "page_miniwob.js", "page_script.js")
+OWN_SCRIPT = ("page_time.js", "page_events.js", "page_own.js", "page_script.js")
+
+
+def page_script(names: Sequence[str] = MINIWOB_SCRIPT) -> str:
     """What runs in every page before its own scripts."""
     files = resources.files("browser_control.environment")
-    parts = [files.joinpath(name).read_text() for name in ("page_rollback.js", "page_script.js")]
+    parts = [files.joinpath(name).read_text() for name in names]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
@@ -115,8 +123,10 @@ class BrowserPool:
             allowed_hosts: that an episode may go to beside MiniWoB's.
         """
         self._script = page_script()
-        self._pages = PageServer(bundle_folder())
-        self._berths = [_Berth(program, allowed_hosts) for _ in range(browsers)]
+        self._own_script = page_script(OWN_SCRIPT)
+        self._servers = {HOST: PageServer(bundle_folder())}
+        self._servers |= {each.host: PageServer(each.folder, fixed=False) for each in registry.all_own()}
+        self._berths = [_Berth(program, allowed_hosts, self._servers) for _ in range(browsers)]
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
@@ -124,8 +134,9 @@ class BrowserPool:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._pages.start()
-        await self._berths[0].browser(self._pages.port)  # the others start when they are needed
+        for server in self._servers.values():
+            await server.start()
+        await self._berths[0].browser()  # the others start when they are needed
 
     async def trouble(self) -> str:
         """Why no episode could begin now; empty where one can. Starts a browser where there is none."""
@@ -134,7 +145,7 @@ class BrowserPool:
             answers = await asyncio.gather(*(browser.answers(ANSWER_SECONDS) for browser in browsers))
             return "" if any(answers) else "the browser does not answer"
         try:
-            await self._berths[0].browser(self._pages.port)
+            await self._berths[0].browser()
         except BrowserGone as error:
             return f"no browser can be started: {error}"
         return ""
@@ -143,10 +154,13 @@ class BrowserPool:
         """Ends the browsers; may be called twice."""
         for berth in self._berths:
             berth.stop()
-        self._pages.stop()
+        for server in self._servers.values():
+            server.stop()
 
     async def page(self, web_task: str = "") -> PageSession:
         """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
+        if registry.own(web_task) is not None:
+            return await self._open(OwnPageSession, self._own_script)
         self._idle = [page for page in self._idle if page.alive]
         for index, page in enumerate(self._idle):
             if web_task and page.web_task == web_task:
@@ -156,11 +170,14 @@ class BrowserPool:
             return self._idle.pop(
                 random.randrange(len(self._idle))
             )  # by age, web tasks in turn would never meet theirs
-        return await min(self._berths, key=_Berth.count).open_page(self._script, self._pages.port)
+        return await self._open(PageSession, self._script)
+
+    async def _open(self, kind: type[PageSession], script: str) -> PageSession:
+        return await min(self._berths, key=_Berth.count).open_page(kind, script)
 
     async def exchange(self, page: PageSession, web_task: str) -> PageSession:
         """The page itself, or one that suits the web task better; raises PageLost."""
-        if page.web_task == web_task:
+        if page.web_task == web_task and not page.left:
             return page
         self._keep(page)
         return await self.page(web_task)
@@ -191,7 +208,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     def __init__(self, pool: BrowserPool, max_turns: int) -> None:
         super().__init__()
         self._pool = pool
-        self._max_turns = max_turns
+        self._max_turns = self._turns = max_turns  # of any episode, and of this one
         self._page: PageSession | None = None
         self._view: View | None = None
         self._screenshots = False
@@ -213,8 +230,10 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             seed = random.randrange(2**32)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seed must be an integer from 0 to {2**32 - 1}, not {seed!r}")
+        own = registry.own(web_task)
+        self._turns = self._max_turns if own is None else min(self._max_turns, own.file.max_turns)
         self._state = BrowserGymState(
-            episode_id=episode_id or str(uuid.uuid4()), task_name=web_task, max_steps=self._max_turns
+            episode_id=episode_id or str(uuid.uuid4()), task_name=web_task, max_steps=self._turns
         )
         self._over, self._screenshots = "", bool(screenshot)
         try:
@@ -263,8 +282,10 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         return await page.act(call)
 
     async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
-        truncated = not view.done and self._state.step_count >= self._max_turns
+        truncated = not view.done and self._state.step_count >= self._turns
         metadata: dict[str, Any] = {"truncated": truncated, "raw_reward": view.raw, "strict": view.strict}
+        if (own := registry.own(self._state.task_name)) is not None and self._state.step_count == 0:
+            metadata["web_task"] = own.digest
         if view.viewport is not None:
             metadata["viewport"] = view.viewport
         if self._screenshots and self._page is not None:

@@ -63,7 +63,7 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
         run.directory.logs / f"{log}.log",
         environ,
         writes=(run.directory.root,),
-        reads=(*_model_files(run), *certificates),
+        reads=(*_model_files(run), *_web_tasks(run), *certificates),
         **needs,
     )
 
@@ -84,6 +84,11 @@ def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:
     """What a program needs that talks to the environment; to somebody else's it needs a way out."""
     environ = {"BROWSERGYM_URL": ",".join(environment.urls)}
     return {"internet": not environment.served, **needs, "environ": environ}
+
+
+def _web_tasks(run: Run) -> tuple[Path, ...]:
+    """The folders of the user's own web tasks."""
+    return tuple(map(Path, run.configuration.environment.web_tasks))
 
 
 def _model_files(run: Run) -> tuple[Path, ...]:
@@ -316,9 +321,11 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             "--max-turns",
             settings.max_turns,
             *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
+            *(("--web-tasks", *settings.web_tasks) if settings.web_tasks else ()),
         )
         command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
-        yield Service(name, command, run.directory.logs / f"{name}.log", port=where.port, published=published)
+        log = run.directory.logs / f"{name}.log"
+        yield Service(name, command, log, reads=_web_tasks(run), port=where.port, published=published)
 
 
 def _run_on(environment: BrowserGym, run: Run, stage: Stage) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from browser_control.programs import program
+from browser_control.web_tasks import registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +30,7 @@ def _work(job: program.Job) -> None:
         job.arguments.seconds,
         waiting=lambda words: print(f"waiting for {words}", flush=True),
         max_turns=settings.environment.max_turns,
+        digests={name: own.digest for name in registry.named(settings) if (own := registry.own(name)) is not None},
     )
     for health in seen:
         print(json.dumps(asdict(health)), flush=True)

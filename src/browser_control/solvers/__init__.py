@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 
 from browser_control.language.actions import Action
 from browser_control.solvers import dates, drawings, forms, lists, mail, mouse, pointing, posts, reasoning, sections
+from browser_control.solvers.own import Solution
 from browser_control.solvers.view import View
+from browser_control.web_tasks import registry
 
 Solver = Callable[[View], Action | None]
 
@@ -25,4 +27,13 @@ SOLVERS: Mapping[str, Solver] = {
     **drawings.SOLVERS,
 }
 
-__all__ = ["SOLVERS", "Solver", "View"]
+
+def solver(web_task: str) -> Solver | None:
+    """What plays it: one of ours, or the solution of the user's own web task."""
+    own = registry.own(web_task)
+    if own is not None:
+        return Solution(own) if own.file.solution else None
+    return SOLVERS.get(web_task)
+
+
+__all__ = ["SOLVERS", "Solver", "View", "solver"]

@@ -11,7 +11,7 @@ from browser_control.language import actions
 from browser_control.language.actions import LABEL_FORMAT, VERBS, Action, parse_label
 from browser_control.language.page import Page, page_of, parse_page
 from browser_control.language.prompts import Memory
-from browser_control.solvers import SOLVERS
+from browser_control.solvers import solver
 from browser_control.solvers.view import View
 
 MAX_TURNS = 20
@@ -87,7 +87,9 @@ def _advance(environments: Environments, session: _Session) -> Result | None:
     page = parse_page(observation.text)
     session.memory.see(observation.text)
     spent = session.memory.spent
-    action = SOLVERS[session.web_task](View(observation.goal, page, tuple(session.taken), observation.error, spent))
+    play = solver(session.web_task)
+    assert play is not None
+    action = play(View(observation.goal, page, tuple(session.taken), observation.error, spent))
     if observation.error and action in (None, session.taken[-1]):
         return session.result(f"refused: {observation.error}")
     if action is None:

@@ -20,7 +20,7 @@ from browser_control.language.page import page_of, parse_page
 from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
-from browser_control.solvers import SOLVERS, View
+from browser_control.solvers import View, solver
 from browser_control.training.held_out import REDRAWS, Draws, may_be_trained, redrawn, too_few_pages
 from browser_control.training.rollout import (
     Environments,
@@ -81,7 +81,7 @@ def collect(
     Args:
         policy: whose tokenizer and action trees spell the actions; it does not act.
         environments: whose sessions are all used, one episode each at a time.
-        web_tasks: each with a solver in `solvers.SOLVERS`.
+        web_tasks: each with a solver (`solvers.solver`).
         on_episode: told how many were played so far.
     """
     starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, 0, count)]
@@ -235,8 +235,9 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
 
 def _asked(play: _Play, view: View) -> actions.Action | None:
     """What the solver would do; None where it does not know, as on a page to which it would not have gone itself."""
+    play_on = solver(play.web_task)
     try:
-        return SOLVERS[play.web_task](view)
+        return play_on(view) if play_on is not None else None
     except (LookupError, ValueError, AttributeError, TypeError, AssertionError, StopIteration):
         if not play.led:
             raise

@@ -16,10 +16,11 @@ from browser_control.errors import ConfigurationError, TrainingFailed
 from browser_control.policy.policy import Policy, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
-from browser_control.solvers import SOLVERS
+from browser_control.solvers import SOLVERS, solver
 from browser_control.training.demonstrations import Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.rollout import Environments
+from browser_control.web_tasks import registry
 
 FAILURES = 3  # in a row that end a run
 
@@ -100,7 +101,9 @@ def _demonstrate(
     policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption
 ) -> list[Demonstration]:
     settings = configuration.warm_start
-    if unsolved := [web_task for web_task in settings.web_tasks if web_task not in SOLVERS]:
+    if unsolved := [web_task for web_task in settings.web_tasks if solver(web_task) is None]:
+        if registry.own(unsolved[0]) is not None:
+            raise ConfigurationError(f"warm_start.web_tasks: the task.yaml of {unsolved[0]!r} has no solution to show")
         raise ConfigurationError(
             f"warm_start.web_tasks: no solver plays {unsolved[0]!r}; solvers play {', '.join(SOLVERS)}"
         )

@@ -1,20 +1,54 @@
 """Which web tasks there are, and how they are called.
 
-A name is `SOURCE.NAME`, such as `miniwob.click-test`; a bare name is MiniWoB's. A configuration holds names as text.
-Programs ask here when they start, before they do anything else.
+A name is `SOURCE.NAME`, such as `miniwob.click-test`; a bare name is MiniWoB's. Other sources are folders of the user's
+own, which are told to this module first (`use`). A configuration holds names as text. Programs ask here when they
+start, before they do anything else.
 """
+
+from collections.abc import Iterable
+from pathlib import Path
 
 from browser_control.configuration import Configuration, nearest
 from browser_control.errors import ConfigurationError
-from browser_control.web_tasks import miniwob
+from browser_control.web_tasks import miniwob, task_file
+from browser_control.web_tasks.task_file import WebTask
 
 MINIWOB = "miniwob"
 SECTIONS = ("warm_start", "training", "evaluation")  # of a configuration, that name web tasks
 
 
+_own: dict[str, WebTask] = {}
+
+
+def use(folders: Iterable[str | Path]) -> None:
+    """Adds the web tasks of these folders to those that there are, or reads them again.
+
+    Raises:
+        ConfigurationError: a file that is wrong, or two web tasks of one name; one sentence.
+    """
+    for folder in folders:
+        for web_task in task_file.read_all(Path(folder).absolute()):
+            known = _own.get(web_task.name)
+            if web_task.source == MINIWOB or (known is not None and known.folder != web_task.folder):
+                other = "MiniWoB's" if known is None else str(known.folder)
+                raise ConfigurationError(
+                    f"{web_task.folder}: there is another {web_task.name!r}, {other}: rename one of the folders"
+                )
+            _own[web_task.name] = web_task
+
+
 def web_tasks() -> tuple[str, ...]:
     """All there are, by the names that everything else uses: a bare one for MiniWoB's."""
-    return miniwob.WEB_TASKS
+    return (*miniwob.WEB_TASKS, *_own)
+
+
+def own(name: str) -> WebTask | None:
+    """The user's own web task of that name; None for MiniWoB's."""
+    return _own.get(name)
+
+
+def all_own() -> tuple[WebTask, ...]:
+    return tuple(_own.values())
 
 
 def find(name: str) -> str:
@@ -24,23 +58,38 @@ def find(name: str) -> str:
         ConfigurationError: there is none; one sentence that names the nearest.
     """
     bare = name.removeprefix("browsergym/").removeprefix(f"{MINIWOB}.")
-    if bare not in web_tasks():
-        raise ConfigurationError(f"there is no web task {name!r:.100}{nearest(bare, web_tasks())}")
-    return bare
+    if bare in web_tasks():
+        return bare
+    hint = nearest(bare, web_tasks())
+    if not hint and "." in bare:
+        hint = ": environment.web_tasks names the folders of web tasks"
+    raise ConfigurationError(f"there is no web task {name!r:.100}{hint}")
 
 
 def few_pages(web_task: str) -> int | None:
     """How many distinct pages the web task has, where they are fewer than 50; else None."""
+    if (found := own(web_task)) is not None:
+        return found.goals if found.goals < task_file.ENOUGH_PAGES else None
     return miniwob.FEW_PAGES.get(web_task)
 
 
+def named(settings: Configuration) -> tuple[str, ...]:
+    """The web tasks that a configuration names anywhere, each once."""
+    return tuple(dict.fromkeys(name for section in SECTIONS for name in getattr(settings, section).web_tasks))
+
+
 def resolve(settings: Configuration) -> Configuration:
-    """The configuration with every web task under its one name.
+    """The configuration with every web task under its one name, and the folders of web tasks as absolute paths.
 
     Raises:
         ConfigurationError: there is no such web task; one sentence that says which setting names it.
     """
-    changes = {}
+    folders = tuple(str(Path(folder).absolute()) for folder in settings.environment.web_tasks)
+    try:
+        use(folders)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"environment.web_tasks: {error}") from None
+    changes: dict[str, object] = {"environment": settings.environment.model_copy(update={"web_tasks": folders})}
     for section in SECTIONS:
         values = getattr(settings, section)
         try:

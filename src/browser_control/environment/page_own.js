@@ -1,0 +1,49 @@
+// Episodes on a page of the user's own: settled, listed, and judged by what the web task's file says.
+
+const QUIET = 20;       // ms without a change of the document
+const DEADLINE = 5000;  // ms, after which the page is taken as it is
+
+const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
+  playState === "running" && Number.isFinite(effect?.getComputedTiming().endTime));
+
+function isBusy() {
+  return leaving || requests > 0 || awaited.size > 0 || document.readyState !== "complete" || hasMoving() ||
+    [...document.images].some(image => !image.complete && image.loading !== "lazy") || loadsFrames(document) ||
+    framesOf(document).some(frame => frame.isBusy()) || performance.now() - changed < QUIET;
+}
+
+// Waits until the page is at rest; false where it never was.
+async function rest() {
+  const begin = performance.now();
+  while (isBusy()) {
+    if (performance.now() - begin > DEADLINE) return false;
+    await new Promise(resolve => realTimeout(resolve, 5));
+  }
+  return true;
+}
+
+// What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
+// something else than their target, that is said at once instead. `success` and `failure` are the web task's.
+async function settle(success, failure) {
+  const covered = missed();
+  if (covered) return { missed: covered };
+  // the browser's own page, which says that there is no such host
+  if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
+  const rested = await rest();
+  const seen = { url: location.href, done: false, raw: 0, rested };
+  for (const [name, judge] of [["success", success], ["failure", failure]]) {
+    if (!judge || seen.done) continue;
+    try {
+      if (!await judge()) continue;
+    } catch (error) { return { mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` }; }
+    seen.done = true;
+    seen.raw = name === "success" ? 1 : 0;
+  }
+  const own = changed;
+  Object.assign(seen, listPage(mark()));
+  await null;  // our marks are no change of the page's own
+  changed = own;
+  return seen;
+}
+
+const episodes = { settle, isBusy, hold: () => undefined };

@@ -1,0 +1,53 @@
+// Real time, for pages of the user's own: the page's clock is everybody's, and what is awaited is seen to be under way.
+
+const realTimeout = window.setTimeout.bind(window);
+const realFrame = window.requestAnimationFrame.bind(window);
+const FRAME = 16;
+const SOON = 1000;  // ms; a timer that is due sooner is waited for
+const CHAIN = 5;    // timers that set one another are a loop from there on, and are not
+const remembered = null, rollingBack = false, addedListeners = [], imageRules = [];  // only MiniWoB has these
+const timers = { size: 1 };
+let clock = 0;      // ms that were waited
+let requests = 0, changed = performance.now(), leaving = false, chain = 0;
+const awaited = new Set();
+
+async function advance(milliseconds) {
+  await new Promise(resolve => realTimeout(resolve, milliseconds));
+  clock += milliseconds;
+}
+
+window.setTimeout = (callback, delay, ...rest) => {
+  const depth = chain + 1;
+  const number = realTimeout((...given) => {
+    awaited.delete(number);
+    const outer = chain;
+    chain = depth;
+    try {
+      if (typeof callback === "function") callback.apply(window, given);
+      else (0, eval)(String(callback));
+    } finally { chain = outer; }
+  }, delay, ...rest);
+  if ((Number(delay) || 0) <= SOON && depth <= CHAIN) awaited.add(number);
+  return number;
+};
+const realClear = window.clearTimeout.bind(window);
+window.clearTimeout = number => { awaited.delete(number); realClear(number); };
+
+const realFetch = window.fetch.bind(window);
+window.fetch = (...given) => {
+  requests++;
+  const answer = realFetch(...given);
+  const over = () => realTimeout(() => { requests--; }, 0);
+  answer.then(over, over);
+  return answer;
+};
+const realSend = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (...given) {
+  requests++;
+  this.addEventListener("loadend", () => { requests--; }, { once: true });
+  return realSend.apply(this, given);
+};
+
+new MutationObserver(() => { changed = performance.now(); })
+  .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+window.addEventListener("beforeunload", () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); });

@@ -1,0 +1,114 @@
+"""A web task of the user's own: what its file says, and one sentence where that is wrong."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from browser_control import configuration
+from browser_control.errors import ConfigurationError
+from browser_control.web_tasks import registry, task_file
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "shop" / "order-shirts"
+
+
+def made(tmp_path: Path, **changes: Any) -> Path:
+    """A copy of the example with other values; None takes a key away."""
+    folder = tmp_path / "shop" / "order-shirts"
+    shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+    values = {**yaml.safe_load((folder / "task.yaml").read_text()), **changes}
+    (folder / "task.yaml").write_text(yaml.safe_dump({key: each for key, each in values.items() if each is not None}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_this_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_own", {})
+
+
+def test_an_episode_is_drawn_by_its_seed() -> None:
+    task = task_file.read(EXAMPLE)
+    assert (task.name, task.goals) == ("shop.order-shirts", 800)
+    drawn = [task.draw(seed) for seed in range(400)]
+    assert drawn == [task.draw(seed) for seed in range(400)]
+    assert {each["count"] for each in drawn} == set(range(1, 41))
+    assert len({task.goal(each) for each in drawn}) > 250
+
+
+def test_the_parameters_of_a_goal_are_read_back_from_it() -> None:
+    task = task_file.read(EXAMPLE)
+    for seed in range(200):
+        parameters = task.draw(seed)
+        found = task.parameters_in(task.goal(parameters))
+        assert found == {name: task_file.spelled(value) for name, value in parameters.items()}
+    assert task.parameters_in("Order nothing.") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gaol": "x"}, "there is no key 'gaol' (did you mean 'goal'?)"),
+        (
+            {"goal": "Order {count} shirts, size {size}."},
+            "the parameter 'colour' is not in the goal: write {colour} wh",
+        ),
+        (
+            {"goal": "Order {colr}, {colour} {size} {count}"},
+            "there is no parameter 'colr' (did you mean 'colour'?), in",
+        ),
+        ({"solution": ['click button "{color}"']}, "there is no parameter 'color' (did you mean 'colour'?), in"),
+        ({"success": None}, "'success' is missing"),
+        ({"start": "pag.html"}, "start: there is no file 'pag.html' in that folder"),
+        ({"start": "../page.html"}, "start: there is no file '../page.html' in that folder"),
+        ({"parameters": {"count": {"from": 3, "to": 1}}}, "from 3 to 1 is no range"),
+        ({"max_turns": 0}, "max_turns: input should be greater than or equal to 1, not 0"),
+    ],
+)
+def test_a_file_that_is_wrong_is_one_sentence(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        task_file.read(made(tmp_path, **changes))
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_digest_changes_with_every_file(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    first = task_file.read(folder).digest
+    (folder / ".hidden").write_text("x")
+    assert task_file.read(folder).digest == first
+    (folder / "page.html").write_text((folder / "page.html").read_text() + "\n")
+    assert task_file.read(folder).digest != first
+
+
+def test_a_configuration_names_folders_and_their_web_tasks(tmp_path: Path) -> None:
+    folder = made(tmp_path).parent
+    overrides = [f"environment.web_tasks=[{folder}]", "training.web_tasks=[shop.order-shirts, click-test]"]
+    settings = configuration.load("smollm2_135m_local_lora.yaml", overrides)
+    resolved = registry.resolve(settings)
+    assert resolved.training.web_tasks == ("shop.order-shirts", "click-test")
+    assert registry.few_pages("shop.order-shirts") is None
+    before = resolved.digest
+    made(tmp_path, max_turns=4)
+    assert resolved.digest != before
+
+
+def test_few_goals_are_too_few_to_hold_any_out(tmp_path: Path) -> None:
+    registry.use([made(tmp_path, parameters={"count": [1, 2], "size": ["small"], "colour": ["red"]}).parent])
+    assert registry.few_pages("shop.order-shirts") == 2
+
+
+def test_two_web_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    registry.use([made(tmp_path / "here").parent])
+    with pytest.raises(ConfigurationError, match=r"there is another 'shop[.]order-shirts'"):
+        registry.use([made(tmp_path / "there").parent])
+
+
+def test_a_folder_without_web_tasks_and_an_unknown_name_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"holds no web tasks: there is no NAME/task[.]yaml in it"):
+        registry.use([tmp_path])
+    with pytest.raises(ConfigurationError, match=r"is one web task: name the folder that it is in"):
+        registry.use([made(tmp_path)])
+    with pytest.raises(ConfigurationError, match=r"environment[.]web_tasks names the folders"):
+        registry.find("warehouse.xyz")
