@@ -19,6 +19,7 @@ PROGRAMS = [
     "browser_control.programs.warm_start",
     "browser_control.programs.evaluate",
     "browser_control.programs.fetch_model",
+    "browser_control.use.export",
     "browser_control.environment.service",
 ]
 LIGHT = [
@@ -39,7 +40,7 @@ ORDER = [
     {"policy"},
     {"training"},
     {"programs", "records"},
-    {"pipeline", "fine_tune_local"},
+    {"pipeline", "fine_tune_local", "use"},
     {"cli"},
 ]
 

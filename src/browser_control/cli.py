@@ -1,4 +1,4 @@
-"""`browser-control`: looks at this machine and at what runs left behind, and says which adapter is in use."""
+"""`browser-control`: looks at this machine and at what runs left behind, and puts an adapter to use."""
 
 import argparse
 import json
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
+
+DEFAULT_CONFIG = "smollm2_135m_local_lora.yaml"
 
 if TYPE_CHECKING:
     from browser_control.records.registry import Promoted
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="browser-control", description="Looks at this machine, and at what runs left behind."
+        prog="browser-control", description="Looks at this machine and at what runs left behind; uses what was trained."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
@@ -55,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(work=_report)
     report.add_argument("runs", nargs="+", metavar="RUN", help="an archive, or a run directory: archives/RUN, runs/RUN")
     report.add_argument("--output", default="report.html", metavar="FILE", help="(default: report.html)")
+    _add_export(
+        commands.add_parser("export", help="merge an archived adapter into its base: a model for any other program")
+    )
     config = commands.add_parser("config", help="print every key and its default, explain one, or compare two files")
     config.set_defaults(work=_config)
     config.add_argument(
@@ -79,6 +84,37 @@ def _parser() -> argparse.ArgumentParser:
             "--models", default="models", metavar="DIR", help="where promotion is kept (default: models)"
         )
     return parser
+
+
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    """What says which adapter is meant."""
+    parser.add_argument(
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="NAME",
+        help="configuration that says what promoted and base are (default: %(default)s)",
+    )
+    parser.add_argument("--models", default="models", metavar="DIR", help="where promotion is kept (default: models)")
+    parser.add_argument(
+        "--base", default="", metavar="MODEL", help="base model, where it is not where it was in training"
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_export)
+    parser.add_argument("archive", metavar="ARCHIVE", help="a folder such as archives/RUN, another URL, or promoted")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the model is written")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
+    parser.add_argument(
+        "--gguf",
+        nargs="?",
+        const="f16",
+        choices=("f16", "f32", "bf16", "q8_0"),
+        help="also write model-TYPE.gguf, by llama.cpp's own converter (TYPE: f16)",
+    )
+    parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to the hub, with the token of HF_TOKEN")
+    parser.add_argument("--public", action="store_true", help="for everybody to see; else a new repository is private")
+    _add_adapter(parser)
 
 
 def _verify(chosen: argparse.Namespace) -> None:
@@ -108,6 +144,24 @@ def _report(chosen: argparse.Namespace) -> None:
     page = report_page.render(reports[0]) if len(reports) == 1 else report_page.render_comparison(reports)
     write_text(Path(chosen.output), page)
     _show({"report": chosen.output, **{each.id: each.headline for each in reports}})
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from browser_control.use import adapter, export, gguf, hub
+
+    if chosen.push:
+        hub.refuse_name(chosen.push)
+    export.refuse_full(chosen.folder)
+    found = adapter.find(chosen.archive, chosen.config, chosen.models, chosen.base)
+    if chosen.gguf:
+        gguf.converter()
+    export.export(found, chosen.folder, chosen.dtype)
+    rows = {"model": f"{chosen.folder}, {chosen.dtype}"}
+    if chosen.gguf:
+        rows["GGUF"] = str(gguf.convert(chosen.folder, chosen.gguf))
+    if chosen.push:
+        rows["hub"] = hub.push(chosen.folder, chosen.push, chosen.public)
+    _show(rows)
 
 
 def _config(chosen: argparse.Namespace) -> None:
