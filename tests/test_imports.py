@@ -20,6 +20,7 @@ PROGRAMS = [
     "browser_control.programs.evaluate",
     "browser_control.programs.fetch_model",
     "browser_control.use.export",
+    "browser_control.use.playing",
     "browser_control.environment.service",
 ]
 LIGHT = [
