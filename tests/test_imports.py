@@ -21,6 +21,7 @@ PROGRAMS = [
     "browser_control.programs.fetch_model",
     "browser_control.use.export",
     "browser_control.use.playing",
+    "browser_control.use.serving",
     "browser_control.environment.service",
 ]
 LIGHT = [

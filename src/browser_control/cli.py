@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("export", help="merge an archived adapter into its base: a model for any other program")
     )
     _add_play(commands.add_parser("play", help="play one episode of a web task, saying each action as it happens"))
+    serve = commands.add_parser("serve", help="answer for an archived adapter by OpenAI's protocol, on loopback")
+    serve.set_defaults(work=_serve)
+    serve.add_argument(
+        "archive", metavar="ARCHIVE", help="a folder such as archives/RUN, another URL, promoted or base"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one (default: 8000)")
+    _add_adapter(serve)
     config = commands.add_parser("config", help="print every key and its default, explain one, or compare two files")
     config.set_defaults(work=_config)
     config.add_argument(
@@ -213,6 +220,16 @@ def _play(chosen: argparse.Namespace) -> int:
         film.write(played, chosen.record)
         print(f"recorded: {chosen.record}")
     return 0
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    from browser_control.use import adapter, serving
+
+    found = adapter.find(chosen.archive, chosen.config, chosen.models, chosen.base)
+    with serving.Server(adapter.load(found, device="auto"), found.name, chosen.port) as server:
+        print(f"{found.name} answers at {server.url}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def _ask(said: str) -> str | None:
