@@ -19,6 +19,9 @@ PROGRAMS = [
     "browser_control.programs.warm_start",
     "browser_control.programs.evaluate",
     "browser_control.programs.fetch_model",
+    "browser_control.use.export",
+    "browser_control.use.playing",
+    "browser_control.use.serving",
     "browser_control.environment.service",
 ]
 LIGHT = [
@@ -40,7 +43,7 @@ ORDER = [
     {"policy"},
     {"training"},
     {"programs", "records"},
-    {"pipeline", "fine_tune_local"},
+    {"pipeline", "fine_tune_local", "use"},
     {"cli"},
 ]
 

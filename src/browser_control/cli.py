@@ -1,6 +1,7 @@
-"""`browser-control`: looks at this machine and at what runs left behind, and says which adapter is in use."""
+"""`browser-control`: looks at this machine and at what runs left behind, and puts an adapter to use."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
+
+DEFAULT_CONFIG = "smollm2_135m_local_lora.yaml"
 
 if TYPE_CHECKING:
     from browser_control.records.registry import Promoted
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="browser-control", description="Looks at this machine, and at what runs left behind."
+        prog="browser-control", description="Looks at this machine and at what runs left behind; uses what was trained."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("verify", help="compare every file of an archive with its manifest")
@@ -55,6 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(work=_report)
     report.add_argument("runs", nargs="+", metavar="RUN", help="an archive, or a run directory: archives/RUN, runs/RUN")
     report.add_argument("--output", default="report.html", metavar="FILE", help="(default: report.html)")
+    _add_export(
+        commands.add_parser("export", help="merge an archived adapter into its base: a model for any other program")
+    )
+    _add_play(commands.add_parser("play", help="play one episode of a web task, saying each action as it happens"))
+    serve = commands.add_parser("serve", help="answer for an archived adapter by OpenAI's protocol, on loopback")
+    serve.set_defaults(work=_serve)
+    serve.add_argument(
+        "archive", metavar="ARCHIVE", help="a folder such as archives/RUN, another URL, promoted or base"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one (default: 8000)")
+    _add_adapter(serve)
     config = commands.add_parser("config", help="print every key and its default, explain one, or compare two files")
     config.set_defaults(work=_config)
     config.add_argument(
@@ -175,6 +189,52 @@ def _check_web_task(chosen: argparse.Namespace) -> int:
     return 0 if report.sound else 1
 
 
+def _add_adapter(parser: argparse.ArgumentParser) -> None:
+    """What says which adapter is meant."""
+    parser.add_argument(
+        "--config",
+        default=DEFAULT_CONFIG,
+        metavar="NAME",
+        help="configuration that says what promoted and base are (default: %(default)s)",
+    )
+    parser.add_argument("--models", default="models", metavar="DIR", help="where promotion is kept (default: models)")
+    parser.add_argument(
+        "--base", default="", metavar="MODEL", help="base model, where it is not where it was in training"
+    )
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_export)
+    parser.add_argument("archive", metavar="ARCHIVE", help="a folder such as archives/RUN, another URL, or promoted")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the model is written")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
+    parser.add_argument(
+        "--gguf",
+        nargs="?",
+        const="f16",
+        choices=("f16", "f32", "bf16", "q8_0"),
+        help="also write model-TYPE.gguf, by llama.cpp's own converter (TYPE: f16)",
+    )
+    parser.add_argument("--push", metavar="OWNER/NAME", help="also upload it to the hub, with the token of HF_TOKEN")
+    parser.add_argument("--public", action="store_true", help="for everybody to see; else a new repository is private")
+    _add_adapter(parser)
+
+
+def _add_play(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(work=_play)
+    parser.add_argument("web_task", metavar="WEB_TASK", help="such as click-button")
+    parser.add_argument(
+        "--adapter", default="promoted", metavar="ARCHIVE", help="an archive, promoted or base (default: promoted)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the page (default: 0)")
+    parser.add_argument("--max-turns", type=int, default=0, metavar="N", help="(default: as in training)")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write a GIF, each action drawn on its page")
+    parser.add_argument("--step", action="store_true", help="ask before each action: go on, say another, or stop")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="append what was played to this file of JSON lines")
+    parser.add_argument("--environment", metavar="URL", help="a service that runs (default: one of our own)")
+    _add_adapter(parser)
+
+
 def _verify(chosen: argparse.Namespace) -> None:
     from browser_control.records import archive
 
@@ -202,6 +262,77 @@ def _report(chosen: argparse.Namespace) -> None:
     page = report_page.render(reports[0]) if len(reports) == 1 else report_page.render_comparison(reports)
     write_text(Path(chosen.output), page)
     _show({"report": chosen.output, **{each.id: each.headline for each in reports}})
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from browser_control.use import adapter, export, gguf, hub
+
+    if chosen.push:
+        hub.refuse_name(chosen.push)
+    export.refuse_full(chosen.folder)
+    found = adapter.find(chosen.archive, chosen.config, chosen.models, chosen.base)
+    if chosen.gguf:
+        gguf.converter()
+    export.export(found, chosen.folder, chosen.dtype)
+    rows = {"model": f"{chosen.folder}, {chosen.dtype}"}
+    if chosen.gguf:
+        rows["GGUF"] = str(gguf.convert(chosen.folder, chosen.gguf))
+    if chosen.push:
+        rows["hub"] = hub.push(chosen.folder, chosen.push, chosen.public)
+    _show(rows)
+
+
+def _play(chosen: argparse.Namespace) -> int:
+    from browser_control.environment.client import Environments
+    from browser_control.use import adapter, film, playing
+    from browser_control.web_tasks import registry
+
+    if chosen.record and chosen.record.suffix.lower() != ".gif":
+        raise UserError(f"--record writes a GIF: name a file that ends in .gif, not {chosen.record}")
+    web_task = registry.find(chosen.web_task)
+    found = adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
+    turns = chosen.max_turns or found.settings.environment.max_turns
+    with contextlib.ExitStack() as services:
+        url = chosen.environment or services.enter_context(playing.service(turns))
+        policy = adapter.load(found, device="auto")
+        environments = services.enter_context(Environments([url], 1, turns))
+        played = playing.play(
+            policy,
+            environments,
+            web_task,
+            chosen.seed,
+            turns,
+            pictures=chosen.record is not None,
+            ask=_ask if chosen.step else lambda said: said,
+            say=lambda words: print(words, flush=True),
+        )
+    if chosen.keep:
+        chosen.keep.parent.mkdir(parents=True, exist_ok=True)
+        with chosen.keep.open("a") as file:
+            file.write(json.dumps(played.demonstration(), ensure_ascii=False) + "\n")
+    if chosen.record:
+        film.write(played, chosen.record)
+        print(f"recorded: {chosen.record}")
+    return 0
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    from browser_control.use import adapter, serving
+
+    found = adapter.find(chosen.archive, chosen.config, chosen.models, chosen.base)
+    with serving.Server(adapter.load(found, device="auto"), found.name, chosen.port) as server:
+        print(f"{found.name} answers at {server.url}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def _ask(said: str) -> str | None:
+    """What a person has done instead; None where they stop."""
+    try:
+        answer = input(f"{said}\n[Enter] do it, another action, or q to stop: ").strip()
+    except EOFError:
+        return None
+    return None if answer == "q" else answer or said
 
 
 def _config(chosen: argparse.Namespace) -> None:

@@ -273,6 +273,8 @@ def test_the_protocol_is_openenvs(service: Service) -> None:
         observation = seen["observation"]
         assert isinstance(observation, dict)
         assert observation["metadata"]["screenshot_png"].startswith("iVBOR")
+        left, top, width, height = observation["metadata"]["boxes"][re.findall(r"\[(\d+)\]", observation["text"])[0]]
+        assert 0 <= left < left + width <= 160 and 0 <= top < top + height <= 210
         assert observation["screenshot"] is None
         assert (seen["reward"], seen["done"]) == (0.0, False)
         done = ask("step", action_str="click('13')", metadata={})

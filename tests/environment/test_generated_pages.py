@@ -146,7 +146,10 @@ def said(trees: ActionTrees, page: Page, chance: random.Random) -> str:
     return str(trees._tokenizer.decode(tokens))
 
 
-NO_WIDTH = '<svg width=90 height=60 onclick="1"><circle cx="20" cy="30" r="9"/><text y=55>\xad</text></svg>'
+NO_WIDTH = (
+    '<svg width=90 height=60 onclick="1"><circle cx="20" cy="30" r="9" fill="red"/>'
+    '<rect x="60" y="5" width="20" height="20" fill="#00ff00" onclick="1"/><text y=55>\xad</text></svg>'
+)
 
 
 # The same pages in every run; N=20000 tries others.

@@ -13,8 +13,8 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -42,6 +42,8 @@ class Observation:
         strict: whether the whole task was done; None where the server does not say.
         digest: of the web task as the server has it, after a reset; empty for MiniWoB's.
         viewport: first and last line of `text` that the viewport shows, where the page is longer.
+        picture: the page as PNG, in base64, where a reset asked for pictures.
+        boxes: by bid, where elements are in it: left, top, width, height.
     """
 
     goal: str
@@ -54,6 +56,8 @@ class Observation:
     strict: bool | None = None
     viewport: tuple[int, int] | None = None
     digest: str = ""
+    picture: str = ""
+    boxes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def _lines(pair: list[int] | None) -> tuple[int, int] | None:
@@ -96,9 +100,11 @@ class Environments:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def reset(self, session: int, web_task: str, seed: int) -> "concurrent.futures.Future[Observation]":
-        """Begins an episode."""
-        return self._submit(self._sessions[session].reset(web_task, seed))
+    def reset(
+        self, session: int, web_task: str, seed: int, pictures: bool = False
+    ) -> "concurrent.futures.Future[Observation]":
+        """Begins an episode; with `pictures`, each observation of it has one."""
+        return self._submit(self._sessions[session].reset(web_task, seed, pictures))
 
     def step(self, session: int, action: str) -> "concurrent.futures.Future[Observation]":
         """Sends one action of BrowserGym's action set, such as `click('13')`."""
@@ -168,10 +174,11 @@ class _Session:
                     )
                 return
 
-    async def reset(self, web_task: str, seed: int) -> Observation:
+    async def reset(self, web_task: str, seed: int, pictures: bool = False) -> Observation:
         if self._connection is None:
             await self._connect_anew()
-        return await self._observe({"type": "reset", "data": {"seed": seed, "task_name": web_task}})
+        asked = {"seed": seed, "task_name": web_task, **({"screenshot": True} if pictures else {})}
+        return await self._observe({"type": "reset", "data": asked})
 
     async def _connect_anew(self) -> None:
         deadline = time.monotonic() + LOST_SECONDS
@@ -216,6 +223,8 @@ class _Session:
             strict=metadata["strict"] is True if "strict" in metadata else None,
             viewport=_lines(metadata.get("viewport")),
             digest=str(metadata.get("web_task", "")),
+            picture=str(metadata.get("screenshot_png", "")),
+            boxes=metadata.get("boxes", {}),
         )
 
     async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

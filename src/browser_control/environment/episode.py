@@ -36,6 +36,10 @@ GARBAGE_EPISODES = 25
 STRICT_REWARD = 0.999  # of the page, from which the whole task counts as done
 DRAG_STEPS = 5  # moves of the mouse
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
+BOXES = """Object.fromEntries([...document.querySelectorAll("[bid]")].map(each => {
+  const box = each.getBoundingClientRect();
+  return [each.getAttribute("bid"), [box.left, box.top, box.width, box.height].map(Math.round)];
+}))"""
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
 
@@ -266,6 +270,15 @@ class PageSession:
     @staticmethod
     def _viewport(seen: Message) -> tuple[int, int] | None:
         return _whole(seen["viewport"])
+
+    async def boxes(self) -> dict[str, list[int]]:
+        """Where the page's elements are in its screenshot, by bid: left, top, width, height; raises PageLost."""
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                found = await self._send("Runtime.evaluate", {"expression": BOXES, "returnByValue": True})
+        except (BrowserGone, DevToolsError, TimeoutError) as failure:
+            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+        return dict(found["result"].get("value") or {})
 
     def _view(self, seen: Message) -> View:
         items = self._items(seen)

@@ -291,6 +291,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         if self._screenshots and self._page is not None:
             try:
                 metadata["screenshot_png"] = await self._page.screenshot()
+                metadata["boxes"] = await self._page.boxes()
             except PageLost as lost:
                 return self._unscorable(str(lost))
         if view.done or truncated:

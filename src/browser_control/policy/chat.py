@@ -59,7 +59,7 @@ def pieces(tokenizer: PreTrainedTokenizerFast) -> Pieces:
 
 def _render(tokenizer: PreTrainedTokenizerFast, template: str, day: date) -> str:
     """The chat up to where the assistant begins."""
-    template = _on(day) + template
+    template = dated(day) + template
 
     def render(turns: list[dict[str, str]]) -> str:
         switches: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _render(tokenizer: PreTrainedTokenizerFast, template: str, day: date) -> str
         raise ConfigurationError(f"the model's chat template does not take a user's turn alone: {error}") from error
 
 
-def _on(day: date) -> str:
+def dated(day: date) -> str:
     """A macro that takes the place of the function with which templates ask for the date."""
     replaced = "".join(f"|replace('{code}', '{day.strftime(code)}')" for code in _DATE_CODES)
     return "{% macro strftime_now(form) %}{{ form" + replaced + " }}{% endmacro %}"

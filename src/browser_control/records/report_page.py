@@ -54,7 +54,7 @@ def render(report: Report) -> str:
     scores = report.scores
     return _TEMPLATES.get_template("report.html.j2").render(
         report=report,
-        facts=_facts(report),
+        facts=facts(report),
         titles=[TITLES[name] for name in scores],
         success=_success(scores),
         web_tasks=_web_tasks(scores),
@@ -102,7 +102,7 @@ def _pages(report: Report) -> frozenset[tuple[str, str]]:
     return frozenset((each["web_task"], each["page"]) for each in report.evaluations[report.last]["episodes"])
 
 
-def _facts(report: Report) -> dict[str, str]:
+def facts(report: Report) -> dict[str, str]:
     """What was trained on what."""
     settings, training = report.settings, report.settings.training
     lora = settings.lora

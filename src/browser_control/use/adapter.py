@@ -1,0 +1,94 @@
+"""An adapter out of an archive, at work again: what it is, and the policy that it makes of its base model."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from browser_control import configuration
+from browser_control.configuration import Configuration
+from browser_control.errors import UserError
+from browser_control.records import archive
+from browser_control.records.registry import Candidate, Registry, misfit, read_candidate
+
+if TYPE_CHECKING:
+    from browser_control.policy.policy import Policy
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What was asked for.
+
+    Attributes:
+        settings: that it was trained with, or those of the base model.
+        candidate: what its archive says; None is the base model, untrained.
+    """
+
+    settings: Configuration
+    candidate: Candidate | None
+
+    @property
+    def name(self) -> str:
+        return "base" if self.candidate is None else str(self.candidate.manifest["run_id"])
+
+
+def find(adapter: str, config: str, models: Path | str = "models", base: str = "") -> Adapter:
+    """The adapter of an archive, of the name that is in use (`promoted`), or none (`base`).
+
+    Args:
+        adapter: an archive's URL, `promoted` or `base`.
+        config: configuration that says which `promoted` and `base` are meant.
+        models: where promotion is kept.
+        base: another place of the base model; empty: where the configuration says.
+
+    Raises:
+        UserError: nothing is promoted, or the run trained nothing.
+        ArchiveInvalid: the archive is not whole.
+    """
+    if adapter == "base":
+        return Adapter(_with_model(configuration.load(config), name=base), None)
+    if adapter == "promoted":
+        settings = configuration.load(config)
+        promoted = Registry(models, settings.name).read().promoted
+        if promoted is None:
+            raise UserError(f"no adapter of {settings.name!r} was promoted yet (in {models}); name an archive")
+        if words := misfit(promoted, settings):
+            raise UserError(words)
+        adapter = promoted.archive
+    candidate = read_candidate(adapter)
+    if candidate.checkpoint == "checkpoints/base":
+        raise UserError(f"the run of {adapter} trained no adapter")
+    return Adapter(_with_model(candidate.settings, name=base), candidate)
+
+
+def load(adapter: Adapter, **model: str) -> "Policy":
+    """The policy: base model and adapter.
+
+    Args:
+        model: settings of `model` that are to be others than in training, such as `device` and `dtype`.
+
+    Raises:
+        ModelUnavailable: the base model cannot be had.
+        CheckpointMismatch: it is another base model, or the pages are another version's.
+    """
+    from transformers.utils import logging
+
+    from browser_control.policy import policy
+    from browser_control.programs.base_model import fetch
+    from browser_control.training import checkpoint
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    settings = _with_model(adapter.settings, **model)
+    made = policy.load(settings, fetch(settings.model))
+    if adapter.candidate is not None:
+        with tempfile.TemporaryDirectory(prefix="browser-control-") as folder:
+            copy = Path(folder) / "adapter"
+            archive.fetch(adapter.candidate.url, adapter.candidate.checkpoint, copy)
+            checkpoint.load(copy, made, settings, may_differ=checkpoint.ANOTHER_RUN)
+    return made
+
+
+def _with_model(settings: Configuration, **changes: Any) -> Configuration:
+    """The settings with a few of `model` replaced; empty ones stay as they are."""
+    kept = {key: value for key, value in changes.items() if value}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=kept)}) if kept else settings
