@@ -17,8 +17,8 @@ def share(sampler: WebTaskSampler, web_task: str) -> float:
 def test_pages_that_are_always_or_never_solved_teach_nothing_whatever_the_success_of_their_web_task() -> None:
     sampler = WebTaskSampler(["pages", "chance"], 0)
     for number in range(40):
-        sampler.learn("pages", ALL if number % 2 else NONE)
-        sampler.learn("chance", HALF)
+        sampler.learn("pages", ALL if number % 2 else NONE, 1)
+        sampler.learn("chance", HALF, 1)
     assert 0.3 < sampler.success["pages"] < 0.7
     assert share(sampler, "pages") < 0.1
     assert share(sampler, "chance") > 0.9
@@ -27,8 +27,8 @@ def test_pages_that_are_always_or_never_solved_teach_nothing_whatever_the_succes
 def test_a_web_task_gone_silent_is_still_drawn_now_and_then() -> None:
     sampler = WebTaskSampler(["silent", "chance"], 0)
     for _ in range(40):
-        sampler.learn("silent", NONE)
-        sampler.learn("chance", HALF)
+        sampler.learn("silent", NONE, 1)
+        sampler.learn("chance", HALF, 1)
     assert 0.01 < share(sampler, "silent") < 0.1
 
 
@@ -43,7 +43,7 @@ def test_more_groups_differ_than_if_success_were_the_weight() -> None:
         else:
             rewards = [float(chance[name].random() < 0.5) for _ in range(8)]
         differing += len(set(rewards)) > 1
-        sampler.learn(name, rewards)
+        sampler.learn(name, rewards, 1)
     assert differing > 0.75 * 480  # by success it is half of them
 
 
@@ -54,9 +54,18 @@ def test_looking_ahead_draws_nothing() -> None:
     assert sampler.draw(6) != ahead
 
 
+def test_web_tasks_of_many_turns_come_first_so_that_none_of_their_episodes_is_played_alone_at_the_end() -> None:
+    sampler = WebTaskSampler(["short", "long", "new"], 0)
+    sampler.learn("short", HALF, 1)
+    sampler.learn("long", HALF, 14)
+    names = [web_task for web_task, _ in sampler.draw(60)]
+    assert set(names) == {"short", "long", "new"}
+    assert names == sorted(names, key=["long", "new", "short"].index)
+
+
 def test_a_restored_sampler_goes_on_as_the_one_before() -> None:
     sampler, other = (WebTaskSampler(["one", "two"], 3) for _ in range(2))
     sampler.draw(5)
-    sampler.learn("one", HALF)
+    sampler.learn("one", HALF, 5)
     other.restore(sampler.state())
     assert other.draw(50) == sampler.draw(50)

@@ -20,7 +20,8 @@ from transformers.masking_utils import sdpa_mask
 
 _NAME = "browser_control"
 _FEW = 16  # new tokens a row, up to which query heads are folded into rows
-_HALF = (torch.bfloat16, torch.float16)  # what the kernel for packed sequences takes
+_HALF = (torch.bfloat16, torch.float16)  # what the kernel for sequences of different lengths takes
+_AMPERE = (8, 0)  # the first GPUs that have it
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,25 @@ class _Packing:
     longest: int
 
 
+@dataclass(frozen=True)
+class _Stepping:
+    """The same number of new tokens for each row, against a cache that rows fill from their first column on.
+
+    Attributes:
+        ends: of the rows' new tokens, one row after another, begins with 0; int32, shape (rows + 1,).
+        begins: of the rows' columns, likewise.
+        used: columns that a row has filled, its new tokens among them, int32, shape (rows,).
+        columns: of a row.
+    """
+
+    ends: Tensor
+    begins: Tensor
+    used: Tensor
+    columns: int
+
+
 _packing: ContextVar[_Packing | None] = ContextVar("packing", default=None)
+_stepping: ContextVar[_Stepping | None] = ContextVar("stepping", default=None)
 
 
 def install(model: Any) -> bool:
@@ -57,6 +76,21 @@ def packed(ends: Tensor, longest: int) -> Iterator[None]:
         _packing.reset(token)
 
 
+@contextmanager
+def stepping(ends: Tensor, begins: Tensor, used: Tensor, columns: int, flashes: bool) -> Iterator[None]:
+    """Within, each row has some new tokens against its cache (`_Stepping`); without `flashes` the mask says so."""
+    token = _stepping.set(_Stepping(ends, begins, used, columns) if flashes else None)
+    try:
+        yield
+    finally:
+        _stepping.reset(token)
+
+
+def flashes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is a kernel for sequences of different lengths."""
+    return device.type == "cuda" and dtype in _HALF and torch.cuda.get_device_capability(device) >= _AMPERE
+
+
 def attend(
     module: Any,
     query: Tensor,
@@ -73,7 +107,8 @@ def attend(
     Args:
         query: shape (rows, heads, new tokens, width).
         key: shape (rows, key heads, tokens, width); `value` too.
-        attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed.
+        attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed, and in steps that the
+            kernel for different lengths serves.
 
     Returns:
         Shape (rows, new tokens, heads, width).
@@ -81,6 +116,9 @@ def attend(
     packing = _packing.get()
     if packing is not None:
         return _packed(query, key, value, scaling, packing), None
+    steps = _stepping.get()
+    if steps is not None:
+        return _stepped(query, key, value, scaling, steps), None
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and attention_mask is not None and query.shape[2] <= _FEW:
         return _folded(query, key, value, attention_mask, scaling, groups), None
@@ -93,7 +131,7 @@ def attend(
 def _packed(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: _Packing) -> Tensor:
     ends, longest = packing.ends, packing.longest
     grouped = query.shape[1] != key.shape[1]
-    if query.is_cuda and query.dtype in _HALF:
+    if flashes(query.device, query.dtype):
         one, two, three = (each.transpose(1, 2)[0] for each in (query, key, value))
         made: Tensor = varlen_attn(  # type: ignore[assignment]
             one, two, three, ends, ends, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=grouped
@@ -104,6 +142,25 @@ def _packed(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pa
     seen = (sequence[:, None] == sequence) & (place[:, None] >= place)
     out = scaled_dot_product_attention(query, key, value, seen, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2)
+
+
+def _stepped(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, steps: _Stepping) -> Tensor:
+    rows, _, new, _ = query.shape
+    one, two, three = (each.transpose(1, 2).flatten(0, 1) for each in (query, key, value))
+    made: Tensor = varlen_attn(  # type: ignore[assignment]
+        one,
+        two,
+        three,
+        steps.ends,
+        steps.begins,
+        new,
+        steps.columns,
+        scale=scaling,
+        window_size=(-1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+        seqused_k=steps.used,
+    )
+    return made.view(rows, new, *made.shape[1:])
 
 
 def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, groups: int) -> Tensor:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
+from transformers.cache_utils import StaticLayer
 
 from browser_control.policy import attention
 
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
 _WIDTH = 512  # static caches are a multiple of it long: few shapes, since recording one takes as long as many steps
 _WIDE = 8  # tokens a row of a wide step
-_WIDE_STEPS = 12  # for which a static cache has room
 _SHAPES = 16  # of static batches that are kept, and of packed prompts
 _PACKED = 16_384  # tokens of prompts that are read at once, at most, where there are several
 _SEQUENCES = 64  # prompts that are read at once, at most
@@ -145,47 +146,47 @@ class StaticReader:
         self._model = model
         self._graphs = graphs
         self._steps: OrderedDict[tuple[int, int], _Steps] = OrderedDict()
-        self._prompts = _Prompts(model, graphs) if model.reads_chunks and attention.install(model.decoder) else None
+        self._installed = attention.install(model.decoder)
+        self._prompts = _Prompts(model, graphs) if model.reads_chunks and self._installed else None
 
     @property
     def width(self) -> int:
-        """Several tokens while there is room for what the rest may need, one by one."""
-        return self._current.width if self._current.room >= self._current.width + self._longest else 1
+        return self._current.width
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
         different = list(dict.fromkeys(sequences))
         parts = _together(different) if self._prompts else _alike(different)
         number = {sequence: index for index, sequence in enumerate(chain.from_iterable(parts))}
-        spread = [number[sequence] for sequence in sequences]
-        self._rows = list(range(len(sequences)))
-        self._longest = longest
-        width = _WIDE if self._model.reads_chunks else 1
-        needed = max(map(len, different)) + longest + (width > 1) * _WIDE_STEPS * width
-        shape = (_at_least(_ROWS, len(sequences)), -(-needed // _WIDTH) * _WIDTH)
-        if shape not in self._steps:
-            if len(self._steps) == _SHAPES:  # a graph and its cache take memory: those that rest longest go
-                self._steps.popitem(last=False)
-            self._steps[shape] = _Steps(self._model, *shape, width, graph=self._graphs)
-        self._steps.move_to_end(shape)
-        self._current = self._steps[shape]
-        self._current.begin(len(sequences), max(map(len, different)))
+        spread = np.array([number[sequence] for sequence in sequences])
+        self._rows = np.arange(len(sequences))
+        self._current = self._fitting(len(sequences), max(map(len, different)) + longest)
+        self._current.begin()
         logits, first = [], 0
         for part in parts:
             prefilled = self._prompts.read(part) if self._prompts else _prefill(self._model, part)
-            rows = [row for row, which in enumerate(spread) if first <= which < first + len(part)]
-            self._current.take(prefilled, rows, [spread[row] - first for row in rows])
+            rows = np.flatnonzero((first <= spread) & (spread < first + len(part)))
+            self._current.take(prefilled, rows, spread[rows] - first)
             logits.append(prefilled.logits)
             first += len(part)
-        return torch.cat(logits)[spread]
+        return torch.cat(logits)[_placed(spread, self._model.device)]
+
+    def _fitting(self, rows: int, tokens: int) -> "_Steps":
+        """Steps for so many rows that hold so many tokens each; those that are there already, if they do."""
+        smallest = (_at_least(_ROWS, rows), -(-(tokens + 1) // _WIDTH) * _WIDTH)
+        shape = min((each for each in self._steps if each[0] == smallest[0] and each >= smallest), default=smallest)
+        if shape not in self._steps:
+            if len(self._steps) == _SHAPES:  # a graph and its cache take memory: those that rest longest go
+                self._steps.popitem(last=False)
+            width = _WIDE if self._model.reads_chunks else 1
+            self._steps[shape] = _Steps(self._model, *shape, width, self._graphs, self._installed)
+        self._steps.move_to_end(shape)
+        return self._steps[shape]
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        placed: list[Sequence[int]] = [()] * self._current.rows
-        for row, each in zip(self._rows, tokens, strict=True):
-            placed[row] = each
-        return self._current.run(placed)[self._rows]
+        return self._current.run(self._rows, tokens)[_placed(self._rows, self._model.device)]
 
     def keep(self, rows: Sequence[int]) -> None:
-        self._rows = [self._rows[row] for row in rows]
+        self._rows = self._rows[np.array(rows)]
 
 
 @dataclass
@@ -197,17 +198,17 @@ class _Prefilled:
     cache: Any
     attention: Tensor
 
-    def fill(self, cache: Any, read: Tensor, to: Tensor, of: Tensor) -> None:
-        """Copies the sequences `of` into the rows `to`, to end where `read`, shape (rows, columns), ends."""
-        columns = read.shape[1]
-        begins = columns - self.attention.shape[1]
+    def fill(self, cache: Any, to: Tensor, of: Tensor) -> None:
+        """Copies the sequences `of` into the rows `to`, from their first column on."""
+        columns = self.attention.shape[1]
+        begins = columns - self.attention[of].sum(1, keepdim=True)
+        taken = (begins + torch.arange(columns, device=to.device)).clamp(max=columns - 1)
         for ours, theirs in zip(cache.layers, self.cache.layers, strict=True):
             if hasattr(ours, "conv_states"):
                 ours.conv_states[0][to] = theirs.conv_states[0][of]
             else:
-                ours.keys[to, :, begins:columns] = theirs.keys[of]
-                ours.values[to, :, begins:columns] = theirs.values[of]
-        read[to, begins:] = self.attention[of].bool()
+                for place, source in ((ours.slots[0], theirs.keys), (ours.slots[1], theirs.values)):
+                    place[to, :columns] = source.transpose(1, 2)[of[:, None], taken]
 
 
 @dataclass
@@ -223,18 +224,16 @@ class _Packed:
     keys: Sequence[Tensor]
     values: Sequence[Tensor]
 
-    def fill(self, cache: Any, read: Tensor, to: Tensor, of: Tensor) -> None:
+    def fill(self, cache: Any, to: Tensor, of: Tensor) -> None:
         """As `_Prefilled.fill`."""
-        columns, device = read.shape[1], read.device
-        lengths = torch.tensor([len(sequence) for sequence in self.sequences])
-        shifts = (lengths.cumsum(0) - columns).to(device)[of][:, None]  # from a column to a token of the row
-        own = torch.arange(columns, device=device) >= (columns - lengths).to(device)[of][:, None]
-        tokens = ((torch.arange(columns, device=device) + shifts) * own).flatten()
+        lengths = np.array([len(sequence) for sequence in self.sequences])
+        begins = _placed(lengths.cumsum() - lengths, to.device)[of][:, None]
+        columns = int(lengths.max())
+        tokens = (begins + torch.arange(columns, device=to.device)).clamp(max=self.keys[0].shape[2] - 1).flatten()
         for ours, keys, values in zip(cache.layers, self.keys, self.values, strict=True):
-            for place, source in ((ours.keys, keys), (ours.values, values)):
-                taken = source[0].index_select(1, tokens).view(source.shape[1], len(to), columns, -1)
-                place[to, :, :columns] = taken.transpose(0, 1)
-        read[to] = own
+            for place, source in ((ours.slots[0], keys), (ours.slots[1], values)):
+                taken = source[0].transpose(0, 1).index_select(0, tokens)
+                place[to, :columns] = taken.view(len(to), columns, *taken.shape[1:])
 
 
 class _Prompts:
@@ -279,13 +278,15 @@ class _Row:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def read(self, sequences: list[tuple[int, ...]]) -> _Packed:
-        length = self._inputs.shape[1]
-        ids = list(chain.from_iterable(sequences))
-        positions = list(chain.from_iterable(range(len(sequence)) for sequence in sequences))
-        behind = [0] * (length - len(ids))
-        ends = list(accumulate(map(len, sequences), initial=0))
-        self._inputs.copy_(torch.tensor([ids + behind, positions + behind]))
-        self._ends.copy_(torch.tensor(ends + [ends[-1]] * (_SEQUENCES + 1 - len(ends)), dtype=torch.int32))
+        inputs = np.zeros(self._inputs.shape, dtype=np.int64)
+        ends = np.zeros(_SEQUENCES + 1, dtype=np.int32)
+        ends[1:] = sum(map(len, sequences))
+        for number, (sequence, end) in enumerate(zip(sequences, accumulate(map(len, sequences)), strict=True), start=1):
+            inputs[0, end - len(sequence) : end] = sequence
+            inputs[1, end - len(sequence) : end] = np.arange(len(sequence))
+            ends[number] = end
+        self._inputs.copy_(torch.from_numpy(inputs))
+        self._ends.copy_(torch.from_numpy(ends))
         if self._graph is None:
             self.forward()
         else:
@@ -310,78 +311,100 @@ class _Row:
         self._graph = _recorded(self.forward, self._pool)
 
 
+class _Slots(StaticLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer, each row's own from its first column on.
+
+    Args:
+        steps: that say where new tokens go.
+
+    Attributes:
+        slots: keys and values, shape (rows, columns, heads, width).
+    """
+
+    def __init__(self, steps: "_Steps", columns: int) -> None:
+        super().__init__(columns)
+        self._steps = steps
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.slots = [
+            each.new_zeros((each.shape[0], self.max_cache_len, each.shape[1], each.shape[3]))
+            for each in (key_states, value_states)
+        ]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        for slots, new in zip(self.slots, (key_states, value_states), strict=True):
+            slots.flatten(0, 1).index_copy_(0, self._steps.places, new.transpose(1, 2).flatten(0, 1))
+        keys, values = (each.transpose(1, 2) for each in self.slots)
+        return keys, values
+
+
 class _Steps:
     """Steps of fixed shapes on one cache: the cache, the inputs and the outputs stay where they are in memory.
 
     Attributes:
         rows: of the batch.
         width: tokens a row of the wide step.
-        room: tokens a row that the cache still takes.
+        places: where in the cache a step's tokens go, all rows' columns one after another.
     """
 
-    def __init__(self, model: Model, rows: int, length: int, width: int, graph: bool) -> None:
+    places: Tensor
+
+    def __init__(self, model: Model, rows: int, columns: int, width: int, graph: bool, installed: bool) -> None:
         self.rows = rows
         self.width = width
-        self.room = length
         device = model.device
         self._model = model
-        self._length = length
+        self._columns = columns
         self._dtype = next(model.decoder.parameters()).dtype
-        self._read = torch.zeros((rows, length), dtype=torch.bool, device=device)  # what of the cache is a row's own
-        self._positions = torch.zeros(rows, dtype=torch.long, device=device)  # of each row's next token
-        self._end = torch.zeros(1, dtype=torch.long, device=device)  # where in the cache the next token goes
-        self._cache: Any = StaticCache(config=model.config, max_cache_len=length)
+        self._flashes = installed and attention.flashes(device, self._dtype)
+        self._used = torch.zeros(rows, dtype=torch.int32, device=device)  # columns of each row that are its own
+        self._begins = torch.arange(rows + 1, device=device) * columns
+        self._cache: Any = StaticCache(config=model.config, max_cache_len=columns)
+        layers = self._cache.layers
+        layers[:] = [_Slots(self, columns) if type(layer) is StaticLayer else layer for layer in layers]
         self._steps = {each: _Step(self, each) for each in sorted({1, width})}
         for step in self._steps.values():
             step.forward()  # makes the cache's tensors
             if graph:
                 step.record()
 
-    def begin(self, rows: int, width: int) -> None:
-        """Begins a batch of so many rows, each with at most `width` tokens, all ending at one place of the cache."""
-        self._read.zero_()
-        self._read[rows:, 0] = True  # rows that nobody looks at attend to something
-        self._positions.zero_()
-        for layer in self._cache.layers:
-            if not hasattr(layer, "conv_states"):
-                layer.cumulative_length.fill_(width)
-        self._end.fill_(width)
-        self._width = width
-        self.room = self._length - width
+    def begin(self) -> None:
+        """Begins a batch; rows of which it takes over nothing attend to nothing of it."""
+        self._used.zero_()
 
-    def take(self, prefilled: "_Prefilled | _Packed", rows: Sequence[int], which: Sequence[int]) -> None:
+    def take(self, prefilled: "_Prefilled | _Packed", rows: np.ndarray, which: np.ndarray) -> None:
         """Takes over what was read: row by row the sequence of that number."""
-        to, of = (torch.tensor(each, device=self._read.device) for each in (rows, which))
-        prefilled.fill(self._cache, self._read[:, : self._width], to, of)
-        self._positions[to] = self._read[to, : self._width].sum(1)
+        lengths = np.array([len(sequence) for sequence in prefilled.sequences], dtype=np.int32)
+        to, of, used = (_placed(each, self._used.device) for each in (rows, which, lengths[which]))
+        prefilled.fill(self._cache, to, of)
+        self._used[to] = used
 
-    def run(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Reads up to `width` tokens for each row; the logits are overwritten by the next step."""
-        step = self._steps[1 if max(map(len, tokens)) <= 1 else self.width]
-        self.room -= step.width
-        return step.run(tokens)
+    def run(self, rows: np.ndarray, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Reads up to `width` tokens for each of `rows`; the logits, of all rows, are overwritten by the next step."""
+        return self._steps[1 if max(map(len, tokens)) <= 1 else self.width].run(rows, tokens)
 
 
 class _Step:
     """The step of one width."""
 
     def __init__(self, steps: _Steps, width: int) -> None:
-        self.width = width
         self._all = steps
-        device = steps._read.device
+        self._width = width
+        device = steps._used.device
         self._inputs = torch.zeros((2, steps.rows, width), dtype=torch.long, device=device)  # ids, and what is one
-        self._causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()
-        self._columns = torch.arange(width, device=device)
+        self._ends = torch.arange(steps.rows + 1, dtype=torch.int32, device=device) * width
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits = torch.empty(0)
 
-    def run(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        ids, fed = [], []
-        for each in tokens:
-            padding = [0] * (self.width - len(each))
-            ids.append([*padding, *each])
-            fed.append(padding + [1] * len(each))
-        self._inputs.copy_(torch.tensor([ids, fed]))
+    def run(self, rows: np.ndarray, tokens: Sequence[Sequence[int]]) -> Tensor:
+        inputs = np.zeros(self._inputs.shape, dtype=np.int64)
+        for row, each in zip(rows, tokens, strict=True):
+            inputs[0, row, self._width - len(each) :] = each
+            inputs[1, row, self._width - len(each) :] = 1
+        self._inputs.copy_(torch.from_numpy(inputs))
         if self._graph is None:
             self.forward()
         else:
@@ -389,23 +412,36 @@ class _Step:
         return self._logits
 
     def forward(self) -> None:
-        """Tokens are padded on the left, so that the last column is behind each row's last token."""
+        """Tokens are padded on the left, so that the last column is behind each row's last token.
+
+        What is padded goes to a row's last column, which is nobody's; a row that is done may read on until it is there.
+        """
         every, (ids, fed) = self._all, self._inputs
-        own, places = fed.bool(), every._end + self._columns
-        every._read.index_copy_(1, places, own)
-        mask = every._read[:, None, None, :].repeat(1, 1, self.width, 1)
-        mask.index_copy_(3, places, (own[:, None, :] & self._causal)[:, None])
-        mask = torch.zeros_like(mask, dtype=every._dtype).masked_fill_(~mask, float("-inf"))  # once, not in each layer
-        output = every._model.decoder(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(every._positions[:, None] + fed.cumsum(1) - 1).clamp(min=0),
-            past_key_values=every._cache,
-            use_cache=True,
-        )
-        every._end += self.width
-        every._positions += fed.sum(1)
+        last = every._columns - 1
+        positions = (every._used[:, None] + fed.cumsum(1) - 1).clamp(min=0, max=last)
+        columns = torch.where(fed.bool(), positions, last)
+        every.places = (every._begins[:-1, None] + columns).flatten()
+        every._used.add_(fed.sum(1)).clamp_(max=last)
+        mask = self._mask(columns)
+        with attention.stepping(self._ends, every._begins.int(), every._used, every._columns, every._flashes):
+            output = every._model.decoder(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=every._cache,
+                use_cache=True,
+            )
         self._logits = every._model.head(output.last_hidden_state[:, -1])
+
+    def _mask(self, columns: Tensor) -> Tensor:
+        """What tokens at `columns` see, shape (rows, 1, width, columns); of one element where nobody asks."""
+        every = self._all
+        if every._flashes:
+            return torch.zeros((1, 1, 1, 1), dtype=every._dtype, device=columns.device)
+        seen = torch.arange(every._columns, device=columns.device) <= columns[:, :, None]
+        return torch.zeros(seen.shape, dtype=every._dtype, device=seen.device).masked_fill_(~seen, float("-inf"))[
+            :, None
+        ]
 
     def record(self) -> None:
         self._graph = _recorded(self.forward)
@@ -462,12 +498,16 @@ def _prefill(model: Model, sequences: list[tuple[int, ...]]) -> _Prefilled:
 def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids, padded on the left, and their attention mask; both (sequences, longest)."""
     width = max(len(sequence) for sequence in sequences)
-    ids = torch.zeros((len(sequences), width), dtype=torch.long)
-    attention = torch.zeros_like(ids)
+    both = np.zeros((2, len(sequences), width), dtype=np.int64)
     for row, sequence in enumerate(sequences):
-        ids[row, width - len(sequence) :] = torch.tensor(sequence, dtype=torch.long)
-        attention[row, width - len(sequence) :] = 1
-    return ids.to(device), attention.to(device)
+        both[0, row, width - len(sequence) :] = sequence
+        both[1, row, width - len(sequence) :] = 1
+    ids, attention = torch.from_numpy(both).to(device)
+    return ids, attention
+
+
+def _placed(numbers: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(numbers).to(device)
 
 
 def _at_least(smallest: int, count: int, halves: bool = False) -> int:

@@ -214,7 +214,8 @@ class Trainer:
             played.took(shares)
             for group in interleave(share.groups for share in shares):
                 played.episodes += group
-                self.sampler.learn(group[0].start.web_task, [episode.reward for episode in group])
+                longest = max(len(episode.turns) for episode in group)
+                self.sampler.learn(group[0].start.web_task, [episode.reward for episode in group], longest)
                 if grpo.has_signal(group):
                     played.groups.append(group)
                 else:

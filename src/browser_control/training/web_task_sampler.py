@@ -9,6 +9,7 @@ from browser_control.configuration import TRAINING_SEEDS
 
 _MEMORY = 0.7  # of the running mean, a group
 _FIRST = 0.25  # a web task that was never drawn: as if half of each group succeeded
+_TURNS = 4.0  # of a web task that was never drawn
 _FLOOR = 0.01  # weight of a web task whose groups do not differ; at most 0.25 otherwise
 
 
@@ -22,16 +23,21 @@ class WebTaskSampler:
     Attributes:
         success: running mean of each web task's reward.
         difference: running mean of p(1-p) of each web task's groups.
+        turns: running mean of each web task's longest episode of a group.
     """
 
     web_tasks: Sequence[str]
     seed: int
     success: dict[str, float] = field(default_factory=dict)
     difference: dict[str, float] = field(default_factory=dict)
+    turns: dict[str, float] = field(default_factory=dict)
     drawn: int = 0
 
     def draw(self, count: int) -> list[tuple[str, int]]:
-        """`count` groups: web task and seed."""
+        """`count` groups: web task and seed, those first that take the most turns.
+
+        A long episode that begins last is played almost alone.
+        """
         generator = random.Random(f"{self.seed} {self.drawn}")
         weights = [self._weight(web_task) for web_task in self.web_tasks]
         chosen = generator.choices(self.web_tasks, weights, k=count)
@@ -39,7 +45,8 @@ class WebTaskSampler:
         self.drawn += count
         if first + count > TRAINING_SEEDS.stop:
             raise OverflowError("all training seeds were used")
-        return [(web_task, first + index) for index, web_task in enumerate(chosen)]
+        groups = [(web_task, first + index) for index, web_task in enumerate(chosen)]
+        return sorted(groups, key=lambda group: -self.turns.get(group[0], _TURNS))
 
     def peek(self, count: int) -> list[tuple[str, int]]:
         """What `draw` is going to give, if nothing is learnt before."""
@@ -51,8 +58,9 @@ class WebTaskSampler:
         """Passes over the first `drawn` seeds: the adapter that training starts from has seen them."""
         self.drawn = max(self.drawn, drawn)
 
-    def learn(self, web_task: str, rewards: Iterable[float | None]) -> None:
-        """Takes note of one group's rewards."""
+    def learn(self, web_task: str, rewards: Iterable[float | None], turns: int) -> None:
+        """Takes note of one group's rewards, and of the turns of its longest episode."""
+        self.turns[web_task] = _MEMORY * self.turns.get(web_task, turns) + (1 - _MEMORY) * turns
         scored = [float(reward > 0) for reward in rewards if reward is not None]
         if scored:
             rate = sum(scored) / len(scored)
@@ -62,11 +70,17 @@ class WebTaskSampler:
             self.difference[web_task] = _MEMORY * before + (1 - _MEMORY) * rate * (1 - rate)
 
     def state(self) -> dict[str, Any]:
-        return {"success": dict(self.success), "difference": dict(self.difference), "drawn": self.drawn}
+        return {
+            "success": dict(self.success),
+            "difference": dict(self.difference),
+            "turns": dict(self.turns),
+            "drawn": self.drawn,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.success = dict(state["success"])
         self.difference = dict(state["difference"])
+        self.turns = dict(state.get("turns", {}))  # older checkpoints have none
         self.drawn = int(state["drawn"])
 
     def _weight(self, web_task: str) -> float:
