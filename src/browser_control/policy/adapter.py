@@ -14,6 +14,7 @@ from browser_control.errors import ConfigurationError
 from browser_control.policy import head
 
 _ADAPTER = "default"
+_SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w3"))  # names of layers with one input
 
 
 class FusedLinear(Linear):
@@ -24,21 +25,79 @@ class FusedLinear(Linear):
     """
 
     rounded: tuple[Tensor, Tensor] | None = None  # A and B in the base model's type, for inference
+    siblings: "_Siblings | None" = None
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.disable_adapters or self.merged:
             return super().forward(x, *args, **kwargs)
+        inferring = self.rounded is not None and torch.is_inference_mode_enabled()
+        if inferring and self.siblings is not None:
+            return self.siblings.output(self, x)
         base: Tensor = self.base_layer(x)
-        if self.rounded is not None and torch.is_inference_mode_enabled():
-            down, up = self.rounded
-        else:
-            down, up = (weight.to(x.dtype) for weight in self.weights())
+        down, up = self.rounded if inferring and self.rounded else (weight.to(x.dtype) for weight in self.weights())
         low = x.flatten(end_dim=-2) @ down.T
         return torch.addmm(base.flatten(end_dim=-2), low, up.T, alpha=self.scaling[_ADAPTER]).view_as(base)
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """A, shape (rank, inputs), and B, shape (outputs, rank)."""
         return self.lora_A[_ADAPTER].get_parameter("weight"), self.lora_B[_ADAPTER].get_parameter("weight")
+
+
+class _Siblings:
+    """Layers that read the same input, such as those of queries, keys and values: inference reads it once for all.
+
+    Their base weights become parts of one matrix.
+    """
+
+    def __init__(self, layers: Sequence[FusedLinear]) -> None:
+        self._layers = list(layers)
+        bases = [layer.get_base_layer() for layer in layers]
+        self._weight = torch.cat([base.get_parameter("weight").detach() for base in bases])
+        self._bias = (
+            None if bases[0].bias is None else torch.cat([base.get_parameter("bias").detach() for base in bases])
+        )
+        self._parts = [base.get_parameter("weight").shape[0] for base in bases]
+        self._down = self._weight.new_empty((sum(layer.r[_ADAPTER] for layer in layers), self._weight.shape[1]))
+        for layer, base, weight in zip(layers, bases, torch.split(self._weight, self._parts), strict=True):
+            base.get_parameter("weight").data = weight
+            layer.siblings = self
+        self._input: Tensor | None = None
+        self._outputs: dict[FusedLinear, Tensor] = {}
+
+    def output(self, layer: FusedLinear, x: Tensor) -> Tensor:
+        """What `layer` makes of `x`; made for all when the first of them asks."""
+        if x is not self._input or layer not in self._outputs:
+            self._input, self._outputs = x, dict(zip(self._layers, self._made(x), strict=True))
+        made = self._outputs.pop(layer)
+        if not self._outputs:
+            self._input = None
+        return made
+
+    def down_of(self, layer: FusedLinear) -> Tensor:
+        """Where the rounded A of `layer` is kept."""
+        ranks = [each.r[_ADAPTER] for each in self._layers]
+        return torch.split(self._down, ranks)[self._layers.index(layer)]
+
+    def _made(self, x: Tensor) -> tuple[Tensor, ...]:
+        every = torch.nn.functional.linear(x, self._weight, self._bias)
+        low = x.flatten(end_dim=-2) @ self._down.T
+        parts = torch.split(every.flatten(end_dim=-2), self._parts, dim=1)
+        lows = torch.split(low, [layer.r[_ADAPTER] for layer in self._layers], dim=1)
+        for layer, part, each in zip(self._layers, parts, lows, strict=True):
+            assert layer.rounded is not None
+            part.addmm_(each, layer.rounded[1].T, alpha=layer.scaling[_ADAPTER])
+        return torch.split(every, self._parts, dim=-1)
+
+
+def _join(model: torch.nn.Module) -> None:
+    """Makes siblings of the layers that transformers' models give the same input."""
+    for module in model.modules():
+        for names in _SIBLINGS:
+            layers = [getattr(module, name, None) for name in names]
+            bases = [layer.get_base_layer() for layer in layers if isinstance(layer, FusedLinear)]
+            alike = {(base.in_features, base.bias is None, base.weight.dtype) for base in bases}
+            if len(bases) == len(names) and len(alike) == 1:
+                _Siblings([layer for layer in layers if isinstance(layer, FusedLinear)])
 
 
 def fused(model: torch.nn.Module) -> list[FusedLinear]:
@@ -52,6 +111,8 @@ def round_for_inference(layers: Sequence[FusedLinear]) -> None:
         if layer.rounded is None:
             dtype = layer.get_base_layer().get_parameter("weight").dtype
             down, up = (torch.empty_like(weight, dtype=dtype) for weight in layer.weights())
+            if layer.siblings is not None:
+                down = layer.siblings.down_of(layer)
             layer.rounded = (down, up)
     if layers:
         exact = [weight for layer in layers for weight in layer.weights()]
@@ -82,9 +143,11 @@ def adapt(model: Any, lora: Lora) -> Any:
     with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         try:
-            return get_peft_model(model, wanted, autocast_adapter_dtype=True).eval()
+            adapted = get_peft_model(model, wanted, autocast_adapter_dtype=True).eval()
         except ValueError as error:
             raise ConfigurationError(f"lora.targets: {str(error).splitlines()[0]}") from error
+    _join(adapted)
+    return adapted
 
 
 def _language(model: Any) -> Iterator[tuple[str, Any]]:

@@ -61,7 +61,7 @@ class Policy:
         outputs = causal.get_output_embeddings()
         self._causal = Model(
             head.decoder(causal),
-            outputs if behind == head.PLAIN else head.Head(outputs, behind),
+            head.Head(outputs, behind),
             head.text_config(causal),
         )
         static = self.device.type == "cuda" and self._causal.attends_fully
