@@ -24,6 +24,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.futures import wait
+from prefect.runtime import task_run
 
 from browser_control.pipeline import artifacts
 from browser_control.pipeline.grid import Combination, combinations, rows, write_comparison
@@ -40,7 +41,13 @@ def train_one(deployment: str, combination: Combination, parameters: dict[str, A
     url = absolute(archive.join(parameters["archives"], parameters["run_id"]))
     if archive.exists(url):
         return url
-    started = run_deployment(deployment, parameters=parameters, flow_run_name=str(combination), poll_interval=2)
+    started = run_deployment(
+        deployment,
+        parameters=parameters,
+        flow_run_name=str(combination),
+        poll_interval=2,
+        idempotency_key=str(task_run.id),  # the client asks again where a busy server's answer is late
+    )
     assert isinstance(started, FlowRun)
     state = started.state
     if state is None or not state.is_completed():
