@@ -21,8 +21,8 @@ help: ## list the targets
 train: setup ## run the main job: from the base model to an archive of the trained one
 	@exec $(PYTHON) flows/train.py $(ARGS)
 
-# A lease that only the server's memory holds ends a run when the server is restarted.
-server: export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE := prefect.server.concurrency.lease_storage.filesystem
+# By itself a server that starts again forgets whom it waited for: a run that died with it would be Running for ever.
+server: export PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER ?= P30D
 server: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 server: setup ## start a Prefect server with its UI on this machine
 	@exec .venv/bin/prefect server start $(ARGS)

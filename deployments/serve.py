@@ -24,7 +24,7 @@ def main() -> None:
     """Those of prefect.yaml that need no GPU, with their parameters, one run at a time."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     server.exit_unreachable()
-    for variable, value in server.HEARTBEAT.items():  # the runs inherit it
+    for variable, value in server.OF_A_RUN.items():  # the runs inherit it
         os.environ.setdefault(variable, value)
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     served = [

@@ -2,8 +2,8 @@
 
     python deployments/setup.py [--gpus N] [--nightly on|off]      (make deploy)
 
-Work pools, the deployments of prefect.yaml, automations (a run without a heartbeat is marked crashed; a failed nightly
-notifies), and a word on the secrets that may be there.
+Work pools and their queues, the deployments of prefect.yaml, automations (a run without a heartbeat, or that nobody
+begins, is marked crashed; a failed nightly notifies), and a word on the secrets that may be there.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import ChangeFlowRunState, SendNotification
@@ -25,7 +26,7 @@ from prefect.exceptions import ObjectNotFound
 from browser_control.pipeline import server
 
 ROOT = Path(__file__).resolve().parents[1]
-GPU, LOCAL = "gpu", "local"
+GPU, LOCAL, TRAINING = "gpu", "local", "training"  # two pools, and a queue of the second
 NIGHTLY = "train/lfm2-350m"
 FLOWS = ("train", "evaluate", "sweep")
 NOTIFIER = "nightly"  # name of the notification block that hears of a failed night
@@ -34,6 +35,7 @@ SECRETS = {
     "wandb-api-key": "WANDB_API_KEY, to log to Weights & Biases",
 }
 SILENCE = timedelta(seconds=90)  # of a run that sends a heartbeat every 30
+STARTING = timedelta(minutes=10)  # from a worker's claim to the run's first state
 _ENDS = {
     "prefect.flow-run.Completed",
     "prefect.flow-run.Failed",
@@ -41,6 +43,14 @@ _ENDS = {
     "prefect.flow-run.Cancelled",
 }
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+_RUNNING, _PENDING = "prefect.flow-run.Running", "prefect.flow-run.Pending"
+_WAITS = {
+    "prefect.flow-run.Scheduled",
+    "prefect.flow-run.Late",
+    "prefect.flow-run.AwaitingRetry",
+    "prefect.flow-run.AwaitingConcurrencySlot",
+    "prefect.flow-run.Cancelling",
+}
 
 
 def main() -> None:
@@ -56,8 +66,10 @@ def main() -> None:
         was_on = nightly_is_on(client)
         deploy()
         switch_nightly(client, was_on if chosen.nightly is None else chosen.nightly == "on")
-        limit(client, NIGHTLY, gpus)
+        set_up_queue(client, LOCAL, TRAINING, 1)
+        take_leases_away(client)
         set_up_automation(client, crashed_without_heartbeat(client))
+        set_up_automation(client, crashed_before_it_began(client))
         notify_of_failed_nights(client)
         tell_of_secrets(client)
 
@@ -113,12 +125,20 @@ def switch_nightly(client: SyncPrefectClient, on: bool) -> None:
     print(f"deployments: applied; the nightly of {NIGHTLY} is {'on' if on else 'off (make deploy NIGHTLY=on)'}")
 
 
-def limit(client: SyncPrefectClient, name: str, runs: int) -> None:
-    """As many runs of the deployment at a time; prefect.yaml says one."""
-    deployment = find(client, name)
-    assert deployment is not None
-    if runs != 1:
-        client.update_deployment(deployment.id, DeploymentUpdate(concurrency_limit=runs))
+def set_up_queue(client: SyncPrefectClient, pool: str, name: str, runs: int) -> None:
+    """As many runs of the queue at a time; the deployments that name it have made it."""
+    queue = client.read_work_queue_by_name(name, work_pool_name=pool)
+    client.update_work_queue(queue.id, concurrency_limit=runs)
+    print(f"work queue {pool}/{name}: {runs} at a time")
+
+
+def take_leases_away(client: SyncPrefectClient) -> None:
+    """An earlier release limited deployments, by leases that end a run when the server is away for minutes."""
+    for deployment in client.read_deployments(
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[GPU, LOCAL]))
+    ):
+        if deployment.global_concurrency_limit is not None:
+            client.update_deployment(deployment.id, DeploymentUpdate(concurrency_limit=None))
 
 
 def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -133,27 +153,41 @@ def crashed_without_heartbeat(client: SyncPrefectClient) -> AutomationCore:
 
     Only of our flows: others may send a heartbeat every three minutes, as Prefect does by itself.
     """
-    flows = [f"prefect.flow.{client.read_flow_by_name(name).id}" for name in FLOWS]
     return AutomationCore(
         name="a run without a heartbeat is crashed",
         description=f"Marks a flow run as crashed {SILENCE.seconds} s after its last heartbeat.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification.model_validate(
-                {"prefect.resource.id": flows, "prefect.resource.role": "flow"}
-            ),
-            for_each={"prefect.resource.id"},
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT, *_ENDS},
-            within=SILENCE,
-        ),
-        actions=[_to_crashed()],
+        trigger=_silence(client, after={_RUNNING, _HEARTBEAT}, expect={_HEARTBEAT, *_ENDS}, within=SILENCE),
+        actions=[_to_crashed(server.SILENT)],
     )
 
 
-def _to_crashed() -> ChangeFlowRunState:
-    words = "no heartbeat: its process or its host is gone"
+def crashed_before_it_began(client: SyncPrefectClient) -> AutomationCore:
+    """A worker that dies between its claim of a run and the run's start leaves it Pending, in a place of the pool."""
+    return AutomationCore(
+        name="a run that nobody begins is crashed",
+        description=f"Marks a flow run as crashed {STARTING.seconds // 60} minutes after a worker claimed it.",
+        trigger=_silence(client, after={_PENDING}, expect={_RUNNING, *_ENDS, *_WAITS}, within=STARTING),
+        actions=[_to_crashed("a worker claimed it and did not begin it: that worker or its host is gone")],
+    )
+
+
+def _silence(client: SyncPrefectClient, after: set[str], expect: set[str], within: timedelta) -> EventTrigger:
+    """Of a run of ours of which one of `after` was heard, and none of `expect` since."""
+    flows = [f"prefect.flow.{client.read_flow_by_name(name).id}" for name in FLOWS]
+    return EventTrigger(
+        posture=Posture.Proactive,
+        match=ResourceSpecification.model_validate({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=ResourceSpecification.model_validate(
+            {"prefect.resource.id": flows, "prefect.resource.role": "flow"}
+        ),
+        for_each={"prefect.resource.id"},
+        after=after,
+        expect=expect,
+        within=within,
+    )
+
+
+def _to_crashed(words: str) -> ChangeFlowRunState:
     return ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=words, force=False)
 
 

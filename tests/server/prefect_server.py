@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Server:
             **inherited,
             "PREFECT_HOME": str(self.folder / "home"),
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **of_make_server(),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "0",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",  # thirty otherwise
@@ -225,6 +226,12 @@ class Server:
                 return True
         except OSError:
             return False
+
+
+def of_make_server() -> dict[str, str]:
+    """The settings that `make server` gives its server."""
+    lines = re.findall(r"^server: export (PREFECT_\w+) [?:]= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return dict(lines)
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

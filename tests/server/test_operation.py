@@ -16,11 +16,12 @@ from prefect.blocks.system import Secret
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed, Scheduled
+from prefect.states import Crashed, Pending, Scheduled
 from prefect_server import PLANTED, ROOT, RUN, Server, commands, kill_tree, read_json
 from processes import wait_until
 from stand_ins import digest
 
+from browser_control.pipeline.server import SILENT
 from browser_control.records import archive
 from browser_control.records.registry import Registry
 
@@ -220,6 +221,51 @@ def test_a_run_whose_worker_alone_is_killed_saves_says_so_and_goes_on_with_the_n
     archive.verify(str(server.folder / "archives" / "orphaned"))
 
 
+def test_after_a_power_cut_what_was_claimed_or_ran_is_crashed_and_the_next_runs(server: Server) -> None:
+    """Server, worker and run die together and are away for an hour, as far as the server's database can tell."""
+    worker = server.work("gpu")
+    ran = server.run(GPU, server.parameters(run_id="powerless"), STAND_IN="fine_tune_local=hang")
+    server.wait_for_text("powerless", "progress")
+    kill_tree(worker)
+    claimed = server.run(GPU, server.parameters(run_id="claimed"))
+    with server.client() as client:
+        client.set_flow_run_state(claimed.id, Pending())
+    waited_for = {f"prefect.flow-run.{each.id}" for each in (ran, claimed)}
+    wait_until(lambda: waited_for <= {key for key, _ in buckets(server)}, 60)
+    server.kill()
+    with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
+        for row in buckets(server).values():
+            database.execute('UPDATE automation_bucket SET start=?, "end"=? WHERE id=?', row)
+    server.start()
+    waiting = server.run(GPU, server.parameters(run_id="after-the-cut"))
+    server.work("gpu")
+    assert "no heartbeat" in server.wait_for(ran, "Crashed", seconds=60)
+    assert "did not begin it" in server.wait_for(claimed, "Crashed", seconds=60)
+    server.wait_for(waiting, "Completed")
+
+
+def buckets(server: Server) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """What the server waits to hear, by the run and the row; when it began and will end, each an hour earlier."""
+    with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
+        rows = database.execute('SELECT id, bucketing_key, start, "end" FROM automation_bucket').fetchall()
+    hour = timedelta(hours=1)
+    found = {}
+    for name, key, start, end in rows:
+        before = tuple(str(datetime.fromisoformat(time) - hour) for time in (start, end))
+        found[(json.loads(key)[0], name)] = (*before, name)
+    return found
+
+
+def test_a_run_that_was_taken_for_dead_says_that_it_lives(server: Server) -> None:
+    run = server.run(LOCAL, server.parameters(run_id="lively"), STAND_IN="fine_tune_local=talk")
+    server.wait_for_text("lively", "progress")
+    with server.client() as client:
+        client.set_flow_run_state(run.id, Crashed(message=SILENT))
+    assert "it lives" in server.wait_for(run, "Running", after="Crashed", seconds=90)
+    server.cancel(run)
+    server.wait_for(run, "Cancelled")
+
+
 def test_a_slept_through_schedule_trains_once(server: Server) -> None:
     """Runs as the scheduler makes them, which no call of the API may: due on three nights."""
     server.work("gpu")
@@ -340,7 +386,11 @@ def set_up(server: Server) -> list[tuple[object, ...]]:
         deployments = client.read_deployments()
         automations = [
             automation
-            for name in ("a run without a heartbeat is crashed", "a failed nightly notifies")
+            for name in (
+                "a run without a heartbeat is crashed",
+                "a run that nobody begins is crashed",
+                "a failed nightly notifies",
+            )
             for automation in client.read_automations_by_name(name)
         ]
     return sorted(

@@ -24,6 +24,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run, task_run
+from prefect.states import Running
 
 from browser_control.pipeline import server
 from browser_control.pipeline.progress import Progress, describe
@@ -33,6 +34,7 @@ from browser_control.records.promotion import Decision
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
 _SECONDS = 2.0  # between two updates of a progress artifact
+_PRESENCE = 15.0  # seconds between two looks at what the server thinks of us
 
 _DRAWN_NAME = re.compile("[a-z]+-[a-z]+")  # an adjective and an animal, which Prefect draws
 
@@ -47,6 +49,7 @@ class RunLog:
         self._lines = 0
         self._artifact: UUID | None = None
         self._updated = 0.0
+        self._present = time.monotonic()
 
     def began(self, stage: str) -> None:
         self._lines = 0
@@ -65,6 +68,10 @@ class RunLog:
         if now - self._updated < _SECONDS and progress.done < progress.total:
             return
         self._updated = now
+        if now - self._present >= _PRESENCE:
+            self._present = now
+            with _lenient():
+                say_that_we_live()
         description = describe(stage, progress, seconds_left)
         with _lenient():
             if self._artifact is None:
@@ -95,6 +102,16 @@ def tag(run: Run) -> None:
     name = report.title(run.configuration) if _DRAWN_NAME.fullmatch(given) else given
     with _lenient(), get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, name=name, tags=sorted(tags))
+
+
+def say_that_we_live() -> None:
+    """A server that was away, or a machine that slept, has heard no heartbeat, and takes this run for dead."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run.id).state
+        if state is not None and state.is_crashed() and state.message == server.SILENT:
+            client.set_flow_run_state(
+                flow_run.id, Running(message="it lives: the server did not hear of it for a while")
+            )
 
 
 def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:

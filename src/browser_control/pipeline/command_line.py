@@ -74,7 +74,7 @@ def _prefect_server() -> Iterator[Callable[[], None]]:
 
     It comes as what waits until it answers.
     """
-    for variable, value in {**server.QUIET, **server.HEARTBEAT}.items():
+    for variable, value in {**server.QUIET, **server.OF_A_RUN}.items():
         os.environ.setdefault(variable, value)
     if url := server.configured_server():
         server.refuse_unreachable(url)

@@ -36,8 +36,11 @@ _ENVIRON = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
 
-# Without it the heartbeat comes every 180 seconds, and the automation of deployments/setup.py takes the run for dead.
-HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+# A heartbeat by itself comes every 180 seconds, and the automation of deployments/setup.py takes the run for dead. Nine
+# retries of a call, each after twice the time of the one before, are 17 minutes in which a server may be away.
+OF_A_RUN = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_CLIENT_MAX_RETRIES": "9"}
+
+SILENT = "no heartbeat: its process or its host is gone"  # what that automation says of a run; it may be wrong
 
 # Our own lines are what the terminal shows; Prefect's are in its database.
 QUIET = {

@@ -27,6 +27,7 @@ from browser_control.pipeline import engine
 from browser_control.pipeline.engine import Client, answering
 from browser_control.pipeline.images import BuiltImages, Image
 from browser_control.pipeline.runtimes import container as containers
+from browser_control.pipeline.runtimes import host
 from browser_control.pipeline.runtimes.base import (
     Listening,
     OnLine,
@@ -167,7 +168,7 @@ class DockerRuntime(Runtime):
 
     def _stale(self, labels: Mapping[str, str]) -> bool:
         """Whether that was left by our own run, of which there is no other, or by one of this machine that is dead."""
-        if labels.get(HOST_LABEL) != socket.gethostname():
+        if labels.get(HOST_LABEL) not in (self._host, socket.gethostname()):  # the name: of an earlier release
             return False
         folder = Path(labels.get(FOLDER_LABEL, ""))
         return folder == self.settings.run_directory or not _held(folder)
@@ -259,13 +260,18 @@ class DockerRuntime(Runtime):
             )
         return self._networks[kind]
 
+    @property
+    def _host(self) -> str:
+        """A machine's own engine serves clones of it only if somebody lends it out."""
+        return host.identity(alone=engine.is_local(self.client))
+
     def _name(self, what: str) -> str:
         return re.sub(r"[^a-zA-Z0-9_.-]", "-", f"browser-control-{self.settings.run_id}-{what}")
 
     def _labels(self) -> dict[str, str]:
         return {
             RUN_LABEL: self.settings.run_id,
-            HOST_LABEL: socket.gethostname(),
+            HOST_LABEL: self._host,
             FOLDER_LABEL: str(self.settings.run_directory),
         }
 
