@@ -7,6 +7,9 @@ that draws a held-out page draws again.
 
 Web tasks with few pages (`web_tasks.registry.few_pages`) cannot spare any. They are exempt: all their pages are for
 everything, and they are in no average of held-out pages.
+
+Beside that, nothing is trained on the pages with which BrowserGym's benchmark begins (`web_tasks.benchmark.kept_off`),
+and no evaluation chooses them, but in exempt web tasks.
 """
 
 import threading
@@ -19,7 +22,7 @@ from browser_control.configuration import EVALUATION_SEEDS, FINAL_SEEDS, LOT_SEE
 from browser_control.environment.client import Observation
 from browser_control.errors import ConfigurationError, EnvironmentFailure
 from browser_control.language.page import page_of
-from browser_control.web_tasks import registry
+from browser_control.web_tasks import benchmark, registry
 
 Purpose = Literal["training", "evaluation", "final"]
 _Work = TypeVar("_Work")
@@ -51,7 +54,7 @@ def is_exempt(web_task: str) -> bool:
 
 
 def may_be_trained(web_task: str, page: str) -> bool:
-    return is_exempt(web_task) or purpose_of(page) == "training"
+    return page not in benchmark.kept_off(web_task) and (is_exempt(web_task) or purpose_of(page) == "training")
 
 
 def redrawn(seed: int, seeds: range) -> int:
@@ -98,7 +101,7 @@ class Draws:
 
     def _look(self, session: int, drawn: tuple[str, int]) -> int:
         web_task, seed = drawn
-        if is_exempt(web_task):
+        if is_exempt(web_task) and not benchmark.kept_off(web_task):
             return seed
         for _ in range(REDRAWS):
             try:
@@ -196,8 +199,11 @@ class _Search:
         for number, page in zip(numbers, pages, strict=True):
             if isinstance(page, EnvironmentFailure):
                 self._failures.append(page)
-            elif (self._any or purpose_of(page) == self._purpose) and len(self._found) < self._wanted:
+            elif self._fits(page) and len(self._found) < self._wanted:
                 self._found.setdefault(page, self.seeds[number])
+
+    def _fits(self, page: str) -> bool:
+        return self._any or (purpose_of(page) == self._purpose and page not in benchmark.kept_off(self.web_task))
 
     def result(self) -> HeldOut:
         if len(self._failures) == self._drawn:

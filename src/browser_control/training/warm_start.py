@@ -5,7 +5,9 @@ to take over from.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import cycle, islice
 from math import isfinite, nan
 
 import torch
@@ -36,10 +38,21 @@ def warm_start(
     settings = configuration.warm_start
     demonstrations = _demonstrate(policy, environments, configuration, preemption)
     steps = _learn(policy, demonstrations, configuration, preemption)
+    takeovers: list[dict[str, dict[str, int]]] = []
     for number in range(settings.dagger_rounds):
-        demonstrations += _correct(policy, environments, configuration, preemption, number)
+        corrected = _correct(policy, environments, configuration, preemption, number)
+        takeovers.append(_shares(configuration, corrected))
+        demonstrations += corrected
         steps += _learn(policy, demonstrations, configuration, preemption, number + 1)
-    return {"demonstrations": len(demonstrations), "steps": steps}
+    return {"demonstrations": len(demonstrations), "steps": steps, "takeovers": takeovers}
+
+
+def _shares(configuration: Configuration, corrected: Sequence[Demonstration]) -> dict[str, dict[str, int]]:
+    """By web task: in how many episodes of a round its solver took over, and how many of these it then solved."""
+    settings = configuration.warm_start
+    played = Counter(islice(cycle(settings.web_tasks), settings.dagger_episodes))
+    solved = Counter(each.web_task for each in corrected)
+    return {web_task: {"played": count, "solved": solved[web_task]} for web_task, count in played.items()}
 
 
 def _learn(
@@ -151,7 +164,8 @@ def _correct(
         configuration.training.reward,
     )
     print(
-        f"warm start: solvers solved {len(corrected)} of {settings.dagger_episodes} from the policy's states",
+        f"warm start: solvers solved {len(corrected)} of {settings.dagger_episodes} from the policy's states"
+        f" ({len(corrected) / settings.dagger_episodes:.0%})",
         flush=True,
     )
     return corrected

@@ -155,13 +155,13 @@ def _bids(action: actions.Action) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def service(max_turns: int) -> Iterator[str]:
+def service(max_turns: int, sessions: int = 1) -> Iterator[str]:
     """The URL of an environment service of our own, ended with the block.
 
     Raises:
         ServiceFailed: it does not start.
     """
-    command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", "1"]
+    command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(sessions)]
     process = subprocess.Popen(
         [*command, "--max-turns", str(max_turns)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -4,9 +4,14 @@ From browsergym-experiments 0.14.3: `benchmark/configs.py`, `benchmark/utils.py`
 The split by web task is that of PipelineRL, `pipelinerl/domains/miniwob/load_tasks.py` of its commit 122db3c.
 """
 
+import json
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
-from browser_control.web_tasks.miniwob import WEB_TASKS
+from browser_control.web_tasks.miniwob import FEW_PAGES, WEB_TASKS
+
+PAGES = Path(__file__).with_name("benchmark_pages.json")  # written by benchmarks/browsergym_pages.py
 
 MAX_TURNS = 10
 REPEATS = 5
@@ -118,6 +123,20 @@ def episodes() -> list[tuple[str, int]]:
     return [
         (web_task, int(seed)) for web_task in WEB_TASKS for seed in random.randint(SEEDS.start, SEEDS.stop, REPEATS)
     ]
+
+
+def kept_off(web_task: str) -> frozenset[str]:
+    """The pages of a web task that the benchmark begins with and training keeps off (`language.page.page_of`).
+
+    None where they are more than half of all there are: training would be left with too few.
+    """
+    pages = _pages().get(web_task, frozenset())
+    return pages if 2 * len(pages) <= FEW_PAGES.get(web_task, 2 * len(pages)) else frozenset()
+
+
+@cache
+def _pages() -> Mapping[str, frozenset[str]]:
+    return {web_task: frozenset(pages) for web_task, pages in json.loads(PAGES.read_text())["pages"].items()}
 
 
 def siblings(web_tasks: tuple[str, ...]) -> frozenset[str]:

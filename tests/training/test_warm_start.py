@@ -1,0 +1,104 @@
+"""The warm start as a whole: demonstrations, cloning, and rounds in which solvers go on from where the policy went."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import PaperEnvironments, make_configuration
+
+from browser_control.configuration import Configuration
+from browser_control.errors import Preempted
+from browser_control.policy import policy
+from browser_control.preemption import Preemption
+from browser_control.run_directory import RunDirectory, read_json
+from browser_control.training.trainer import Trainer
+
+ModelFolder = Callable[[str], Path]
+GOAL = 'Enter "Ada" into the text field and press Submit.'
+
+
+def form(seed: int) -> str:
+    return f'"Form {seed}"\ntextbox "" [10]\nbutton "Submit" [20]'
+
+
+def pressed(taken: list[str]) -> float | None:
+    """Over at a click on Submit: won where the field was filled last with the right text."""
+    filled = [action for action in taken if action.startswith("fill")]
+    if taken[-1] == "click('20')":
+        return float(bool(filled) and filled[-1] == "fill('10', 'Ada')")
+    return None
+
+
+class StopAfter(Preemption):
+    """Asks to end after so many questions; counts them."""
+
+    def __init__(self, questions: int = 10**9) -> None:
+        super().__init__()
+        self.left = questions
+        self.questions = 0
+
+    def check(self) -> None:
+        self.questions += 1
+        if self.questions > self.left:
+            raise Preempted("stopped by a test")
+
+
+def settings(rounds: int) -> Configuration:
+    return make_configuration(
+        policy={"max_prompt_tokens": 2048},
+        environment={"sessions": 8, "max_turns": 6},
+        warm_start={
+            "web_tasks": ["enter-text"],
+            "demonstrations": 12,
+            "learning_rate": 0.01,
+            "batch_size": 8,
+            "epochs": 2,
+            "dagger_rounds": rounds,
+            "dagger_episodes": 10 if rounds else 0,
+        },
+        training={"web_tasks": ["enter-text"], "updates": 1, "groups": 2},
+    )
+
+
+def run(
+    folder: Path, root: Path, rounds: int, preemption: Preemption | None = None
+) -> tuple[torch.Tensor, RunDirectory]:
+    """Warm start and an update of GRPO; the adapter that they led to."""
+    configuration, directory = settings(rounds), RunDirectory(root)
+    made = policy.load(configuration, folder)
+    environments = PaperEnvironments(8, pressed, form, GOAL)
+    Trainer(made, environments, configuration, directory, preemption or Preemption()).train()
+    return torch.cat([each.detach().flatten() for each in policy.trainable(made.model)]), directory
+
+
+def test_rounds_of_dagger_go_on_to_the_end_and_say_what_solvers_solved(
+    model_folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plain = run(model_folder("llama"), tmp_path / "plain", 0)
+    before = read_json(plain.warm_start / "state.json")
+    assert (before["demonstrations"], before["steps"], before["takeovers"]) == (12, 6, [])
+    capsys.readouterr()
+    _, corrected = run(model_folder("llama"), tmp_path / "corrected", 2)
+    state, said = read_json(corrected.warm_start / "state.json"), capsys.readouterr().out
+    first, second = (each["enter-text"] for each in state["takeovers"])
+    assert first["played"] == second["played"] == 10
+    solved = first["solved"], second["solved"]
+    assert all(0 < count <= 10 for count in solved)
+    assert state["demonstrations"] == 12 + sum(solved)
+    assert state["steps"] > 3 * before["steps"]  # each round clones all that there is
+    assert said.count("from the policy's states") == 2
+    assert corrected.result.exists()
+
+
+def test_a_warm_start_that_was_stopped_anywhere_begins_again_and_ends_the_same(
+    model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    counting = StopAfter()
+    whole, _ = run(model_folder("llama"), tmp_path / "whole", 1, counting)
+    for number, share in enumerate((0.05, 0.4, 0.6, 0.8)):
+        root = tmp_path / f"stopped-{number}"
+        with pytest.raises(Preempted):
+            run(model_folder("llama"), root, 1, StopAfter(int(share * counting.questions)))
+        again, _ = run(model_folder("llama"), root, 1)
+        assert torch.equal(again, whole)
