@@ -13,6 +13,7 @@ masks come from a grammar, llguidance's (Microsoft, 2024), which is compiled onc
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import RLock
 
 import llguidance
 import llguidance.hf
@@ -23,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from browser_control.language import actions
 from browser_control.language.page import Element
+from browser_control.language.tokens import plain
 
 Mask = NDArray[np.int32]  # (vocabulary / 32,), one bit a token, the lowest bit first
 _KEPT = 1024  # pages whose trees are remembered
@@ -274,7 +276,13 @@ class ActionTrees:
         self._text = lru_cache(self._compile)
         self._numbers = lru_cache(self._build_numbers)
         self._tokens: dict[str, tuple[int, ...]] = {}  # of fragments
-        self.tree = lru_cache(maxsize=_KEPT)(self._build)
+        self._tree = lru_cache(maxsize=_KEPT)(self._build)
+        self._lock = RLock()  # of the caches: trees are built ahead by another thread
+
+    def tree(self, elements: tuple[Element, ...]) -> Tree:
+        """The actions that `elements` offer; built once for equal ones. Callable from any thread."""
+        with self._lock:
+            return self._tree(elements)
 
     def matcher(self, elements: tuple[Element, ...], spent: Sequence[actions.Action] = ()) -> Matcher:
         """A fresh matcher for the actions that `elements` offer, less those that are spent; one is always left."""
@@ -302,8 +310,9 @@ class ActionTrees:
     def encode(self, action: actions.Action, elements: Sequence[Element]) -> tuple[int, ...]:
         """The tokens of an action as its tree spells them."""
         fragments = actions.fragments(action, elements, self._action_format)
-        self._learn(fragments)
-        return self._join(fragments)
+        with self._lock:
+            self._learn(fragments)
+            return self._join(fragments)
 
     def _learn(self, fragments: Iterable[str]) -> None:
         """Tokenizes the fragments that are not known, all at once; none becomes a control token."""
@@ -311,10 +320,7 @@ class ActionTrees:
             self._tokens.clear()
         unknown = [fragment for fragment in dict.fromkeys(fragments) if fragment not in self._tokens]
         if unknown:
-            backend = self._tokenizer.backend_tokenizer  # the front end makes five times as much of each
-            backend.encode_special_tokens = True
-            encoded = backend.encode_batch(unknown, add_special_tokens=False)
-            self._tokens.update((fragment, tuple(each.ids)) for fragment, each in zip(unknown, encoded, strict=True))
+            self._tokens.update(zip(unknown, plain(self._tokenizer, unknown), strict=True))
 
     def _join(self, fragments: actions.Fragments) -> tuple[int, ...]:
         return tuple(token for fragment in fragments for token in self._tokens[fragment])

@@ -95,7 +95,7 @@ def build(
     """
     memory = memory or Memory()
     lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0))
-    elements = _elements("\n".join(lines))
+    listed = elements("\n".join(lines))
     if action_format == "bid":
         lines = [_bid_first(line) for line in lines]
     parts = [*lines]
@@ -104,11 +104,12 @@ def build(
     if error:
         parts.append("Error: " + " ".join(error.split())[:200])
     parts.append("Goal: " + " ".join(goal.split()))
-    return Prompt("\n".join(parts), elements, memory.spent)
+    return Prompt("\n".join(parts), listed, memory.spent)
 
 
 @lru_cache(maxsize=8192)  # pages are seen again and again
-def _elements(page: str) -> tuple[Element, ...]:
+def elements(page: str) -> tuple[Element, ...]:
+    """Of a page's text; raises PageUnreadable."""
     return parse_page(page).elements
 
 
@@ -131,9 +132,9 @@ def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewpor
 
 def _bid_first(line: str) -> str:
     """`button "okay" [14] focused` as BrowserGym lists it: `[14] button 'okay' focused`."""
-    elements = parse_page(line).elements
-    if not elements:
+    listed = parse_page(line).elements
+    if not listed:
         return line
-    element = elements[0]
+    element = listed[0]
     _, _, rest = line.partition(f"[{element.bid}]")
     return f"[{element.bid}] {element.role} {element.name!r}{rest}"

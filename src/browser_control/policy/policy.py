@@ -4,6 +4,8 @@
 decision of such completions under the very masks that were applied.
 """
 
+import contextlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +22,15 @@ from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
+from browser_control.language.page import PageUnreadable
+from browser_control.language.tokens import plain
 from browser_control.policy import chat, head, packing, self_check, tokenization
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
+
+_PROMPTS = 8192  # whose tokens are kept
 
 
 class Policy:
@@ -73,7 +79,7 @@ class Policy:
         self._adapted = fused(model)
         self._stops = chat.stop_tokens(model, tokenizer)
         # pages are seen again and again: by the members of a group, and turn after turn
-        self.prompt_ids = lru_cache(maxsize=8192)(self._prompt_ids)
+        self._prompts: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # their tokens
         self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
 
@@ -97,17 +103,30 @@ class Policy:
         """Whether training reads a prompt once for all its completions."""
         return self._causal.reads_chunks
 
-    def _prompt_ids(self, text: str) -> tuple[int, ...]:
+    def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
-        return (*self._before, *self._plain(text), *self._after)
+        self._read_prompts([text])
+        return self._prompts[text]
 
-    def _plain(self, text: str) -> list[int]:
-        """The tokens of a text of which nothing is a control token, whatever a page says."""
-        tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return tokens
+    def _read_prompts(self, texts: Sequence[str]) -> None:
+        """Tokenizes those that are not known, all at once."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
+        for _ in range(len(self._prompts) + len(new) - _PROMPTS):
+            if self._prompts:
+                self._prompts.popitem(last=False)
+        new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
+        if new:
+            for text, ids in zip(new, plain(self.tokenizer, new), strict=True):
+                self._prompts[text] = (*self._before, *ids, *self._after)
 
     def _count_tokens(self, text: str) -> int:
-        return len(self._plain(text))
+        return len(plain(self.tokenizer, [text])[0])
+
+    def prepare(self, page: str) -> None:
+        """Builds the actions of a page that comes to be asked about, if it can be read; callable from any thread."""
+        if len(page) <= 2 * self.settings.max_prompt_tokens:  # a longer one may be cut
+            with contextlib.suppress(PageUnreadable):
+                self.actions.tree(prompts.elements(page))
 
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
@@ -122,6 +141,7 @@ class Policy:
 
     def _act(self, requests: Sequence[Request], sampler: Sampler, longest: int, constrained: bool) -> list[Completion]:
         with sampler.timed("actions"):
+            self._read_prompts([request.prompt.text for request in requests])
             rows = [self._open(request, longest, constrained) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
             round_for_inference(self._adapted)
@@ -134,32 +154,32 @@ class Policy:
         Raises:
             ValueError: the page does not offer the action.
         """
-        tokens = self.actions.encode(action, prompt.elements)
+        said = self.actions.encode(action, prompt.elements)
         row = self._open(
             Request(prompt), self.settings.max_action_tokens, constrained=self.settings.decoding == "constrained"
         )
         if row.matcher is None:
-            row.token_ids = [*tokens, self.tokenizer.eos_token_id]
+            row.token_ids = [*said, self.tokenizer.eos_token_id]
             row.decisions = list(range(len(row.token_ids)))
             row.masks = [None] * len(row.token_ids)
         else:
-            self._follow(row, row.matcher, tokens)
+            self._follow(row, row.matcher, said)
         row.log_probs = [0.0] * len(row.decisions)
         return self._close(row)
 
-    def _follow(self, row: Row, matcher: Matcher, tokens: Sequence[int]) -> None:
-        """Takes `tokens` for the decisions of `row`."""
+    def _follow(self, row: Row, matcher: Matcher, said: Sequence[int]) -> None:
+        """Takes the tokens `said` for the decisions of `row`."""
         while not row.done:
             position = len(row.token_ids)
-            if row.token_ids != list(tokens[:position]) or position == len(tokens):
+            if row.token_ids != list(said[:position]) or position == len(said):
                 break
             row.decisions.append(position)
             row.masks.append(matcher.mask())
-            row.token_ids.append(tokens[position])
-            matcher.consume(tokens[position])
+            row.token_ids.append(said[position])
+            matcher.consume(said[position])
             row.force(self.settings.max_action_tokens)
-        if row.token_ids != list(tokens) or not matcher.done:
-            raise ValueError(f"not an action of this page: {self.tokenizer.decode(list(tokens))!r}")
+        if row.token_ids != list(said) or not matcher.done:
+            raise ValueError(f"not an action of this page: {self.tokenizer.decode(list(said))!r}")
 
     def log_probs(self, completions: Sequence[Completion]) -> Tensor:
         """Log-probabilities of all decisions, one after another, shape (decisions,), with gradient.
@@ -205,20 +225,20 @@ class Policy:
         return row
 
     def _close(self, row: Row) -> Completion:
-        tokens = [token for token in row.token_ids if token not in self._stops]
+        said = [token for token in row.token_ids if token not in self._stops]
         return Completion(
             prompt_ids=row.prompt_ids,
             token_ids=tuple(row.token_ids),
             decisions=tuple(row.decisions),
             masks=tuple(row.masks),
             log_probs=tuple(row.log_probs),
-            text=self._text(tokens),
+            text=self._text(said),
         )
 
-    def _text(self, tokens: Sequence[int]) -> str:
+    def _text(self, said: Sequence[int]) -> str:
         """What the tokens say, with the spaces that are there: some tokenizers would tidy up before a full stop."""
-        said = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(said).strip()
+        text = self.tokenizer.decode(list(said), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).strip()
 
 
 def load(configuration: Configuration, folder: Path) -> Policy:

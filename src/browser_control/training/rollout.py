@@ -5,10 +5,11 @@ whose episode ended takes the next of the queue at once. Which episodes share a 
 on how long a page takes, so that the same seeds give the same numbers.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -131,20 +132,50 @@ def play(
     count = min(len(environments), len(episodes))
     middle = -(-count // 2)  # neighbours together: the members of a group ask the same first question
     halves = [[_Slot(session) for session in part] for part in (range(middle), range(middle, count))]
-    for half in halves:
-        _refill(half, queue, environments)
-    while any(slot.episode for half in halves for slot in half):
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+        pages = _Ahead(policy, environments, ahead)
         for half in halves:
-            waited = time.perf_counter()
-            _collect(half, max_turns, reward, on_episode)
-            _refill(half, queue, environments)
-            ready = [slot for slot in half if slot.episode and slot.waiting is None]
-            timing.environment += time.perf_counter() - waited
-            acted = time.perf_counter()
-            _act(policy, ready, environments, random_seed)
-            timing.generation += time.perf_counter() - acted
+            _refill(half, queue, pages)
+        while any(slot.episode for half in halves for slot in half):
+            for half in halves:
+                waited = time.perf_counter()
+                _collect(half, max_turns, reward, on_episode)
+                _refill(half, queue, pages)
+                ready = [slot for slot in half if slot.episode and slot.waiting is None]
+                timing.environment += time.perf_counter() - waited
+                acted = time.perf_counter()
+                _act(policy, ready, pages, random_seed)
+                timing.generation += time.perf_counter() - acted
     timing.total = time.perf_counter() - began
     return episodes, timing
+
+
+class _Ahead:
+    """The environments; what pages offer is worked out as they come, while the policy reads others on its GPU."""
+
+    def __init__(self, policy: Policy, environments: Environments, worker: Executor) -> None:
+        self._policy = policy
+        self._environments = environments
+        self._worker = worker
+
+    def __len__(self) -> int:
+        return len(self._environments)
+
+    def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]":
+        return self._awaited(self._environments.reset(session, web_task, seed))
+
+    def step(self, session: int, action: str) -> "Future[Observation]":
+        return self._awaited(self._environments.step(session, action))
+
+    def _awaited(self, waiting: "Future[Observation]") -> "Future[Observation]":
+        waiting.add_done_callback(self._came)
+        return waiting
+
+    def _came(self, answer: "Future[Observation]") -> None:
+        if answer.cancelled() or answer.exception() is not None or answer.result().done:
+            return
+        with contextlib.suppress(RuntimeError):  # the rollout is over, or was given up
+            self._worker.submit(self._policy.prepare, answer.result().text)
 
 
 def _refill(slots: Sequence[_Slot], queue: deque[Episode], environments: Environments) -> None:
