@@ -11,6 +11,7 @@ from __future__ import annotations
 import configparser
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -105,6 +106,27 @@ def set_up_image(extra: str, torch: str, *pruned: str) -> None:
     make_environment(uv, IMAGE_VENV)
     chosen = ["--no-dev", "--extra", extra, *(f"--prune={name}" for name in pruned)]
     install(uv, IMAGE_VENV, chosen, None if torch == "none" else torch != "cpu")
+    (IMAGE_VENV / "sbom.cdx.json").write_text(bill_of_materials(uv, IMAGE_VENV) + "\n")
+
+
+def bill_of_materials(uv: str, venv: Path) -> str:
+    """The packages of an environment as CycloneDX 1.5 (https://cyclonedx.org/docs/1.5/json/), as they are installed."""
+    command = [uv, "pip", "list", "--format", "json", "--python", str(venv / "bin" / "python")]
+    listed = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    components = [
+        {
+            "type": "library",
+            "name": each["name"],
+            "version": each["version"],
+            "purl": "pkg:pypi/{}@{}".format(
+                each["name"].lower().replace("_", "-"), each["version"].replace("+", "%2B")
+            ),
+        }
+        for each in listed
+    ]
+    return json.dumps(
+        {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=1
+    )
 
 
 def stamp() -> str:

@@ -1,7 +1,9 @@
 """The pure parts of the bootstrap; the whole of it is tried on a bare machine."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +92,15 @@ def test_of_pip_s_settings_the_nearest_counts(bootstrap: ModuleType, tmp_path: P
     assert bootstrap.pip_settings({"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}, tmp_path) == {}
     (tmp_path / "etc" / "pip.conf").write_text("index-url = of no section")
     assert bootstrap.pip_settings({"HOME": str(tmp_path)}, tmp_path) == {}
+
+
+def test_an_image_says_what_is_in_it(bootstrap: ModuleType) -> None:
+    bootstrap.CACHE.mkdir(parents=True, exist_ok=True)
+    found = json.loads(bootstrap.bill_of_materials(bootstrap.find_uv(), Path(sys.prefix)))
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.5")
+    here = {each["name"]: each for each in found["components"]}
+    assert here["pydantic"]["purl"] == f"pkg:pypi/pydantic@{importlib.metadata.version('pydantic')}"
+    assert len(here) > 100
 
 
 @contextlib.contextmanager
