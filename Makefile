@@ -1,6 +1,6 @@
 # Each target sets up by itself what it needs; a second run redoes nothing. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help train server deploy worker serve test lint format setup clean
+.PHONY: help train server deploy worker serve test lint format audit setup clean
 PYTHON := .venv/bin/python
 ARGS ?=
 POOL ?= local
@@ -44,6 +44,10 @@ lint: setup ## check style and types
 
 format: setup ## put the style right, where that can be done by itself
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
+
+audit: setup ## ask the package index for known holes of the locked packages
+	@test -x .cache/audit/bin/pip-audit || { $(PYTHON) -m venv --clear .cache/audit && .cache/audit/bin/pip install --quiet 'pip-audit>=2.10,<3'; }
+	@.cache/audit/bin/pip-audit --requirement .cache/bootstrap/requirements.txt --disable-pip --require-hashes $(ARGS)
 
 setup: ## make the locked environment and find or get a Chromium, once
 	@command -v python3 >/dev/null || { echo 'error: python3 is missing: install Python 3.11 or 3.12' >&2; exit 2; }

@@ -8,8 +8,10 @@ enough to be told that it is too old. What a person has to do is said in one sen
 
 from __future__ import annotations
 
+import configparser
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -33,6 +35,13 @@ APT_PACKAGES = (("chromium-headless-shell",), ("chromium",))
 # Oldest drivers for Linux, as browser_control.drivers has them, with builds of PyTorch's own index that run on them;
 # on the newest the package index's does.
 DRIVERS = (("580.65.06", ()), ("525.60.13", ("cu126", "cu128")))
+# What pip and uv are told of where packages are.
+PIP_AND_UV = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+}
 FONTS = "fonts-liberation"  # as wide as Arial, which the pages ask for: the layout depends on it
 _NETWORK = re.compile(
     r"dns error|failed to fetch|failed to lookup|error sending request|connection refused|network is unreachable"
@@ -97,6 +106,27 @@ def set_up_image(extra: str, torch: str, *pruned: str) -> None:
     make_environment(uv, IMAGE_VENV)
     chosen = ["--no-dev", "--extra", extra, *(f"--prune={name}" for name in pruned)]
     install(uv, IMAGE_VENV, chosen, None if torch == "none" else torch != "cpu")
+    (IMAGE_VENV / "sbom.cdx.json").write_text(bill_of_materials(uv, IMAGE_VENV) + "\n")
+
+
+def bill_of_materials(uv: str, venv: Path) -> str:
+    """The packages of an environment as CycloneDX 1.5 (https://cyclonedx.org/docs/1.5/json/), as they are installed."""
+    command = [uv, "pip", "list", "--format", "json", "--python", str(venv / "bin" / "python")]
+    listed = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    components = [
+        {
+            "type": "library",
+            "name": each["name"],
+            "version": each["version"],
+            "purl": "pkg:pypi/{}@{}".format(
+                each["name"].lower().replace("_", "-"), each["version"].replace("+", "%2B")
+            ),
+        }
+        for each in listed
+    ]
+    return json.dumps(
+        {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=1
+    )
 
 
 def stamp() -> str:
@@ -204,11 +234,36 @@ def pip_install(uv: str, venv: Path) -> list[str]:
 def uv_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """uv does not read pip's settings; a machine that is set up for pip shall work all the same."""
     passed_on = dict(environ)
-    for pip, uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_FIND_LINKS", "UV_FIND_LINKS")):
-        if environ.get(pip) and not environ.get(uv) and not environ.get("UV_INDEX_URL"):
-            passed_on[uv] = ",".join(environ[pip].split()) if uv == "UV_FIND_LINKS" else environ[pip]
+    for name, value in pip_settings(environ).items():
+        uv = PIP_AND_UV[name]
+        if not environ.get(uv) and not environ.get("UV_INDEX_URL"):
+            passed_on[uv] = ",".join(value.split()) if uv == "UV_FIND_LINKS" else value
+            if uv == "UV_INDEX":  # of several indexes pip takes the best, uv the first that knows the package
+                passed_on.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     passed_on.pop("VIRTUAL_ENV", None)
     return passed_on
+
+
+def pip_settings(environ: Mapping[str, str], root: Path = Path("/")) -> dict[str, str]:
+    """What pip's files and variables say of `PIP_AND_UV`, the latter before the former, as in its own documentation."""
+    home = Path(environ.get("HOME") or Path.home())
+    files = [root / "etc/xdg/pip/pip.conf", root / "etc/pip.conf", home / ".pip/pip.conf"]
+    files += [Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"]
+    files = [] if environ.get("PIP_CONFIG_FILE") == os.devnull else files
+    files += [Path(environ["PIP_CONFIG_FILE"])] if environ.get("PIP_CONFIG_FILE") else []
+    found: dict[str, str] = {}
+    for section in ("global", "install"):
+        for file in files:
+            try:
+                parser = configparser.RawConfigParser()
+                parser.read_string(file.read_text())
+            except (OSError, UnicodeError, configparser.Error):
+                continue
+            for name in PIP_AND_UV:
+                value = parser.get(section, name[4:].lower().replace("_", "-"), fallback="")
+                found.update({name: " ".join(value.split())} if value.strip() else {})
+    found.update({name: environ[name] for name in PIP_AND_UV if environ.get(name)})
+    return found
 
 
 def torch_requirement(lock: str) -> str:

@@ -1,6 +1,15 @@
 """The pure parts of the bootstrap; the whole of it is tried on a bare machine."""
 
+import contextlib
+import importlib.metadata
 import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +59,67 @@ def test_settings_for_pip_reach_uv(bootstrap: ModuleType) -> None:
     assert passed_on["UV_FIND_LINKS"] == "/a,/b"
     assert passed_on["UV_DEFAULT_INDEX"] == "https://index"
     assert "VIRTUAL_ENV" not in passed_on
+
+
+def test_an_index_that_a_file_of_pip_names_is_asked(bootstrap: ModuleType, tmp_path: Path) -> None:
+    """By the uv that sets everything up."""
+    with listening() as (url, asked):
+        (tmp_path / ".config" / "pip").mkdir(parents=True)
+        (tmp_path / ".config" / "pip" / "pip.conf").write_text(f"[global]\nindex-url = {url}/simple\n")
+        environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "NO_PROXY": "127.0.0.1"}
+        bootstrap.CACHE.mkdir(parents=True, exist_ok=True)
+        command = [bootstrap.find_uv(), "pip", "install", "--dry-run", "--python", sys.executable, "of-the-company==1"]
+        cache = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_HTTP_RETRIES": "0"}
+        done = subprocess.run(command, env={**bootstrap.uv_environ(environ), **cache}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "/simple/of-the-company/" in asked, done.stderr
+
+
+def test_of_pip_s_settings_the_nearest_counts(bootstrap: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pip.conf").write_text(
+        "[global]\nindex-url = https://machine\nextra-index-url =\n  https://a\n  https://b\n"
+        "[install]\nfind-links = /w\n"
+    )
+    (tmp_path / "mine.conf").write_text("[global]\ntrusted-host = machine\n")
+    environ = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "mine.conf"), "PIP_INDEX_URL": "https://shell"}
+    assert bootstrap.pip_settings(environ, tmp_path) == {
+        "PIP_INDEX_URL": "https://shell",
+        "PIP_EXTRA_INDEX_URL": "https://a https://b",
+        "PIP_FIND_LINKS": "/w",
+        "PIP_TRUSTED_HOST": "machine",
+    }
+    assert bootstrap.pip_settings({"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}, tmp_path) == {}
+    (tmp_path / "etc" / "pip.conf").write_text("index-url = of no section")
+    assert bootstrap.pip_settings({"HOME": str(tmp_path)}, tmp_path) == {}
+
+
+def test_an_image_says_what_is_in_it(bootstrap: ModuleType) -> None:
+    bootstrap.CACHE.mkdir(parents=True, exist_ok=True)
+    found = json.loads(bootstrap.bill_of_materials(bootstrap.find_uv(), Path(sys.prefix)))
+    assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.5")
+    here = {each["name"]: each for each in found["components"]}
+    assert here["pydantic"]["purl"] == f"pkg:pypi/pydantic@{importlib.metadata.version('pydantic')}"
+    assert len(here) > 100
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """A package index that has nothing, and what it was asked for."""
+    asked: list[str] = []
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

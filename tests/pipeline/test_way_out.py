@@ -1,6 +1,7 @@
 """How the internet and archives elsewhere are reached, known before anything trains."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import fsspec
@@ -8,7 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from browser_control.errors import ConfigurationError
-from browser_control.pipeline import run, stages
+from browser_control.pipeline import package_index, run, stages
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.runtimes import container
 from browser_control.records import archive
@@ -42,6 +43,15 @@ def test_training_is_told_of_certificates_alone(tmp_path: Path) -> None:
     variables, files = stages.way_out({"PIP_INDEX_URL": "https://u:p@i", "SSL_CERT_DIR": str(tmp_path)}, fetches=False)
     assert variables == {"SSL_CERT_DIR": str(tmp_path)}
     assert files == (tmp_path,)
+
+
+def test_a_container_is_told_of_the_index_that_a_file_of_pip_names(tmp_path: Path) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://index.company/simple\nextra-index-url = file:///here\n")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(file)}
+    assert package_index.settings(environ) == {"PIP_INDEX_URL": "https://index.company/simple"}
+    shell = {"PIP_INDEX_URL": "https://shell/simple"}
+    assert package_index.settings(environ | shell) == shell
 
 
 def test_archives_that_cannot_be_written_are_refused_before_training(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_configuration
 
-from browser_control.errors import ModelUnavailable
+from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.policy import policy
 from browser_control.programs import fetch_model
 from browser_control.programs.model_folder import check
@@ -53,6 +53,28 @@ def with_more_tokens(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 300}))
 
 
+class Malicious:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self._proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self._proof,))
+
+
+def with_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Malicious(folder / "proof")}, folder / "pytorch_model.bin")
+
+
+def with_code_of_its_own(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    mapped = {"auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}, "model_type": "of-its-own"}
+    (folder / "config.json").write_text(json.dumps({**config, **mapped}))
+    (folder / "mine.py").write_text(f"open({str(folder / 'proof')!r}, 'w')\n")
+
+
 DAMAGED = {
     "config.json is missing": without("config.json"),
     "config.json is no JSON": cut("config.json"),
@@ -81,6 +103,24 @@ def test_a_damaged_folder_is_one_sentence(
 def test_a_whole_folder_is_found(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fetch(folder, tmp_path) == 0
     assert capsys.readouterr().out == f"{folder}\n"
+
+
+def test_weights_that_are_a_pickle_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_pickled_weights(folder)
+    assert fetch(folder, tmp_path) == 2
+    assert "pickles are never loaded" in capsys.readouterr().err
+    with pytest.raises(ModelUnavailable):
+        policy.load(make_configuration(model={"name": str(folder), "device": "cpu"}), folder)
+    assert not (folder / "proof").exists()
+
+
+def test_code_that_a_model_brings_is_not_run(folder: Path) -> None:
+    with_code_of_its_own(folder)
+    with pytest.raises((ValueError, ConfigurationError, ModelUnavailable)):
+        policy.load(make_configuration(model={"name": str(folder), "device": "cpu"}), folder)
+    assert not (folder / "proof").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no GGUF at all", b"GGUF\x03\x00\x00\x00" + 16 * b"\x01"])

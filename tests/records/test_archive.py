@@ -1,5 +1,7 @@
 """Archives: a round trip, and every kind of damage."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,23 @@ def test_damage_is_named(
         archive.verify(str(folder))
     assert main(["verify", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/x/../../../../evil", "/tmp/evil", "checkpoints/x/..", "checkpoints/x/\0"]
+)
+def test_an_archive_that_names_a_place_outside_is_refused_and_unpacked_nowhere(tmp_path: Path, name: str) -> None:
+    """Whatever lies there: the archive is its author's, and so is what is beside it."""
+    folder = tmp_path / "archives" / "theirs"
+    (folder / "checkpoints" / "x").mkdir(parents=True)
+    (tmp_path / "evil").write_text("evil")
+    entry = {"bytes": 4, "sha256": hashlib.sha256(b"evil").hexdigest()}
+    (folder / archive.MANIFEST).write_text(json.dumps({"files": {name: entry}}))
+    before = sorted(tmp_path.rglob("*"))
+    for refuse in (archive.verify, lambda url: archive.fetch(url, "checkpoints/x", tmp_path / "runs" / "copy")):
+        with pytest.raises(ArchiveInvalid, match="outside of it"):
+            refuse(str(folder))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_unknown_protocol_is_a_wrong_command(capsys: pytest.CaptureFixture[str]) -> None:

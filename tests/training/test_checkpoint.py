@@ -1,6 +1,7 @@
 """An adapter travels: it names its base as every machine does, and knows it by content."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,27 @@ def test_plain_peft_loads_a_checkpoint_after_the_base_has_moved(
         assert not torch.allclose(plain(input_ids=ids).logits, expected, atol=1e-2)
         found = PeftModel.from_pretrained(plain, str(folder))(input_ids=ids).logits
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+class Malicious:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self._proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self._proof,))
+
+
+def test_the_state_of_an_optimizer_that_is_any_pickle_runs_nothing(
+    saved: tuple[Path, policy.Policy], base: Path, tmp_path: Path
+) -> None:
+    folder, made = saved
+    torch.save({"state": Malicious(tmp_path / "proof"), "param_groups": []}, folder / "optimizer.pt")
+    optimizer = torch.optim.Adam(policy.trainable(made.model))
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load(folder, made, called(base), optimizer)
+    assert not (tmp_path / "proof").exists()
 
 
 def test_no_path_of_this_machine_is_in_what_peft_reads(saved: tuple[Path, policy.Policy], base: Path) -> None:

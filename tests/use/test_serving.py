@@ -44,6 +44,15 @@ def test_the_answer_is_the_policys_action_on_the_page_of_the_prompt(server: serv
     assert [model["id"] for model in listed["data"]] == ["tiny"]
 
 
+def test_a_page_of_a_browser_is_no_client(server: serving.Server) -> None:
+    """It may send such a request to loopback without asking first."""
+    headers = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    body = '{"messages": [{"role": "user", "content": "Goal: x"}]}'
+    answer = httpx.post(f"{server.url}/chat/completions", content=body, headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (403, "a page of a browser is no client")
+    assert httpx.get(f"{server.url}/models", headers={"Origin": "null"}, trust_env=False).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("content", "more", "words"),
     [

@@ -77,6 +77,8 @@ def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]
         "--no-default-browser-check",
         "--no-pings",
         "--no-proxy-server",  # a proxy would look names up by itself, whatever the resolver rules say
+        # WebRTC asks for no name, and would send datagrams to any address
+        "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--disable-background-networking",
         "--disable-background-timer-throttling",
         "--disable-backgrounding-occluded-windows",

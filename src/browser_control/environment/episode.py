@@ -139,12 +139,19 @@ class PageSession:
         self.left = False  # for another host, which may have left windows, handlers, cookies
 
     @classmethod
-    async def open(cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset()) -> Self:
-        """Opens a page, which `goto` may lead to the allowed hosts; raises PageLost."""
+    async def open(
+        cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset(), proxy: str = ""
+    ) -> Self:
+        """Opens a page, which `goto` may lead to the allowed hosts; raises PageLost.
+
+        Args:
+            proxy: what all else than the allowed hosts is asked of, loopback too, so that it decides which there are.
+        """
+        through = {"proxyServer": proxy, "proxyBypassList": ";".join(["<-loopback>", *sorted(allowed_hosts)])}
         send = browser.connection.send
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                context = (await send("Target.createBrowserContext"))["browserContextId"]
+                context = (await send("Target.createBrowserContext", through if proxy else {}))["browserContextId"]
                 target = (
                     await send("Target.createTarget", {"url": "about:blank", "browserContextId": context, **VIEWPORT})
                 )["targetId"]

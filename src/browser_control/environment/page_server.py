@@ -34,10 +34,12 @@ class PageServer:
 
     Args:
         fixed: its files never change; else they are read each time, and no browser keeps them.
+        only: the one host there is for a browser context whose proxy this server is; empty: it is nobody's proxy.
     """
 
-    def __init__(self, folder: Path, fixed: bool = True) -> None:
+    def __init__(self, folder: Path, fixed: bool = True, only: str = "") -> None:
         self._fixed = fixed
+        self._only = only
         self._folder = folder.resolve()
         self._answers: dict[str, bytes] = {}
         self._server: asyncio.Server | None = None
@@ -54,6 +56,15 @@ class PageServer:
             self._server.close()
         for connection in self.connections:
             connection.abort()
+
+    @property
+    def proxy(self) -> str:
+        """Of a browser context that is to reach `only`; empty where this server is nobody's proxy."""
+        return f"http://{self._only}:80" if self._only else ""
+
+    def has(self, target: str) -> bool:
+        """Whether that is for a host that is served here: a browser names it in the target, but only to a proxy."""
+        return not self._only or target.startswith(f"http://{self._only}/")
 
     def answer(self, target: str) -> bytes:
         """The whole HTTP answer to a GET of `target`."""
@@ -95,6 +106,9 @@ class _Request(asyncio.Protocol):
         while b"\r\n\r\n" in self._received:
             head, self._received = self._received.split(b"\r\n\r\n", 1)
             method, target, *_ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+            if not self._server.has(target):  # as where there is no such host
+                self._transport.abort()
+                return
             if target == _NEVER and b"\r\nSec-Fetch-Dest: image" in head:
                 continue
             if method == "GET":

@@ -57,11 +57,11 @@ class _Berth:
         self.pages = {page for page in self.pages if page.alive}
         return len(self.pages) + self.opening
 
-    async def open_page(self, kind: type[PageSession], script: str) -> PageSession:
+    async def open_page(self, kind: type[PageSession], script: str, proxy: str = "") -> PageSession:
         """Raises PageLost."""
         self.opening += 1
         try:
-            page = await kind.open(await self.browser(), script, self._allowed_hosts)
+            page = await kind.open(await self.browser(), script, self._allowed_hosts, proxy)
         except BrowserGone as error:
             raise PageLost(str(error)) from error
         finally:
@@ -125,7 +125,9 @@ class BrowserPool:
         self._script = page_script()
         self._own_script = page_script(OWN_SCRIPT)
         self._servers = {HOST: PageServer(bundle_folder())}
-        self._servers |= {each.host: PageServer(each.folder, fixed=False) for each in registry.all_own()}
+        self._servers |= {
+            each.host: PageServer(each.folder, fixed=False, only=each.host) for each in registry.all_own()
+        }
         self._berths = [_Berth(program, allowed_hosts, self._servers) for _ in range(browsers)]
         self._limit = pages
         self.in_page = in_page
@@ -159,8 +161,8 @@ class BrowserPool:
 
     async def page(self, web_task: str = "") -> PageSession:
         """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
-        if registry.own(web_task) is not None:
-            return await self._open(OwnPageSession, self._own_script)
+        if (own := registry.own(web_task)) is not None:
+            return await self._open(OwnPageSession, self._own_script, self._servers[own.host].proxy)
         self._idle = [page for page in self._idle if page.alive]
         for index, page in enumerate(self._idle):
             if web_task and page.web_task == web_task:
@@ -172,8 +174,8 @@ class BrowserPool:
             )  # by age, web tasks in turn would never meet theirs
         return await self._open(PageSession, self._script)
 
-    async def _open(self, kind: type[PageSession], script: str) -> PageSession:
-        return await min(self._berths, key=_Berth.count).open_page(kind, script)
+    async def _open(self, kind: type[PageSession], script: str, proxy: str = "") -> PageSession:
+        return await min(self._berths, key=_Berth.count).open_page(kind, script, proxy)
 
     async def exchange(self, page: PageSession, web_task: str) -> PageSession:
         """The page itself, or one that suits the web task better; raises PageLost."""
@@ -369,7 +371,29 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
         return {"status": "healthy"}
 
     app.add_middleware(_QuietDisconnects)
+    app.add_middleware(_NoPages)
     return app
+
+
+class _NoPages:
+    """Refuses what a page of somebody's browser asks for: a browser says of which origin it is, a client says nothing.
+
+    Any page that a person looks at could reach a port of their machine, whatever it is bound to.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        of_a_page = any(name == b"origin" for name, _ in scope.get("headers", ()))
+        if not of_a_page:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "a page of a browser is no client"})
+        else:
+            refusal = Response("a page of a browser is no client", status_code=403, media_type="text/plain")
+            await refusal(scope, receive, send)
 
 
 class _QuietDisconnects:

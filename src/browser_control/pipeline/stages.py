@@ -13,7 +13,7 @@ from typing import Any, Literal
 from browser_control import configuration
 from browser_control.errors import BrowserControlError, EnvironmentUnreachable, ServiceFailed
 from browser_control.pipeline import gpu as gpus
-from browser_control.pipeline import openenv
+from browser_control.pipeline import openenv, package_index
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
 from browser_control.pipeline.progress import Pace, Progress, parse_progress
 from browser_control.pipeline.run import Run, announced
@@ -38,7 +38,7 @@ _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
 # What a program that has a way out is told of it, in a container as well.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _HUB = ("HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DISABLE_XET", "HF_HUB_OFFLINE")
-_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+_INDEX = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")  # or pip's files, in a container
 
 
 def package() -> str:
@@ -53,7 +53,9 @@ def program(run: Run, name: str, *arguments: str, log: str, **needs: Any) -> Sta
     environ = {**needs.pop("environ", {}), **run.secrets.get(name, {})}
     certificates: tuple[Path, ...] = ()
     if needs.get("internet"):
-        variables, certificates = way_out(os.environ, fetches=needs.get("fetches", False))
+        fetches = needs.get("fetches", False)
+        asked = package_index.settings() if fetches and run.runtime.images is not None else {}
+        variables, certificates = way_out({**asked, **os.environ}, fetches)
         environ = {**variables, **environ}
     if name != "programs.fetch_model":
         environ["HF_HUB_OFFLINE"] = "1"  # the model is there: no GPU waits for a hub, and nobody else needs a token

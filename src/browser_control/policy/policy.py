@@ -280,7 +280,9 @@ def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        pair: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        pair: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, use_safetensors=True
+        )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"the model in {folder} cannot be loaded: {words}") from error

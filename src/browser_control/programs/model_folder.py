@@ -39,8 +39,9 @@ def _check_weights(folder: Path) -> None:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelUnavailable(f"the model in {folder} is incomplete: {missing[0]}{more} is missing; fetch it anew")
     found = sorted(folder.glob("*.safetensors"))
-    if not found and not list(folder.glob("pytorch_model*.bin")):
-        raise ModelUnavailable(f"the folder {folder} holds no weights: there is no .safetensors file in it")
+    if not found:
+        pickles = ", and pickles are never loaded" if list(folder.glob("pytorch_model*.bin")) else ""
+        raise ModelUnavailable(f"the folder {folder} holds no weights: there is no .safetensors file in it{pickles}")
     for path in found:
         _check_safetensors(path)
 

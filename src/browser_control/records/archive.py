@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -115,8 +115,11 @@ def read_manifest(url: str) -> dict[str, Any]:
         dict(manifest["files"])
     except FileNotFoundError:
         raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
+    for name in manifest["files"]:  # an archive may be anybody's
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
+            raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} names {name!r}, which is outside of it")
     return manifest
 
 

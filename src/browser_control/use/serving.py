@@ -97,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        if self._refused():
+            return
         if self.path != "/v1/models":
             self._say(404, _error("there is /v1/models and /v1/chat/completions"))
             return
@@ -104,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(200, {"object": "list", "data": [model]})
 
     def do_POST(self) -> None:
+        if self._refused():
+            return
         if self.path != "/v1/chat/completions":
             self._say(404, _error("there is /v1/models and /v1/chat/completions"))
             return
@@ -118,6 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(400, _error(str(error)))
         else:
             self._say(200, found)
+
+    def _refused(self) -> bool:
+        """A page that a person looks at is no client, though its browser reaches loopback and says of which origin."""
+        if self.headers.get("Origin") is None:
+            return False
+        self.close_connection = True
+        self._say(403, _error("a page of a browser is no client"))
+        return True
 
     def _say(self, status: int, value: dict[str, Any]) -> None:
         content = json.dumps(value).encode()
