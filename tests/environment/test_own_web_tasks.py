@@ -11,6 +11,7 @@ from service_process import Service, start_service, stop_service
 
 from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
+from browser_control.environment.episode import COMMAND_SECONDS
 from browser_control.errors import ConfigurationError, EnvironmentFailure, EnvironmentMismatch
 from browser_control.language.page import parse_page
 from browser_control.solvers.playing import play
@@ -24,15 +25,40 @@ PAGE = """<!doctype html><title>Notes</title><p id=before></p><label>Note <input
 <script>
 var saved = null;
 before.textContent = "before: " + [localStorage.note, sessionStorage.note, document.cookie, window.name].join(",");
-indexedDB.databases().then(all => { said.textContent = all.length + " databases, " + history.length; });
-save.onclick = () => setTimeout(() => setTimeout(() => {
-  localStorage.note = sessionStorage.note = window.name = note.value;
-  document.cookie = "note=" + note.value;
-  indexedDB.open("notes");
-  saved = note.value;
-  said.textContent = "saved";
-}, 150), 150);
 go.onclick = () => fetch("data.json").then(answer => answer.json()).then(({ word }) => { said.textContent = word; });
+save.onclick = () => setTimeout(() => setTimeout(() => { saved = note.value; said.textContent = "saved"; }, 150), 150);
+</script>"""
+
+# Leaves whatever a page can leave, the last of it when it is left itself, and says what it found.
+LITTER = """<!doctype html><title>Litter</title><p id=found></p><button id=leave>Leave</button><p id=said></p>
+<script>
+var saved;
+const write = () => {
+  localStorage.note = sessionStorage.note = window.name = "left";
+  document.cookie = "note=left; max-age=9999";
+};
+const register = async () => (await navigator.serviceWorker.register("worker.js")) && navigator.serviceWorker.ready;
+Promise.all([indexedDB.databases(), caches.keys(), navigator.serviceWorker.getRegistrations(),
+  navigator.storage.getDirectory().then(async root => {
+    const all = [];
+    for await (const key of root.keys()) all.push(key);
+    return all;
+  })])
+  .then(all => {
+    const seen = [localStorage.note, sessionStorage.note, document.cookie, name, history.length, history.state];
+    found.textContent = [...seen, ...all.map(each => each.length), isSecureContext].join();
+  });
+leave.onclick = async () => {
+  write();
+  window.open("second.html");
+  history.pushState(1, "", "?1");
+  addEventListener("pagehide", write);
+  addEventListener("beforeunload", event => { write(); event.preventDefault(); });
+  const root = await navigator.storage.getDirectory();
+  await Promise.all([new Promise(done => { indexedDB.open("notes").onsuccess = done; }), caches.open("notes"),
+    register(), root.getFileHandle("note", { create: true })]);
+  said.textContent = "left";
+};
 </script>"""
 
 
@@ -50,13 +76,16 @@ def web_task(folder: Path, **changes: Any) -> None:
 def notes(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("own") / "notes"
     web_task(folder / "save", max_turns=4)
+    web_task(folder / "litter", success="saved", failure="false", max_turns=100)
+    (folder / "litter" / "page.html").write_text(LITTER)
+    (folder / "litter" / "worker.js").write_text("self.onfetch = () => {};")
     web_task(folder / "throws", success="nothing.there")
     web_task(folder / "no-script", success="saved ===")
     web_task(folder / "restless", success="saved", failure="false")
     (folder / "restless" / "page.html").write_text(
         "<!doctype html><p id=p><script>var saved; setInterval(() => p.textContent = Math.random(), 5)</script>"
     )
-    running = start_service("--sessions", "2", "--max-turns", "9", "--web-tasks", str(folder), str(SHOP))
+    running = start_service("--sessions", "2", "--max-turns", "100", "--web-tasks", str(folder), str(SHOP))
     yield running
     assert stop_service(running) == 0
 
@@ -105,14 +134,23 @@ def test_an_episode_is_cut_off_after_the_turns_of_its_file(notes: Service) -> No
         assert (last.done, last.truncated, last.reward) == (True, True, 0.0)
 
 
+def wait_for(environments: Environments, words: str, observation: Observation) -> Observation:
+    deadline = time.monotonic() + 30
+    while words not in observation.text:
+        assert time.monotonic() < deadline, observation.text
+        observation = environments.step(0, "noop(200)").result()
+    return observation
+
+
 def test_nothing_of_an_episode_is_left_for_the_next(notes: Service) -> None:
+    begin, clean = time.monotonic(), '",,,,2,,0,0,0,0,true"'
     with Environments([notes.url], 1) as environments:
-        first = environments.reset(0, "notes.save", 0).result()
-        assert '"before: ,,,"' in first.text
         for _ in range(3):
-            observation = environments.reset(0, "notes.save", 0).result()
-            assert observation.text == first.text
-            act(environments, act(environments, observation, "fill", "textbox", "Note", "x"), "click", "button", "Save")
+            first = wait_for(environments, "true", environments.reset(0, "notes.litter", 0).result())
+            assert clean in first.text
+            wait_for(environments, '"left"', act(environments, first, "click", "button", "Leave"))
+        wait_for(environments, clean, environments.reset(0, "notes.litter", 0).result())
+    assert time.monotonic() - begin < COMMAND_SECONDS, "a page that was lost, and not one that was cleared"
 
 
 def test_a_page_that_leads_elsewhere_ends_the_episode(notes: Service) -> None:

@@ -103,7 +103,11 @@ class Connection(asyncio.Protocol):
         message = json.loads(raw)
         number = message.get("id")
         if number is None:
-            if message["method"] in _PAGE_ENDS:
+            if message["method"] == "Page.javascriptDialogOpening":
+                # as Playwright does: a page is left, whatever it asks, and every other question is dismissed
+                accept = message["params"]["type"] == "beforeunload"
+                self.send("Page.handleJavaScriptDialog", {"accept": accept}, message["sessionId"])
+            elif message["method"] in _PAGE_ENDS:
                 self._abandon(message["params"].get("sessionId") or message.get("sessionId", ""))
             return
         answer, _ = self._waiting.pop(number, (None, ""))

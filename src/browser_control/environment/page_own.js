@@ -1,5 +1,14 @@
 // Episodes on a page of the user's own: settled, listed, and judged by what the web task's file says.
 
+// Between two episodes the window is given this name. The first document of the next one, which alone can, takes away what
+// a renderer still holds of storage that the browser has cleared, before its own scripts run.
+const FORGET = "browser-control: forget";
+if (window.name === FORGET) {
+  window.name = "";
+  try { localStorage.clear(); sessionStorage.clear(); } catch { /* a document without an origin has none */ }
+}
+const forget = () => { window.name = FORGET; };
+
 const QUIET = 20;       // ms without a change of the document
 const DEADLINE = 5000;  // ms, after which the page is taken as it is
 
@@ -46,4 +55,4 @@ async function settle(success, failure) {
   return seen;
 }
 
-const episodes = { settle, isBusy, hold: () => undefined };
+const episodes = { settle, isBusy, forget, hold: () => undefined };

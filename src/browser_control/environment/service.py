@@ -161,17 +161,21 @@ class BrowserPool:
 
     async def page(self, web_task: str = "") -> PageSession:
         """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
-        if (own := registry.own(web_task)) is not None:
-            return await self._open(OwnPageSession, self._own_script, self._servers[own.host].proxy)
         self._idle = [page for page in self._idle if page.alive]
         for index, page in enumerate(self._idle):
             if web_task and page.web_task == web_task:
                 return self._idle.pop(index)
+        own = registry.own(web_task)
         full = sum(berth.count() for berth in self._berths) >= self._limit
-        if self._idle and (full or web_task not in self.in_page):
-            return self._idle.pop(
-                random.randrange(len(self._idle))
-            )  # by age, web tasks in turn would never meet theirs
+        fitting = [] if own else [page for page in self._idle if not isinstance(page, OwnPageSession)]
+        if fitting and (full or web_task not in self.in_page):
+            page = random.choice(fitting)  # by age, web tasks in turn would never meet theirs
+            self._idle.remove(page)
+            return page
+        if full and self._idle:
+            self.discard(self._idle.pop(0))
+        if own is not None:
+            return await self._open(OwnPageSession, self._own_script, self._servers[own.host].proxy)
         return await self._open(PageSession, self._script)
 
     async def _open(self, kind: type[PageSession], script: str, proxy: str = "") -> PageSession:

@@ -84,8 +84,8 @@ class WebTask:
 
     @property
     def host(self) -> str:
-        """Its own name in the browser, and so its own origin."""
-        return f"{self.folder.name}.{self.source}.own"
+        """Its own name in the browser, and so its own origin: a secure one, as every name below localhost."""
+        return f"{self.folder.name}.{self.source}.localhost"
 
     @property
     def start_url(self) -> str:
