@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
-
-DEFAULT_CONFIG = "smollm2_135m_local_lora.yaml"
+from browser_control.use import benchmark
+from browser_control.use.benchmark import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from browser_control.records.registry import Promoted
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one (default: 8000)")
     _add_adapter(serve)
+    judge = commands.add_parser("benchmark", help="judge an adapter by BrowserGym's protocol for MiniWoB")
+    judge.set_defaults(work=_benchmark)
+    benchmark.add_arguments(judge)
     config = commands.add_parser("config", help="print every key and its default, explain one, or compare two files")
     config.set_defaults(work=_config)
     config.add_argument(
@@ -324,6 +327,22 @@ def _serve(chosen: argparse.Namespace) -> None:
         print(f"{found.name} answers at {server.url}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+def _benchmark(chosen: argparse.Namespace) -> None:
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TextColumn("strict {task.fields[strict]:.2f}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("episodes", total=None, strict=0.0)
+        result = benchmark.judge(
+            chosen, lambda done, total, strict: bar.update(task, completed=done, total=total, strict=strict)
+        )
+    for rows in (benchmark.web_tasks, benchmark.families, benchmark.summary):
+        if found := rows(result.scores):
+            _print_table(benchmark.HEADS, found)
+            print()
+    _show({"judged": result.scores["judged"], "written": str(result.folder)})
 
 
 def _ask(said: str) -> str | None:

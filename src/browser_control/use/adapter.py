@@ -1,15 +1,18 @@
 """An adapter out of an archive, at work again: what it is, and the policy that it makes of its base model."""
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import UserError
+from browser_control.errors import ConfigurationError, UserError
 from browser_control.records import archive
 from browser_control.records.registry import Candidate, Registry, misfit, read_candidate
+from browser_control.run_directory import RunDirectory, read_json
 
 if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
@@ -21,28 +24,36 @@ class Adapter:
 
     Attributes:
         settings: that it was trained with, or those of the base model.
-        candidate: what its archive says; None is the base model, untrained.
+        candidate: what its archive says; None where it is out of none.
+        folder: the checkpoint of a run that is not archived; None and no candidate is the base model, untrained.
     """
 
     settings: Configuration
     candidate: Candidate | None
+    folder: Path | None = None
+
+    @property
+    def untrained(self) -> bool:
+        return self.candidate is None and self.folder is None
 
     @property
     def name(self) -> str:
+        if self.folder is not None:
+            return f"{self.folder.parent.parent.name}/{self.folder.name}"
         return "base" if self.candidate is None else str(self.candidate.manifest["run_id"])
 
 
 def find(adapter: str, config: str, models: Path | str = "models", base: str = "") -> Adapter:
-    """The adapter of an archive, of the name that is in use (`promoted`), or none (`base`).
+    """The adapter of an archive, of the name that is in use (`promoted`), of a checkpoint, or none (`base`).
 
     Args:
-        adapter: an archive's URL, `promoted` or `base`.
+        adapter: an archive's URL, the folder of a checkpoint or of a run, `promoted` or `base`.
         config: configuration that says which `promoted` and `base` are meant.
         models: where promotion is kept.
         base: another place of the base model; empty: where the configuration says.
 
     Raises:
-        UserError: nothing is promoted, or the run trained nothing.
+        UserError: nothing is promoted, the run trained nothing, or it is not there.
         ArchiveInvalid: the archive is not whole.
     """
     if adapter == "base":
@@ -55,10 +66,30 @@ def find(adapter: str, config: str, models: Path | str = "models", base: str = "
         if words := misfit(promoted, settings):
             raise UserError(words)
         adapter = promoted.archive
+    if (folder := _checkpoint(Path(adapter))) is not None:
+        try:
+            settings = configuration.validate(read_json(folder / "state.json")["configuration"], str(folder))
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigurationError(f"{folder} is damaged: its state.json cannot be read") from error
+        return Adapter(_with_model(settings, name=base), None, folder.absolute())
     candidate = read_candidate(adapter)
     if candidate.checkpoint == "checkpoints/base":
         raise UserError(f"the run of {adapter} trained no adapter")
     return Adapter(_with_model(candidate.settings, name=base), candidate)
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a folder is, or the newest of the run whose folder it is; None where it is neither."""
+    if (folder / "state.json").is_file():
+        return folder
+    run = RunDirectory(folder)
+    if not run.config.is_file() or (folder / "manifest.json").exists():
+        return None
+    if steps := run.steps():
+        return steps[-1]
+    if run.warm_start.exists():
+        return run.warm_start
+    raise UserError(f"the run in {folder} has no checkpoint yet")
 
 
 def load(adapter: Adapter, **model: str) -> "Policy":
@@ -80,12 +111,22 @@ def load(adapter: Adapter, **model: str) -> "Policy":
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     settings = _with_model(adapter.settings, **model)
     made = policy.load(settings, fetch(settings.model))
-    if adapter.candidate is not None:
-        with tempfile.TemporaryDirectory(prefix="browser-control-") as folder:
-            copy = Path(folder) / "adapter"
-            archive.fetch(adapter.candidate.url, adapter.candidate.checkpoint, copy)
-            checkpoint.load(copy, made, settings, may_differ=checkpoint.ANOTHER_RUN)
+    with _copy(adapter) as folder:
+        if folder is not None:
+            checkpoint.load(folder, made, settings, may_differ=checkpoint.ANOTHER_RUN)
     return made
+
+
+@contextlib.contextmanager
+def _copy(adapter: Adapter) -> Iterator[Path | None]:
+    """The folder of its checkpoint; None for the base model."""
+    if adapter.candidate is None:
+        yield adapter.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="browser-control-") as folder:
+        copy = Path(folder) / "adapter"
+        archive.fetch(adapter.candidate.url, adapter.candidate.checkpoint, copy)
+        yield copy
 
 
 def _with_model(settings: Configuration, **changes: Any) -> Configuration:

@@ -36,6 +36,8 @@ def export(adapter: Adapter, folder: Path, dtype: Dtype = "float32") -> None:
         UserError: there is something in the folder, or there is no adapter.
         ModelUnavailable, CheckpointMismatch: see `adapter.load`.
     """
+    if adapter.folder is not None:
+        raise UserError(f"{adapter.folder} is in no archive, of which a model card tells: name an archive, or promoted")
     if adapter.candidate is None:
         raise UserError("the base model is a folder already: name an archive, or promoted")
     refuse_full(folder)

@@ -6,6 +6,7 @@ A person may stop it, act instead, or let it go on (`--step`); what a person did
 import contextlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -162,21 +163,23 @@ def service(max_turns: int, sessions: int = 1) -> Iterator[str]:
         ServiceFailed: it does not start.
     """
     command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(sessions)]
-    process = subprocess.Popen(
-        [*command, "--max-turns", str(max_turns)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None and process.stderr is not None
-        greeting = process.stdout.readline()
-        if not greeting.startswith("environment ready on "):
-            process.kill()
-            words = (process.stderr.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise ServiceFailed(f"the environment does not start: {words}")
-        yield greeting.split()[3].rstrip(",")
-    finally:
-        process.terminate()
+    command += ["--max-turns", str(max_turns)]
+    with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody reads would fill
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.communicate()
+            assert process.stdout is not None
+            greeting = process.stdout.readline()
+            if not greeting.startswith("environment ready on "):
+                process.kill()
+                process.wait()
+                errors.seek(0)
+                words = (errors.read().strip().splitlines() or ["it said nothing"])[-1]
+                raise ServiceFailed(f"the environment does not start: {words}")
+            yield greeting.split()[3].rstrip(",")
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            process.communicate()
