@@ -33,7 +33,7 @@ def make_configuration(architecture: str = "llama", **sections: Any) -> Configur
     return Configuration.model_validate(
         {
             "name": "tiny",
-            "model": {"name": "unused", "device": "cpu"},
+            "model": sections.pop("model", {"name": "unused", "device": "cpu"}),
             "lora": {"rank": 4, "alpha": 8, "targets": TARGETS[architecture]},
             "environment": {"sessions": 8, "max_turns": 3},
             "policy": {"max_text_characters": 8, **sections.pop("policy", {})},

@@ -122,6 +122,16 @@ def test_a_cache_of_fixed_size_samples_the_same(
         sampled(policy, 40)  # another shape, which takes the place of the first
 
 
+def test_with_bfloat16_the_head_is_exact_and_training_goes_through_what_sampling_made(make_policy: MakePolicy) -> None:
+    policy = make_policy(model={"name": "unused", "device": "cpu", "dtype": "bfloat16"})
+    completions = sampled(policy)
+    hidden = torch.randn(3, 1, policy.model.config.hidden_size).bfloat16()
+    weight = policy.model.get_output_embeddings().weight.double()
+    torch.testing.assert_close(policy._causal.head(hidden).double(), hidden.double() @ weight.T, atol=1e-5, rtol=1e-5)
+    policy.log_probs(completions).sum().backward()
+    assert all(parameter.grad is not None for parameter in trainable(policy.model))
+
+
 def test_the_adapter_computes_what_peft_computes(make_policy: MakePolicy) -> None:
     policy = make_policy("llama")
     [layer, *_] = [module for module in policy.model.modules() if isinstance(module, FusedLinear)]
