@@ -1,6 +1,9 @@
 """BrowserGym's benchmark: the episodes that it plays, and subsets."""
 
+from browser_control import configuration
 from browser_control.configuration import DEMONSTRATION_SEEDS
+from browser_control.configuration_help import compare
+from browser_control.solvers import SOLVERS
 from browser_control.web_tasks.benchmark import (
     FAMILIES,
     PIPELINERL_HELD_OUT,
@@ -32,3 +35,19 @@ def test_variants_of_a_web_task_are_one_family() -> None:
     assert FAMILIES["click-pie"] == FAMILIES["click-pie-nodelay"]
     assert siblings(("click-pie",)) >= {"click-pie", "click-pie-nodelay"}
     assert siblings(tuple(WEB_TASKS)) == set(WEB_TASKS)
+
+
+def test_the_configuration_of_the_benchmark_trains_all_that_solvers_play_and_another_model_takes_it_over() -> None:
+    settings = configuration.load("smollm2_135m_miniwob.yaml")
+    played = tuple(web_task for web_task in WEB_TASKS if web_task in SOLVERS)
+    assert settings.warm_start.web_tasks == settings.training.web_tasks == settings.judged_web_tasks == played
+    other = configuration.load("lfm2_350m_local_lora.yaml")
+    differs = {key for key, *_ in compare(settings, other)}
+    assert differs == {
+        "name",
+        "model.name",
+        "lora.targets",
+        "warm_start.learning_rate",
+        "training.learning_rate",
+        "training.tokens_per_micro_batch",
+    }
