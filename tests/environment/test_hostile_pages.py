@@ -130,7 +130,7 @@ def hostile(chromium: str, canaries: Canaries, tmp_path_factory: pytest.TempPath
         f"http://0.0.0.0:{canaries.port}/",
         f"http://2130706433:{canaries.port}/",
     ]
-    targets += ["http://secret.own.own/", "http://miniwob/miniwob/", "http://example.com/"]
+    targets += ["http://secret.own.localhost/", "http://miniwob/miniwob/", "http://example.com/"]
     page = TRIES.replace("TARGETS", json.dumps(targets)).replace("UDP", str(canaries.udp))
     for name, content in (("hostile", page), ("secret", "<!doctype html><p>the secret")):
         (folder / name).mkdir(parents=True)
@@ -163,7 +163,7 @@ def test_the_same_tries_succeed_on_the_page_s_own_host(chromium: str, canaries: 
     """So that the test above can fail."""
     folder = tmp_path / "own" / "itself"
     folder.mkdir(parents=True)
-    (folder / "page.html").write_text(TRIES.replace("TARGETS", '["http://itself.own.own/"]').replace("UDP", "9"))
+    (folder / "page.html").write_text(TRIES.replace("TARGETS", '["http://itself.own.localhost/"]').replace("UDP", "9"))
     (folder / "picture.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     for file in ("script.js", "style.css"):
         (folder / file).write_text("")
@@ -177,7 +177,7 @@ def test_the_same_tries_succeed_on_the_page_s_own_host(chromium: str, canaries: 
                     break
                 text = environments.step(0, "noop(1500)").result().text
         for way in ("fetch", "post", "image", "script", "style", "worker"):
-            assert f"{way} http://itself.own.own/" in text
+            assert f"{way} http://itself.own.localhost/" in text
     finally:
         assert stop_service(running) == 0
 
@@ -185,15 +185,15 @@ def test_the_same_tries_succeed_on_the_page_s_own_host(chromium: str, canaries: 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://secret.own.own/page.html",
+        "http://secret.own.localhost/page.html",
         "http://miniwob/miniwob/click-test.html",
         "file:///etc/passwd",
         "chrome://version/",
-        "view-source:http://hostile.own.own/page.html",
-        "javascript:fetch('http://secret.own.own/')",
+        "view-source:http://hostile.own.localhost/page.html",
+        "javascript:fetch('http://secret.own.localhost/')",
         "data:text/html,<p>mine",
-        "http://hostile.own.own@secret.own.own/page.html",
-        "http://hostile.own.own.evil.example/",
+        "http://hostile.own.localhost@secret.own.localhost/page.html",
+        "http://hostile.own.localhost.evil.example/",
         "http://127.0.0.1/",
     ],
 )
@@ -201,7 +201,7 @@ def test_goto_stays_on_the_page_s_own_host(hostile: Service, url: str) -> None:
     with Environments([hostile.url], 1) as environments:
         environments.reset(0, "own.secret", 0).result()
         after = environments.step(0, f"goto({url!r})").result()
-        assert after.error or "secret.own.own" in url.split("@")[-1]
+        assert after.error or "secret.own.localhost" in url.split("@")[-1]
         assert '"the secret"' in after.text
 
 
@@ -212,7 +212,7 @@ def test_goto_stays_on_the_page_s_own_host(hostile: Service, url: str) -> None:
 def test_a_page_is_served_nothing_from_outside_its_folder(hostile: Service, path: str) -> None:
     with Environments([hostile.url], 1) as environments:
         environments.reset(0, "own.secret", 0).result()
-        after = environments.step(0, f"goto('http://secret.own.own/{path}')").result()
+        after = environments.step(0, f"goto('http://secret.own.localhost/{path}')").result()
         assert "not of the web task" not in after.text
         assert "root:" not in after.text
 
