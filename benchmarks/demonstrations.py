@@ -31,15 +31,14 @@ def main() -> None:
     sessions = options.sessions or settings.environment.sessions
     turns = settings.environment.max_turns
     policy = adapter.load(found, device="auto")
-    with service(turns, sessions) as own:
-        with Environments(options.environment or [own], sessions, turns) as environments:
-            profile = cProfile.Profile()
-            began, busy = time.perf_counter(), time.thread_time()
-            if options.profile:
-                profile.enable()
-            made = collect(policy, environments, settings.warm_start.web_tasks, options.count, turns)
-            profile.disable()
-            seconds, busy = time.perf_counter() - began, time.thread_time() - busy
+    with service(turns, sessions) as own, Environments(options.environment or [own], sessions, turns) as environments:
+        profile = cProfile.Profile()
+        began, busy = time.perf_counter(), time.thread_time()
+        if options.profile:
+            profile.enable()
+        made = collect(policy, environments, settings.warm_start.web_tasks, options.count, turns)
+        profile.disable()
+        seconds, busy = time.perf_counter() - began, time.thread_time() - busy
     if options.profile:
         profile.dump_stats(options.profile)
     played = sum(len(each.completions) for each in made)
