@@ -74,6 +74,36 @@ def test_completions_of_one_prompt_share_its_reading(make_policy: MakePolicy) ->
     torch.testing.assert_close(shared, policy.log_probs(completions), atol=2e-5, rtol=0)
 
 
+def test_completions_of_their_own_prompts_are_read_in_one_row(make_policy: MakePolicy) -> None:
+    """As a GPU reads them, but for the recording: the same log-probabilities and gradients, in the same order."""
+    policy = make_policy("llama")
+    completions = [
+        *sampled(policy, 3),
+        *policy.act([Request(prompts.build(PAGE, f"Choose {name}")) for name in "abcd"]),
+    ]
+    completions.insert(2, completions[0])  # shares its prompt
+    weights = torch.linspace(-1, 2, sum(len(each.decisions) for each in completions))
+
+    def found() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        values = policy.log_probs(completions)
+        return values, list(torch.autograd.grad(values, trainable(policy.model), weights))
+
+    apart = found()
+    policy._rows = policy._training_rows(graphs=False)
+    assert policy._rows is not None
+    for first, second in zip(apart, found(), strict=True):
+        torch.testing.assert_close(first, second, atol=2e-5, rtol=1e-4)
+    assert [shape[0] for shape in policy._rows._rows] == [1024]  # two share, four were read in the row
+
+
+def test_a_long_completion_has_a_row_of_its_own_length(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama")
+    completions = policy.act([Request(prompts.build(PAGE, "go " * 700)), Request(prompts.build(PAGE, "stop"))])
+    apart = policy.log_probs(completions)
+    policy._rows = policy._training_rows(graphs=False)
+    torch.testing.assert_close(policy.log_probs(completions), apart, atol=2e-5, rtol=0)
+
+
 def test_a_row_lays_completions_behind_their_prompt() -> None:
     first = Completion((1, 2), (7, 8, 9), (0, 2), (None, None), (0.0, 0.0), "")
     other = Completion((3,), (7,), (0,), (None,), (0.0,), "")

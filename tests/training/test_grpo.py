@@ -133,7 +133,7 @@ def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy, archi
     starts = [Start("click-button", seed, member) for seed in range(4) for member in range(6)]
     batch = grpo.samples(grpo.groups_of(play(policy, environments, starts, max_turns=2, random_seed=0)[0]))
     rows = grpo.rows(policy, batch)
-    whole, small = list(grpo.micro_batches(rows, 10**6)), list(grpo.micro_batches(rows, 128))
+    whole, small = (list(grpo.micro_batches(policy, rows, tokens)) for tokens in (10**6, 128))
     assert len(whole) == 1 < len(small)
     assert sorted(id(sample) for chunk in small for sample in chunk) == sorted(map(id, batch))
     together, apart = (gradient(policy, batch, 24, tokens) for tokens in (10**6, 128))

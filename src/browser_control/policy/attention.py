@@ -55,8 +55,9 @@ _stepping: ContextVar[_Stepping | None] = ContextVar("stepping", default=None)
 
 def install(model: Any) -> bool:
     """Has `model`, a decoder, attend by `attend`; False where its attention is no `sdpa` that could be replaced."""
-    if getattr(model.config, "_attn_implementation", None) != "sdpa":
-        return False
+    implementation = getattr(model.config, "_attn_implementation", None)
+    if implementation != "sdpa":
+        return bool(implementation == _NAME)
     AttentionInterface.register(_NAME, attend)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     try:

@@ -70,8 +70,8 @@ def length(completions: Sequence[Completion]) -> int:
     return len(completions[0].prompt_ids) + sum(map(_read, completions))
 
 
-def pack(completions: Sequence[Completion], share: bool) -> Packed:
-    """Lays out `rows(completions, share)`."""
+def pack(completions: Sequence[Completion], share: bool, device: torch.device | None = None) -> Packed:
+    """Lays out `rows(completions, share)`; masks are made on the `device`, since they grow with the square of a row."""
     laid = rows(completions, share)
     width = max(length([completions[index] for index in row]) for row in laid)
     ids = torch.zeros((len(laid), width), dtype=torch.long)
@@ -93,8 +93,9 @@ def pack(completions: Sequence[Completion], share: bool) -> Packed:
             before = [start + decision - 1 if decision else len(prompt) - 1 for decision in completion.decisions]
             where[index] = [(number, column) for column in before]
     ordered = [place for index in range(len(completions)) for place in where[index]]
+    part = part.to(device)
     attention = _visible(part) if share else (part >= 0).long()
-    return Packed(ids, positions, attention, torch.tensor(ordered).T)
+    return Packed(ids.to(device), positions.to(device), attention, torch.tensor(ordered).T.to(device))
 
 
 def _read(completion: Completion) -> int:
@@ -104,7 +105,7 @@ def _read(completion: Completion) -> int:
 
 def _visible(part: Tensor) -> Tensor:
     """A token sees the prompt and its own completion up to itself; padding sees itself, since a softmax needs one."""
-    causal = torch.ones(part.shape[1], part.shape[1], dtype=torch.bool).tril()
+    causal = torch.ones(part.shape[1], part.shape[1], dtype=torch.bool, device=part.device).tril()
     seen, by = part[:, None, :], part[:, :, None]
     visible = causal & ((seen == 0) | (seen == by)) & (by >= 0)
-    return (visible | torch.eye(part.shape[1], dtype=torch.bool))[:, None]
+    return (visible | torch.eye(part.shape[1], dtype=torch.bool, device=part.device))[:, None]

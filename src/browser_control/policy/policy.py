@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -24,11 +25,12 @@ from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
 from browser_control.language.page import PageUnreadable
 from browser_control.language.tokens import plain
-from browser_control.policy import chat, head, packing, self_check, tokenization
+from browser_control.policy import attention, chat, head, packing, self_check, tokenization, training_rows
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
+from browser_control.policy.training_rows import TrainingRows
 
 _PROMPTS = 8192  # whose tokens are kept
 
@@ -76,6 +78,7 @@ class Policy:
                 False
             )  # it plans anew for each shape, which takes longer than it saves
         reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
+        self._rows = self._training_rows(graphs=True) if static and self._causal.reads_chunks else None
         self._adapted = fused(model)
         self._stops = chat.stop_tokens(model, tokenizer)
         # pages are seen again and again: by the members of a group, and turn after turn
@@ -94,6 +97,13 @@ class Policy:
             self.vocabulary,
         )
 
+    def _training_rows(self, graphs: bool) -> TrainingRows | None:
+        """For completions that share their prompt with no other; None where attention knows no such rows."""
+        dtype = self._causal.head.weight.dtype
+        if not attention.install(self._causal.decoder) or (graphs and not attention.flashes(self.device, dtype)):
+            return None
+        return TrainingRows(self._causal, trainable(self.model), self.temperature, self.vocabulary, graphs)
+
     @property
     def device(self) -> torch.device:
         return self._causal.device
@@ -102,6 +112,11 @@ class Policy:
     def shares_prompts(self) -> bool:
         """Whether training reads a prompt once for all its completions."""
         return self._causal.reads_chunks
+
+    @property
+    def row_tokens(self) -> int | None:
+        """Tokens of completions with prompts of their own that training reads best at a time; None: as many as fit."""
+        return None if self._rows is None else training_rows.LONGEST
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
@@ -185,16 +200,27 @@ class Policy:
         """Log-probabilities of all decisions, one after another, shape (decisions,), with gradient.
 
         Completions of one prompt share its reading, where the model can (`packing`). Padding is on the right, so that
-        no position depends on what the batch is made of. Every completion needs a decision.
+        no position depends on what the batch is made of. Every completion needs a decision. On a GPU the gradient has
+        to be asked for before the next call (`training_rows`).
         """
-        packed = packing.pack(completions, self.shares_prompts)
+        if self._rows is None:
+            return self._shared_log_probs(completions)
+        laid = packing.rows(completions, self.shares_prompts)
+        alone = [row[0] for row in laid if len(row) == 1]
+        shared = [index for row in laid if len(row) > 1 for index in row]
+        found = [
+            read([completions[index] for index in indices])
+            for indices, read in ((alone, self._rows.log_probs), (shared, self._shared_log_probs))
+            if indices
+        ]
+        return torch.cat(found)[_places(completions, alone + shared, self.device)]
+
+    def _shared_log_probs(self, completions: Sequence[Completion]) -> Tensor:
+        packed = packing.pack(completions, self.shares_prompts, self.device)
         output = self._causal.decoder(
-            input_ids=packed.ids.to(self.device),
-            attention_mask=packed.attention.to(self.device),
-            position_ids=packed.positions.to(self.device),
-            use_cache=False,
+            input_ids=packed.ids, attention_mask=packed.attention, position_ids=packed.positions, use_cache=False
         )
-        rows, columns = packed.where.to(self.device)
+        rows, columns = packed.where
         logits = self._causal.head(output.last_hidden_state[rows, columns])
         return self._of_decisions(logits, completions)
 
@@ -297,6 +323,15 @@ def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             f" has embeddings for {rows}; use the tokenizer that belongs to the model"
         )
     return model, tokenizer
+
+
+def _places(completions: Sequence[Completion], order: Sequence[int], device: torch.device) -> Tensor:
+    """Where the decisions of the completions are in those of the completions in another order."""
+    counts = np.array([len(completion.decisions) for completion in completions])
+    begins = np.empty_like(counts)
+    begins[list(order)] = counts[list(order)].cumsum() - counts[list(order)]
+    first = np.repeat(begins - (counts.cumsum() - counts), counts)
+    return torch.from_numpy(first + np.arange(counts.sum())).to(device)
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -182,20 +182,29 @@ class Sampler:
 def distribution(logits: Tensor, masks: Sequence[Mask | None], temperature: float) -> Tensor:
     """Log-probabilities, float32, with temperature and masks applied; of the shape of `logits`, (rows, vocabulary)."""
     vocabulary = logits.shape[1]
+    if all(mask is None for mask in masks):
+        return log_softmax(logits, None, temperature)
+    packed = [_everything(vocabulary) if mask is None else mask for mask in masks]
+    bits = torch.from_numpy(np.stack(packed)).to(logits.device)
+    return log_softmax(logits, admitted(bits, vocabulary), temperature)
+
+
+def log_softmax(logits: Tensor, admitted: Tensor | None, temperature: float) -> Tensor:
+    """The same for masks of booleans, of the shape of `logits`; None admits everything."""
     logits = logits.float() / temperature
-    if any(mask is not None for mask in masks):
-        packed = [_everything(vocabulary) if mask is None else mask for mask in masks]
-        admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device))
-        logits = logits.masked_fill(~admitted[:, :vocabulary], float("-inf"))
+    if admitted is not None:
+        logits = logits.masked_fill(~admitted, float("-inf"))
     return logits.log_softmax(1)
 
 
-def _unpack(masks: Tensor) -> Tensor:
-    """Bits as booleans, shape (masks, 32 * words); the lowest bit comes first."""
+def admitted(masks: Tensor, vocabulary: int) -> Tensor:
+    """Masks as booleans, shape (masks, vocabulary), of int32, shape (masks, words); the lowest bit comes first."""
     if masks.device.type == "cpu":
-        return torch.from_numpy(np.unpackbits(masks.numpy().view(np.uint8), axis=1, bitorder="little")).bool()
-    bits = torch.arange(32, device=masks.device, dtype=torch.int32)
-    return (masks[:, :, None] >> bits & 1).bool().flatten(1)
+        bits = torch.from_numpy(np.unpackbits(masks.numpy().view(np.uint8), axis=1, bitorder="little")).bool()
+    else:
+        places = torch.arange(32, device=masks.device, dtype=torch.int32)
+        bits = (masks[:, :, None] >> places & 1).bool().flatten(1)
+    return bits[:, :vocabulary]
 
 
 def _everything(vocabulary: int) -> Mask:

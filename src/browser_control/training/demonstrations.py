@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from queue import SimpleQueue
 
 from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
@@ -153,28 +154,31 @@ def _solve(
 ) -> list[Demonstration]:
     """Solvers' episodes, each after some actions of the policy, as far as they were solved."""
     queue = deque(enumerate(starts))
-    plays: deque[_Play] = deque()
+    answered: SimpleQueue[_Play] = SimpleQueue()  # as pages come: an episode depends on no other
     solved: dict[int, Demonstration] = {}
     played = 0
+
+    def wait(each: _Play, page: "Future[Observation]") -> None:
+        each.waiting = page
+        page.add_done_callback(lambda _: answered.put(each))
 
     def begin(session: int) -> None:
         if queue:
             number, (web_task, seed, led) = queue.popleft()
-            plays.append(_Play(number, web_task, seed, session, environments.reset(session, web_task, seed), led))
+            page = environments.reset(session, web_task, seed)
+            wait(_Play(number, web_task, seed, session, page, led), page)
 
     for session in range(len(environments)):
         begin(session)
-    while plays:
-        each = plays.popleft()
+    while played < len(starts):
+        each = answered.get()
         if _is_held_out(each):
             each.seed = redrawn(each.seed, DEMONSTRATION_SEEDS)
-            each.waiting = environments.reset(each.session, each.web_task, each.seed)
-            plays.append(each)
+            wait(each, environments.reset(each.session, each.web_task, each.seed))
             continue
         action = _next_action(policy, each, max_turns, reward)
         if action is not None:
-            each.waiting = environments.step(each.session, action)
-            plays.append(each)
+            wait(each, environments.step(each.session, action))
             continue
         if each.solved:
             solved[each.number] = Demonstration(each.web_task, each.seed, tuple(each.completions))

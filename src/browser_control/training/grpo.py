@@ -149,7 +149,7 @@ def update(
 
     def descend() -> Tensor:
         seen = [torch.empty(3, 0, device=policy.device)]
-        for micro_batch in micro_batches(share, tokens_per_micro_batch):
+        for micro_batch in micro_batches(policy, share, tokens_per_micro_batch):
             before_micro_batch()
             value, decisions = loss(policy, micro_batch, normaliser, clip)
             value.backward()  # type: ignore[no-untyped-call]
@@ -211,8 +211,19 @@ def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
     return sorted(([batch[index] for index in row] for row in laid), key=lambda row: -_length(row))
 
 
-def micro_batches(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
-    """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each."""
+def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
+    """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each.
+
+    Where the policy reads completions that share no prompt in another way than others (`row_tokens`), they are apart.
+    """
+    if policy.row_tokens is None:
+        yield from _neighbours(rows, tokens)
+    else:
+        yield from _neighbours([row for row in rows if len(row) > 1], tokens)
+        yield from _neighbours([row for row in rows if len(row) == 1], min(tokens, policy.row_tokens))
+
+
+def _neighbours(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
     chunk: list[Sequence[Sample]] = []
     for row in rows:
         if chunk and _length(chunk[0]) * (len(chunk) + 1) > tokens:

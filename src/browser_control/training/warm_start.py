@@ -101,7 +101,7 @@ def clone(
     optimizer.zero_grad(set_to_none=True)
     total = 0.0
     samples = [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions]
-    chunks = micro_batches(rows(policy, samples), configuration.training.tokens_per_micro_batch)
+    chunks = micro_batches(policy, rows(policy, samples), configuration.training.tokens_per_micro_batch)
     for chunk in chunks:
         loss = -policy.log_probs([sample.completion for sample in chunk]).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,229 @@
+"""Training's reading of completions one after another in a single row, recorded as CUDA graphs.
+
+To launch the kernels of a small model takes several times as long as they run. So the forward pass of a row and its
+backward pass are recorded once for each of a few shapes, and replayed. Rows are filled with sequences that nothing
+is decided in: what no attention wrote may be no number, and a gradient of 0 of it is none either.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from browser_control.policy import attention, packing
+from browser_control.policy.decoding import Model
+from browser_control.policy.sampling import Completion, admitted, log_softmax
+
+LONGEST = 16384  # tokens of a row that is filled up; activations of more take much memory, and gain nothing
+_STEP = 1024  # lengths of rows are multiples of it
+_SEQUENCES, _DECISIONS, _SEQUENCE = 32, 128, 256  # least numbers, doubled until they suffice
+_SHAPES = 24  # recorded at a time
+
+
+class TrainingRows:
+    """Log-probabilities of completions, with gradient.
+
+    Args:
+        model: that is trained; a token has to see all before it, and nothing else.
+        parameters: that have a gradient.
+        temperature: of the distribution.
+        vocabulary: width of the logits.
+        graphs: record the passes as CUDA graphs.
+    """
+
+    def __init__(
+        self, model: Model, parameters: Sequence[Tensor], temperature: float, vocabulary: int, graphs: bool
+    ) -> None:
+        self._model = model
+        self._parameters = list(parameters)
+        self._temperature = temperature
+        self._vocabulary = vocabulary
+        self._graphs = graphs
+        self._rows: OrderedDict[tuple[int, ...], _Row] = OrderedDict()
+        self._pool: Any = torch.cuda.graph_pool_handle() if graphs else None
+        self._sums: list[Tensor] = []  # where gradients are summed; the same memory for each step
+
+    def log_probs(self, completions: Sequence[Completion]) -> Tensor:
+        """Of all decisions, one after another, shape (decisions,), with gradient.
+
+        With graphs, the gradient has to be asked for before the next call.
+        """
+        row = self._row(completions)
+        row.fill(completions)
+        if not self._graphs:
+            return row.forward()[: row.decisions]
+        hook = torch.zeros((), device=self._model.device, requires_grad=True)
+        made: Tensor = _Replay.apply(hook, row, self)  # type: ignore[no-untyped-call]
+        return made
+
+    def _row(self, completions: Sequence[Completion]) -> "_Row":
+        lengths = [packing.length([each]) for each in completions]
+        longest = _at_least(_SEQUENCE, max(lengths))
+        tokens = -(-sum(lengths) // _STEP) * _STEP
+        fillers = -(-_STEP // longest)
+        decisions = sum(len(each.decisions) for each in completions)
+        shape = (
+            tokens,
+            longest,
+            _at_least(_SEQUENCES, len(lengths) + fillers),
+            _at_least(_DECISIONS, decisions),
+        )
+        if shape not in self._rows:
+            if len(self._rows) == _SHAPES:
+                self._rows.popitem(last=False)
+            self._rows[shape] = _Row(self._model, self._temperature, self._vocabulary, *shape)
+            if self._graphs:
+                self._rows[shape].record(self._parameters, self._pool)
+        self._rows.move_to_end(shape)
+        return self._rows[shape]
+
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Adds to the gradients of the parameters, whose own memory `gradients` is not."""
+        pairs = [(each, new) for each, new in zip(self._parameters, gradients, strict=True) if new is not None]
+        if not self._sums:
+            self._sums = [torch.empty_like(each) for each, _ in pairs]
+        begun = [(each.grad, new) for each, new in pairs if each.grad is not None]
+        fresh = [(each, sum_, new) for (each, new), sum_ in zip(pairs, self._sums, strict=True) if each.grad is None]
+        if begun:
+            torch._foreach_add_([each for each, _ in begun], [new for _, new in begun])
+        if fresh:
+            torch._foreach_copy_([sum_ for _, sum_, _ in fresh], [new for _, _, new in fresh])
+            for each, sum_, _ in fresh:
+                each.grad = sum_
+
+
+class _Replay(torch.autograd.Function):
+    """The recorded passes of a row; its gradients go to the parameters directly."""
+
+    @staticmethod
+    def forward(ctx: Any, hook: Tensor, row: "_Row", rows: TrainingRows) -> Tensor:
+        ctx.row, ctx.rows, ctx.filled = row, rows, row.filled
+        return row.replay()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+        if ctx.filled != ctx.row.filled:
+            raise RuntimeError("the row was filled again before its gradient was asked for")
+        ctx.rows.add(ctx.row.replay_backward(gradients[0]))
+        return None, None, None
+
+
+class _Row:
+    """Passes over a row of one shape.
+
+    Attributes:
+        decisions: how many of its places are in use.
+        filled: how often it was.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        temperature: float,
+        vocabulary: int,
+        tokens: int,
+        longest: int,
+        sequences: int,
+        decisions: int,
+    ) -> None:
+        device = model.device
+        self._model = model
+        self._temperature = temperature
+        self._vocabulary = vocabulary
+        self._longest = longest
+        self._inputs = torch.zeros((2, tokens), dtype=torch.long, device=device)  # ids and positions
+        self._ends = torch.zeros(sequences + 1, dtype=torch.int32, device=device)
+        self._decided = torch.zeros((2, decisions), dtype=torch.long, device=device)  # the column before; the token
+        self._masks = torch.full((decisions, (vocabulary + 31) // 32), -1, dtype=torch.int32, device=device)
+        self._no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # keeps transformers from making one
+        self.decisions = 0
+        self.filled = 0
+        self._forward_graph: Any = None
+        self._backward_graph: Any = None
+
+    def fill(self, completions: Sequence[Completion]) -> None:
+        """Takes what is to be read."""
+        tokens, sequences = self._inputs.shape[1], self._ends.shape[0] - 1
+        lengths = [packing.length([each]) for each in completions]
+        left = tokens - sum(lengths)
+        fillers = [min(self._longest, left - begin) for begin in range(0, left, self._longest)]
+        ends = list(accumulate(chain(lengths, fillers)))
+        ends += [tokens] * (sequences - len(ends))
+        inputs = np.zeros((2, tokens), dtype=np.int64)
+        decided = np.zeros((2, self._decided.shape[1]), dtype=np.int64)
+        masks = np.full(tuple(self._masks.shape), -1, dtype=np.int32)
+        number = 0
+        for completion, end, length in zip(completions, ends, lengths, strict=False):
+            begin = end - length
+            inputs[0, begin:end] = (completion.prompt_ids + completion.token_ids)[:length]
+            count = len(completion.decisions)
+            before = begin + len(completion.prompt_ids) - 1
+            decided[0, number : number + count] = before + np.array(completion.decisions)
+            decided[1, number : number + count] = [completion.token_ids[each] for each in completion.decisions]
+            for place, mask in enumerate(completion.masks, start=number):
+                if mask is not None:
+                    masks[place] = mask
+            number += count
+        begins = np.array([0, *ends[:-1]])
+        inputs[1] = np.arange(tokens) - np.repeat(begins, np.diff([0, *ends]))
+        self._inputs.copy_(torch.from_numpy(inputs))
+        self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32))
+        self._decided.copy_(torch.from_numpy(decided))
+        self._masks.copy_(torch.from_numpy(masks))
+        self.decisions = number
+        self.filled += 1
+
+    def forward(self) -> Tensor:
+        """Log-probabilities of all places, in use or not."""
+        with attention.packed(self._ends, self._longest):
+            output = self._model.decoder(
+                input_ids=self._inputs[:1],
+                attention_mask=self._no_mask,
+                position_ids=self._inputs[1:],
+                use_cache=False,
+            )
+        before, chosen = self._decided
+        logits = self._model.head(output.last_hidden_state[0, before])
+        found = log_softmax(logits, admitted(self._masks, self._vocabulary), self._temperature)
+        return found.gather(1, chosen[:, None]).squeeze(1)
+
+    def record(self, parameters: Sequence[Tensor], pool: Any) -> None:
+        """Warms up on a side stream, as CUDA graphs demand, and records both passes."""
+        self._ends[1:] = self._inputs.shape[1]
+        steps = range(0, self._inputs.shape[1], self._longest)
+        for number, begin in enumerate(steps[: self._ends.shape[0] - 1], start=1):
+            self._ends[number] = min(begin + self._longest, self._inputs.shape[1])
+        self._weights = torch.zeros(self._decided.shape[1], device=self._inputs.device)
+        with torch.enable_grad():
+            stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                torch.autograd.grad(self.forward(), parameters, self._weights, allow_unused=True)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._forward_graph, self._backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._forward_graph, pool=pool):
+                found = self.forward()
+            with torch.cuda.graph(self._backward_graph, pool=pool):
+                self._gradients = torch.autograd.grad(found, parameters, self._weights, allow_unused=True)
+        self._found = found.detach()
+
+    def replay(self) -> Tensor:
+        self._forward_graph.replay()
+        return self._found[: self.decisions].clone()
+
+    def replay_backward(self, weights: Tensor) -> Sequence[Tensor | None]:
+        """Gradients of the parameters, until the next replay of any row."""
+        self._weights.zero_()
+        self._weights[: self.decisions].copy_(weights)
+        self._backward_graph.replay()
+        return self._gradients
+
+
+def _at_least(least: int, wanted: int) -> int:
+    while least < wanted:
+        least *= 2
+    return least
