@@ -2,8 +2,8 @@
 
     python benchmarks/cloning.py --model FOLDER [--config NAME] [--batch 32] [--padded] [--trace FILE]
 
-`--padded` reads completions side by side, padded, as before they were read in a row. Prints the median milliseconds of a
-step whose shape was met before, and the gradient's distance from that of the other way of reading.
+`--padded` reads completions side by side, padded, as before they were read in a row. Prints the median milliseconds
+of a step whose shape was met before, and the gradient's distance from that of the other way of reading.
 """
 
 import argparse

@@ -29,7 +29,7 @@ from browser_control.policy import attention, chat, head, packing, self_check, t
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
-from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
+from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution, entropies
 from browser_control.policy.training_rows import TrainingRows
 
 _PROMPTS = 8192  # whose tokens are kept
@@ -102,7 +102,7 @@ class Policy:
         dtype = self._causal.head.weight.dtype
         if not attention.install(self._causal.decoder) or (graphs and not attention.flashes(self.device, dtype)):
             return None
-        return TrainingRows(self._causal, trainable(self.model), self.temperature, self.vocabulary, graphs)
+        return TrainingRows(self._causal, trainable(self.model), graphs)
 
     @property
     def device(self) -> torch.device:
@@ -203,26 +203,38 @@ class Policy:
         no position depends on what the batch is made of. Every completion needs a decision. On a GPU the gradient has
         to be asked for before the next call (`training_rows`).
         """
-        if self._rows is None:
-            return self._shared_log_probs(completions)
-        laid = packing.rows(completions, self.shares_prompts)
-        alone = [row[0] for row in laid if len(row) == 1]
-        shared = [index for row in laid if len(row) > 1 for index in row]
-        found = [
-            read([completions[index] for index in indices])
-            for indices, read in ((alone, self._rows.log_probs), (shared, self._shared_log_probs))
-            if indices
-        ]
-        return torch.cat(found)[_places(completions, alone + shared, self.device)]
+        return self._of_decisions(self._logits(completions), completions)[0]
 
-    def _shared_log_probs(self, completions: Sequence[Completion]) -> Tensor:
+    def log_probs_and_entropies(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
+        """The same, and the entropy in nats of what each decision was drawn from, both with gradient."""
+        return self._of_decisions(self._logits(completions), completions, with_entropies=True)
+
+    def _logits(self, completions: Sequence[Completion]) -> Tensor:
+        """Those of all decisions, shape (decisions, vocabulary)."""
+        if self._rows is None:
+            hidden = self._padded(completions)
+        else:
+            laid = packing.rows(completions, self.shares_prompts)
+            alone = [row[0] for row in laid if len(row) == 1]
+            shared = [index for row in laid if len(row) > 1 for index in row]
+            found = [
+                read([completions[index] for index in indices])
+                for indices, read in ((alone, self._rows.read), (shared, self._padded))
+                if indices
+            ]
+            hidden = torch.cat(found)[_places(completions, alone + shared, self.device)]
+        logits: Tensor = self._causal.head(hidden)
+        return logits
+
+    def _padded(self, completions: Sequence[Completion]) -> Tensor:
+        """The last layer's states behind which each decision was made, shape (decisions, width)."""
         packed = packing.pack(completions, self.shares_prompts, self.device)
         output = self._causal.decoder(
             input_ids=packed.ids, attention_mask=packed.attention, position_ids=packed.positions, use_cache=False
         )
         rows, columns = packed.where
-        logits = self._causal.head(output.last_hidden_state[rows, columns])
-        return self._of_decisions(logits, completions)
+        hidden: Tensor = output.last_hidden_state[rows, columns]
+        return hidden
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
         """The same as the model alone computes them: its own forward pass, one completion at a time, nothing else."""
@@ -231,15 +243,20 @@ class Policy:
             ids = torch.tensor([completion.prompt_ids + completion.token_ids], device=self.device)
             before = torch.tensor(completion.decisions, device=self.device) + len(completion.prompt_ids) - 1
             logits.append(self.model(input_ids=ids, use_cache=False).logits[0, before])
-        return self._of_decisions(torch.cat(logits), completions)
+        return self._of_decisions(torch.cat(logits), completions)[0]
 
-    def _of_decisions(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
+    def _of_decisions(
+        self, logits: Tensor, completions: Sequence[Completion], with_entropies: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of what was decided, at the temperature it was sampled at; entropies, or nothing."""
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],
             device=self.device,
         )
         masks = [mask for completion in completions for mask in completion.masks]
-        return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
+        temperatures = [each.temperature or self.temperature for each in completions for _ in each.decisions]
+        found = distribution(logits, masks, temperatures)
+        return found.gather(1, chosen[:, None]).squeeze(1), entropies(found) if with_entropies else chosen.new_empty(0)
 
     def _open(self, request: Request, longest: int, constrained: bool) -> Row:
         row = Row(
@@ -259,6 +276,7 @@ class Policy:
             masks=tuple(row.masks),
             log_probs=tuple(row.log_probs),
             text=self._text(said),
+            temperature=row.request.temperature,
         )
 
     def _text(self, said: Sequence[int]) -> str:

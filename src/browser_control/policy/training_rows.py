@@ -16,7 +16,7 @@ from torch import Tensor
 
 from browser_control.policy import attention, packing
 from browser_control.policy.decoding import Model
-from browser_control.policy.sampling import Completion, admitted, log_softmax
+from browser_control.policy.sampling import Completion
 
 LONGEST = 16384  # tokens of a row that is filled up; activations of more take much memory, and gain nothing
 _STEP = 1024  # lengths of rows are multiples of it
@@ -25,30 +25,24 @@ _SHAPES = 24  # recorded at a time
 
 
 class TrainingRows:
-    """Log-probabilities of completions, with gradient.
+    """Reads completions, with gradient.
 
     Args:
         model: that is trained; a token has to see all before it, and nothing else.
         parameters: that have a gradient.
-        temperature: of the distribution.
-        vocabulary: width of the logits.
         graphs: record the passes as CUDA graphs.
     """
 
-    def __init__(
-        self, model: Model, parameters: Sequence[Tensor], temperature: float, vocabulary: int, graphs: bool
-    ) -> None:
+    def __init__(self, model: Model, parameters: Sequence[Tensor], graphs: bool) -> None:
         self._model = model
         self._parameters = list(parameters)
-        self._temperature = temperature
-        self._vocabulary = vocabulary
         self._graphs = graphs
         self._rows: OrderedDict[tuple[int, ...], _Row] = OrderedDict()
         self._pool: Any = torch.cuda.graph_pool_handle() if graphs else None
         self._sums: list[Tensor] = []  # where gradients are summed; the same memory for each step
 
-    def log_probs(self, completions: Sequence[Completion]) -> Tensor:
-        """Of all decisions, one after another, shape (decisions,), with gradient.
+    def read(self, completions: Sequence[Completion]) -> Tensor:
+        """The last layer's states behind which each decision was made, one after another, shape (decisions, width).
 
         With graphs, the gradient has to be asked for before the next call.
         """
@@ -75,7 +69,7 @@ class TrainingRows:
         if shape not in self._rows:
             if len(self._rows) == _SHAPES:
                 self._rows.popitem(last=False)
-            self._rows[shape] = _Row(self._model, self._temperature, self._vocabulary, *shape)
+            self._rows[shape] = _Row(self._model, *shape)
             if self._graphs:
                 self._rows[shape].record(self._parameters, self._pool)
         self._rows.move_to_end(shape)
@@ -120,25 +114,13 @@ class _Row:
         filled: how often it was.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        temperature: float,
-        vocabulary: int,
-        tokens: int,
-        longest: int,
-        sequences: int,
-        decisions: int,
-    ) -> None:
+    def __init__(self, model: Model, tokens: int, longest: int, sequences: int, decisions: int) -> None:
         device = model.device
         self._model = model
-        self._temperature = temperature
-        self._vocabulary = vocabulary
         self._longest = longest
         self._inputs = torch.zeros((2, tokens), dtype=torch.long, device=device)  # ids and positions
         self._ends = torch.zeros(sequences + 1, dtype=torch.int32, device=device)
-        self._decided = torch.zeros((2, decisions), dtype=torch.long, device=device)  # the column before; the token
-        self._masks = torch.full((decisions, (vocabulary + 31) // 32), -1, dtype=torch.int32, device=device)
+        self._before = torch.zeros(decisions, dtype=torch.long, device=device)  # the column before each
         self._no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # keeps transformers from making one
         self.decisions = 0
         self.filled = 0
@@ -154,31 +136,24 @@ class _Row:
         ends = list(accumulate(chain(lengths, fillers)))
         ends += [tokens] * (sequences - len(ends))
         inputs = np.zeros((2, tokens), dtype=np.int64)
-        decided = np.zeros((2, self._decided.shape[1]), dtype=np.int64)
-        masks = np.full(tuple(self._masks.shape), -1, dtype=np.int32)
+        before = np.zeros(self._before.shape, dtype=np.int64)
         number = 0
         for completion, end, length in zip(completions, ends, lengths, strict=False):
             begin = end - length
             inputs[0, begin:end] = (completion.prompt_ids + completion.token_ids)[:length]
             count = len(completion.decisions)
-            before = begin + len(completion.prompt_ids) - 1
-            decided[0, number : number + count] = before + np.array(completion.decisions)
-            decided[1, number : number + count] = [completion.token_ids[each] for each in completion.decisions]
-            for place, mask in enumerate(completion.masks, start=number):
-                if mask is not None:
-                    masks[place] = mask
+            before[number : number + count] = begin + len(completion.prompt_ids) - 1 + np.array(completion.decisions)
             number += count
         begins = np.array([0, *ends[:-1]])
         inputs[1] = np.arange(tokens) - np.repeat(begins, np.diff([0, *ends]))
         self._inputs.copy_(torch.from_numpy(inputs))
         self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32))
-        self._decided.copy_(torch.from_numpy(decided))
-        self._masks.copy_(torch.from_numpy(masks))
+        self._before.copy_(torch.from_numpy(before))
         self.decisions = number
         self.filled += 1
 
     def forward(self) -> Tensor:
-        """Log-probabilities of all places, in use or not."""
+        """States at all places, in use or not."""
         with attention.packed(self._ends, self._longest):
             output = self._model.decoder(
                 input_ids=self._inputs[:1],
@@ -186,10 +161,8 @@ class _Row:
                 position_ids=self._inputs[1:],
                 use_cache=False,
             )
-        before, chosen = self._decided
-        logits = self._model.head(output.last_hidden_state[0, before])
-        found = log_softmax(logits, admitted(self._masks, self._vocabulary), self._temperature)
-        return found.gather(1, chosen[:, None]).squeeze(1)
+        states: Tensor = output.last_hidden_state[0, self._before]
+        return states
 
     def record(self, parameters: Sequence[Tensor], pool: Any) -> None:
         """Warms up on a side stream, as CUDA graphs demand, and records both passes."""
@@ -197,12 +170,13 @@ class _Row:
         steps = range(0, self._inputs.shape[1], self._longest)
         for number, begin in enumerate(steps[: self._ends.shape[0] - 1], start=1):
             self._ends[number] = min(begin + self._longest, self._inputs.shape[1])
-        self._weights = torch.zeros(self._decided.shape[1], device=self._inputs.device)
         with torch.enable_grad():
             stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                torch.autograd.grad(self.forward(), parameters, self._weights, allow_unused=True)
+                found = self.forward()
+                self._weights = torch.zeros_like(found)
+                torch.autograd.grad(found, parameters, self._weights, allow_unused=True)
             torch.cuda.current_stream().wait_stream(stream)
             self._forward_graph, self._backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._forward_graph, pool=pool):
