@@ -17,7 +17,7 @@ from browser_control import configuration, gpus
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
 from browser_control.language.actions import Action
-from browser_control.policy import decoding, packing, self_check
+from browser_control.policy import decoding, packing, self_check, training_rows
 from browser_control.policy.adapter import FusedLinear, adapt
 from browser_control.policy.decoding import StaticReader
 from browser_control.policy.policy import Policy, load, trainable
@@ -74,7 +74,9 @@ def test_completions_of_one_prompt_share_its_reading(make_policy: MakePolicy) ->
     torch.testing.assert_close(shared, policy.log_probs(completions), atol=2e-5, rtol=0)
 
 
-def test_completions_of_their_own_prompts_are_read_in_one_row(make_policy: MakePolicy) -> None:
+def test_completions_of_their_own_prompts_are_read_in_one_row(
+    make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a GPU reads them, but for the recording: the same log-probabilities and gradients, in the same order."""
     policy = make_policy("llama")
     completions = [
@@ -93,7 +95,11 @@ def test_completions_of_their_own_prompts_are_read_in_one_row(make_policy: MakeP
     assert policy._rows is not None
     for first, second in zip(apart, found(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-5, rtol=1e-4)
-    assert [shape[0] for shape in policy._rows._rows] == [1024]  # two share, four were read in the row
+    assert [shape[0] for shape in policy._rows._rows] == [1024]  # all, since little would be saved
+    monkeypatch.setattr(training_rows, "WORTH_SHARING", 1)
+    for first, second in zip(apart, found(), strict=True):
+        torch.testing.assert_close(first, second, atol=2e-5, rtol=1e-4)
+    assert len(policy.rows(completions)) < len(completions)
 
 
 def test_a_long_completion_has_a_row_of_its_own_length(make_policy: MakePolicy) -> None:

@@ -65,6 +65,11 @@ def rows(completions: Sequence[Completion], share: bool) -> list[list[int]]:
     return made
 
 
+def saved(completions: Sequence[Completion], rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that are not read again, since rows share their prompt."""
+    return sum(len(completions[row[0]].prompt_ids) * (len(row) - 1) for row in rows)
+
+
 def length(completions: Sequence[Completion]) -> int:
     """Tokens of a row that holds these completions of one prompt."""
     return len(completions[0].prompt_ids) + sum(map(_read, completions))

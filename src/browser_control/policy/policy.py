@@ -118,6 +118,13 @@ class Policy:
         """Tokens of completions with prompts of their own that training reads best at a time; None: as many as fit."""
         return None if self._rows is None else training_rows.LONGEST
 
+    def rows(self, completions: Sequence[Completion]) -> list[list[int]]:
+        """Indices of the completions that training reads together: those of one prompt, where that is worth it."""
+        laid = packing.rows(completions, self.shares_prompts)
+        if self._rows is None or packing.saved(completions, laid) >= training_rows.WORTH_SHARING:
+            return laid
+        return [[index] for index in range(len(completions))]
+
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
         self._read_prompts([text])
@@ -214,7 +221,7 @@ class Policy:
         if self._rows is None:
             hidden = self._padded(completions)
         else:
-            laid = packing.rows(completions, self.shares_prompts)
+            laid = self.rows(completions)
             alone = [row[0] for row in laid if len(row) == 1]
             shared = [index for row in laid if len(row) > 1 for index in row]
             found = [

@@ -6,7 +6,8 @@ is decided in: what no attention wrote may be no number, and a gradient of 0 of 
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, chain
 from typing import Any
 
@@ -19,9 +20,11 @@ from browser_control.policy.decoding import Model
 from browser_control.policy.sampling import Completion
 
 LONGEST = 16384  # tokens of a row that is filled up; activations of more take much memory, and gain nothing
-_STEP = 1024  # lengths of rows are multiples of it
-_SEQUENCES, _DECISIONS, _SEQUENCE = 32, 128, 256  # least numbers, doubled until they suffice
-_SHAPES = 24  # recorded at a time
+WORTH_SHARING = 8192  # tokens of prompts read once, for which completions are read in the other way, padded
+_STEPS = (1024, 2048)  # lengths of short rows and of long ones are multiples of them
+_SHORT = 4096
+_SEQUENCES, _DECISIONS, _SEQUENCE = 64, 256, 512  # least numbers, doubled until they suffice
+_SHAPES = 32  # recorded at a time
 
 
 class TrainingRows:
@@ -57,8 +60,9 @@ class TrainingRows:
     def _row(self, completions: Sequence[Completion]) -> "_Row":
         lengths = [packing.length([each]) for each in completions]
         longest = _at_least(_SEQUENCE, max(lengths))
-        tokens = -(-sum(lengths) // _STEP) * _STEP
-        fillers = -(-_STEP // longest)
+        step = _STEPS[sum(lengths) > _SHORT]
+        tokens = -(-sum(lengths) // step) * step
+        fillers = -(-step // longest)
         decisions = sum(len(each.decisions) for each in completions)
         shape = (
             tokens,
@@ -166,23 +170,24 @@ class _Row:
 
     def record(self, parameters: Sequence[Tensor], pool: Any) -> None:
         """Warms up on a side stream, as CUDA graphs demand, and records both passes."""
-        self._ends[1:] = self._inputs.shape[1]
-        steps = range(0, self._inputs.shape[1], self._longest)
-        for number, begin in enumerate(steps[: self._ends.shape[0] - 1], start=1):
-            self._ends[number] = min(begin + self._longest, self._inputs.shape[1])
-        with torch.enable_grad():
+        begins = range(0, self._inputs.shape[1], self._longest)
+        ends = [min(begin + self._longest, self._inputs.shape[1]) for begin in begins]
+        ends += ends[-1:] * (self._ends.shape[0] - 1 - len(ends))
+        self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32))
+        with torch.enable_grad(), _replaced(self._model.decoder, parameters) as leaves:
             stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 found = self.forward()
                 self._weights = torch.zeros_like(found)
-                torch.autograd.grad(found, parameters, self._weights, allow_unused=True)
+                torch.autograd.grad(found, leaves, self._weights, allow_unused=True)
+                del found  # with it go the leaves' nodes, which are of this stream
             torch.cuda.current_stream().wait_stream(stream)
             self._forward_graph, self._backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._forward_graph, pool=pool):
                 found = self.forward()
             with torch.cuda.graph(self._backward_graph, pool=pool):
-                self._gradients = torch.autograd.grad(found, parameters, self._weights, allow_unused=True)
+                self._gradients = torch.autograd.grad(found, leaves, self._weights, allow_unused=True)
         self._found = found.detach()
 
     def replay(self) -> Tensor:
@@ -195,6 +200,28 @@ class _Row:
         self._weights[: self.decisions].copy_(weights)
         self._backward_graph.replay()
         return self._gradients
+
+
+@contextmanager
+def _replaced(module: torch.nn.Module, parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Within, the module has others in the place of its parameters, of the same memory: leaves that nobody knows.
+
+    Where a gradient of the parameters themselves is under way, it belongs to another stream, which no recording bears.
+    """
+    stand_ins = {id(each): torch.nn.Parameter(each.detach()) for each in parameters}
+    places = [
+        (owner, name, each)
+        for owner in module.modules()
+        for name, each in owner._parameters.items()
+        if id(each) in stand_ins
+    ]
+    try:
+        for owner, name, each in places:
+            owner._parameters[name] = stand_ins[id(each)]
+        yield list(stand_ins.values())
+    finally:
+        for owner, name, each in places:
+            owner._parameters[name] = each
 
 
 def _at_least(least: int, wanted: int) -> int:

@@ -281,7 +281,7 @@ def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradien
 
 def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
     """What the policy reads in one row each, the longest first."""
-    laid = packing.rows([sample.completion for sample in batch], policy.shares_prompts)
+    laid = policy.rows([sample.completion for sample in batch])
     return sorted(([batch[index] for index in row] for row in laid), key=lambda row: -_length(row))
 
 
