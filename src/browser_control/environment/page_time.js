@@ -51,3 +51,12 @@ XMLHttpRequest.prototype.send = function (...given) {
 new MutationObserver(() => { changed = performance.now(); })
   .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
 window.addEventListener("beforeunload", () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); });
+// A form that is sent leads away a little later: the browser asks its own process first.
+const leave = form => {
+  if (form.target && form.target !== "_self") return;
+  leaving = true;
+  realTimeout(() => { leaving = false; }, 3000);
+};
+window.addEventListener("submit", event => { if (!event.defaultPrevented && event.target?.method !== "dialog") leave(event.target); });
+const realSubmit = HTMLFormElement.prototype.submit;
+HTMLFormElement.prototype.submit = function () { leave(this); return realSubmit.call(this); };

@@ -323,11 +323,20 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             "--max-turns",
             settings.max_turns,
             *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
-            *(("--web-tasks", *settings.web_tasks) if settings.web_tasks else ()),
+            *(("--web-tasks", *settings.web_tasks, "--logs", run.directory.logs) if settings.web_tasks else ()),
         )
         command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
         log = run.directory.logs / f"{name}.log"
-        yield Service(name, command, log, reads=_web_tasks(run), port=where.port, published=published)
+        yield Service(
+            name,
+            command,
+            log,
+            run.secrets.get("environment", {}),
+            writes=(run.directory.logs,) if settings.web_tasks else (),  # what servers of web tasks say
+            reads=_web_tasks(run),
+            port=where.port,
+            published=published,
+        )
 
 
 def _run_on(environment: BrowserGym, run: Run, stage: Stage) -> None:
