@@ -3,10 +3,13 @@
 `report_page` makes the page. Every number is computed here, from the same files as anybody may read.
 """
 
+import base64
+import io
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from browser_control.records.summary import TITLES, Score, Scores, counted
 
 _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
 _EPISODE_BYTES = 2_000_000  # of all episodes that are shown, as HTML spells them: a quote is five bytes
+_PICTURE_BYTES = 2_400_000  # of all pictures, as base64 spells them
+_LARGEST_PICTURE = 100_000  # bytes; a larger one is none of ours
+_GOAL = "Goal: "  # begins the last line of what the policy saw
 _CURVE_CHARACTERS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NAMES = ("base", "promoted", "warm-start", "after")
@@ -29,16 +35,23 @@ _NAMES = ("base", "promoted", "warm-start", "after")
 
 @dataclass(frozen=True)
 class Turn:
-    """What the policy saw (empty where it was not kept), what it said, and why that did nothing, if it did not."""
+    """What the policy saw (empty where it was not kept), what it said, and why that did nothing, if it did not.
+
+    `picture` is the page before the action, as WebP in base64; empty where there is none.
+    """
 
     saw: str
     said: str
     error: str
+    picture: str = ""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """An episode of an evaluation as it was played; strict and success are None where it was unscorable."""
+    """An episode of an evaluation as it was played; strict and success are None where it was unscorable.
+
+    `picture` is the page at its end.
+    """
 
     web_task: str
     seed: int
@@ -47,6 +60,18 @@ class Episode:
     truncated: bool
     unscorable: str
     turns: tuple[Turn, ...]
+    picture: str = ""
+
+    @property
+    def pictured(self) -> int:
+        """The bytes of its pictures; 0 where it has none."""
+        return len(self.picture) + sum(len(turn.picture) for turn in self.turns)
+
+    @property
+    def goal(self) -> str:
+        """What was to be done; empty where it is not known."""
+        found = [line for line in self.turns[0].saw.splitlines() if line.startswith(_GOAL)] if self.turns else []
+        return found[-1].removeprefix(_GOAL) if found else ""
 
     @property
     def cause(self) -> str:
@@ -163,13 +188,14 @@ class Report:
     def shown(self) -> dict[str, list[Episode]]:
         """Episodes of which it is known what the policy saw, failures first, by web task; as many as a page carries."""
         kept: dict[str, list[Episode]] = {}
-        room = _EPISODE_BYTES
+        room, picture_room = _EPISODE_BYTES, _PICTURE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
         for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
             room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
-            kept.setdefault(each.web_task, []).append(each)
+            picture_room -= each.pictured
+            kept.setdefault(each.web_task, []).append(each if picture_room >= 0 else _without_pictures(each))
         return {name: sorted(kept[name], key=lambda each: bool(each.strict)) for name in sorted(kept)}
 
     @property
@@ -253,7 +279,7 @@ def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Rep
         evaluations=evaluations,
         metrics=tuple(map(json.loads, files.get("metrics.jsonl", b"").splitlines())),
         episodes={
-            name: tuple(map(_episode, map(json.loads, files[f"evaluation/{name}.episodes.jsonl"].splitlines())))
+            name: _episodes(files[f"evaluation/{name}.episodes.jsonl"], files.get(f"evaluation/{name}.pictures.zip"))
             for name in evaluations
             if f"evaluation/{name}.episodes.jsonl" in files
         },
@@ -266,7 +292,7 @@ def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Rep
 def _wanted() -> Iterator[str]:
     yield from ("config.yaml", "metrics.jsonl", "start.json")
     for name in _NAMES:
-        yield from (f"evaluation/{name}.json", f"evaluation/{name}.episodes.jsonl")
+        yield from (f"evaluation/{name}{kind}" for kind in (".json", ".episodes.jsonl", ".pictures.zip"))
 
 
 def _content(url: str, name: str) -> bytes | None:
@@ -276,11 +302,34 @@ def _content(url: str, name: str) -> bytes | None:
         return None
 
 
-def _episode(line: dict[str, Any]) -> Episode:
+def _episodes(lines: bytes, archived: bytes | None) -> tuple[Episode, ...]:
+    pictures = _pictures(archived) if archived else {}
+    return tuple(_episode(json.loads(line), pictures) for line in lines.splitlines())
+
+
+def _pictures(archived: bytes) -> dict[str, str]:
+    """By name (`training.pictures.name`), in base64; none where the file is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archived)) as file:
+            found = [each for each in file.infolist() if each.file_size <= _LARGEST_PICTURE]
+            return {each.filename: base64.b64encode(file.read(each)).decode() for each in found}
+    except zipfile.BadZipFile:
+        return {}
+
+
+def _episode(line: dict[str, Any], pictures: Mapping[str, str]) -> Episode:
+    def picture(turn: int) -> str:
+        return pictures.get(f"{line['web_task']}/{line['seed']}/{turn}.webp", "")
+
     turns = tuple(
-        Turn(_clipped(turn.get("saw", "")), str(turn["said"]), str(turn.get("error", ""))) for turn in line["turns"]
+        Turn(_clipped(turn.get("saw", "")), str(turn["said"]), str(turn.get("error", "")), picture(number))
+        for number, turn in enumerate(line["turns"])
     )
-    return Episode(**{**line, "turns": turns})
+    return Episode(**{**line, "turns": turns, "picture": picture(len(turns))})
+
+
+def _without_pictures(episode: Episode) -> Episode:
+    return replace(episode, picture="", turns=tuple(replace(turn, picture="") for turn in episode.turns))
 
 
 def _clipped(text: str) -> str:

@@ -1,6 +1,7 @@
 """Success is the skill that a checkpoint says it has: of ten episodes a web task, the first so many succeed."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import stand_ins
@@ -33,3 +34,5 @@ evaluation = {
 }
 chosen.output.parent.mkdir(parents=True, exist_ok=True)
 chosen.output.write_text(json.dumps(evaluation))
+if chosen.pictures:
+    zipfile.ZipFile(chosen.output.with_suffix(".pictures.zip"), "w").close()
