@@ -24,13 +24,11 @@ function isBusy() {
 // Waits until the page is at rest; false where it never was.
 async function rest() {
   const begin = performance.now();
-  const pause = milliseconds => new Promise(resolve => realTimeout(resolve, milliseconds));
-  for (;;) {
-    await pause(0);  // on a busy machine the page's own timers may be late: they have their turn first
-    if (!isBusy()) return true;
+  while (isBusy()) {
     if (performance.now() - begin > DEADLINE) return false;
-    await pause(5);
+    await new Promise(resolve => realTimeout(resolve, 5));
   }
+  return true;
 }
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
