@@ -13,12 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
-<<<<<<< HEAD
 from browser_control.training import benchmark_tables
-from browser_control.use import benchmark
-=======
 from browser_control.use import benchmark, play_command
->>>>>>> main
 from browser_control.use.benchmark import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
