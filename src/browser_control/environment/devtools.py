@@ -43,8 +43,12 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, tuple[asyncio.Future[Message], str]] = {}
         self._unfinished = bytearray()
         self._outgoing: list[bytes] = []
+        self._reader: asyncio.BaseTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._reader = transport
 
     def attach_writer(self, writer: asyncio.WriteTransport) -> None:
         self._writer = writer
@@ -69,8 +73,9 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for transport in (self._reader, self._writer):
+            if transport is not None:
+                transport.close()
         self.connection_lost(None)
 
     def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]:

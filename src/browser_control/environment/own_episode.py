@@ -213,14 +213,18 @@ class OwnPageSession(PageSession):
             if "exceptionDetails" in answer:
                 details = answer["exceptionDetails"]
                 words = details.get("exception", {}).get("description", details["text"])
-                raise PageLost(f"{MISTAKE}: {self._task.name}: success or failure: {words.splitlines()[0]}")
+                raise self._mistake(f"success or failure: {words.splitlines()[0]}")
             seen = answer["result"].get("value")
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
             if "mistake" in seen:
-                raise PageLost(f"{MISTAKE}: {self._task.name}: {seen['mistake']}")
+                raise self._mistake(seen["mistake"])
             return seen
+
+    def _mistake(self, words: str) -> PageLost:
+        """What the author of the judges has to put right."""
+        return PageLost(f"{MISTAKE}: {self._task.name}: {words}")
 
     @staticmethod
     def _is_on_its_way(words: str) -> bool:
