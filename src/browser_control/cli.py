@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
+from browser_control.training import benchmark_tables
 from browser_control.use import benchmark, play_command
 from browser_control.use.benchmark import DEFAULT_CONFIG
 
@@ -292,11 +293,11 @@ def _benchmark(chosen: argparse.Namespace) -> None:
         result = benchmark.judge(
             chosen, lambda done, total, strict: bar.update(task, completed=done, total=total, strict=strict)
         )
-    for rows in (benchmark.web_tasks, benchmark.families, benchmark.summary):
+    for rows in (benchmark_tables.web_tasks, benchmark_tables.families, benchmark_tables.summary):
         if found := rows(result.scores):
-            _print_table(benchmark.HEADS, found)
+            _print_table(benchmark_tables.HEADS, found)
             print()
-    answers = benchmark.validity(result.scores)
+    answers = benchmark_tables.validity(result.scores)
     _show({"judged": result.scores["judged"], "answers": answers, "written": str(result.folder)})
 
 

@@ -253,7 +253,7 @@ def test_a_browser_that_starts_removes_what_killed_ones_left_and_nothing_else(
         pytest.skip(str(error))
     ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     stale, ours, other = (
-        tmp_path / f"browser-control-{name}" for name in (f"chromium-{ended}-x", f"chromium-{os.getpid()}-x", "x")
+        tmp_path / f"browser-control-{name}" for name in (f"of-{ended}-x", f"of-{os.getpid()}-x", "x")
     )
     for folder in (stale, ours, other):
         folder.mkdir()
