@@ -24,6 +24,7 @@ from browser_control.records.promotion import Decision
 from browser_control.records.registry import Judge, Registry
 from browser_control.run_directory import read_json, write_text
 from browser_control.training import benchmark_tables
+from browser_control.web_tasks.registry import FLIGHT
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
 Pages = Literal["evaluation", "final"]
@@ -92,7 +93,7 @@ def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:
 
 def _web_tasks(run: Run) -> tuple[Path, ...]:
     """The folders of the user's own web tasks."""
-    return tuple(map(Path, run.configuration.environment.web_tasks))
+    return tuple(Path(each) for each in run.configuration.environment.web_tasks if each != FLIGHT)
 
 
 def _model_files(run: Run) -> tuple[Path, ...]:
@@ -349,11 +350,20 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             "--max-turns",
             settings.max_turns,
             *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
-            *(("--web-tasks", *settings.web_tasks) if settings.web_tasks else ()),
+            *(("--web-tasks", *settings.web_tasks, "--logs", run.directory.logs) if settings.web_tasks else ()),
         )
         command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
         log = run.directory.logs / f"{name}.log"
-        yield Service(name, command, log, reads=_web_tasks(run), port=where.port, published=published)
+        yield Service(
+            name,
+            command,
+            log,
+            run.secrets.get("environment", {}),
+            writes=(run.directory.logs,) if settings.web_tasks else (),  # what servers of web tasks say
+            reads=_web_tasks(run),
+            port=where.port,
+            published=published,
+        )
 
 
 def _run_on(environment: BrowserGym, run: Run, stage: Stage) -> None:
