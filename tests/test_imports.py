@@ -35,6 +35,7 @@ LIGHT = [
 # From the ground up; those in one row know nothing of each other.
 ORDER = [
     {"drivers", "errors", "gpus", "proxies", "run_directory", "preemption", "progress"},
+    {"integrity"},
     {"configuration"},
     {"language", "web_tasks", "configuration_help"},
     {"environment"},

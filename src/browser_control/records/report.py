@@ -3,6 +3,7 @@
 `report_page` makes the page. Every number is computed here, from the same files as anybody may read.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from markupsafe import escape
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import ArchiveInvalid, UserError
+from browser_control.errors import ArchiveInvalid, RecordDamaged, UserError
+from browser_control.integrity import lines, unsealed
 from browser_control.records import archive, promotion, summary
 from browser_control.records.promotion import Comparison
 from browser_control.records.summary import TITLES, Score, Scores, counted
@@ -89,6 +91,7 @@ class Report:
         where: archive or run directory, as it was named.
         evaluations: by name (`base`, `after`, ...), as the files hold them.
         metrics: of each update.
+        damaged: lines of metrics that are not what was written, and so are left out.
         episodes: by evaluation; empty where an earlier release archived it.
         origin: of the manifest: commits, images, versions and seeds.
         from_promoted: whether training began from the promoted adapter.
@@ -104,6 +107,7 @@ class Report:
     origin: dict[str, Any]
     from_promoted: bool
     lot: int
+    damaged: int = 0
 
     @property
     def title(self) -> str:
@@ -238,22 +242,29 @@ def of_run(folder: Path, where: str, origin: dict[str, Any]) -> Report:
 
 def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Report:
     files = {name: content for name in _wanted() if (content := _content(url, name)) is not None}
+    for name, content in files.items() if "files" in origin else ():
+        if not archive.is_listed(origin["files"], name, content):
+            raise ArchiveInvalid(f"{name} of the archive at {url} was altered")
     evaluations = {
-        name: json.loads(files[f"evaluation/{name}.json"]) for name in _NAMES if f"evaluation/{name}.json" in files
+        name: unsealed(files[f"evaluation/{name}.json"], f"{url}/evaluation/{name}.json")
+        for name in _NAMES
+        if f"evaluation/{name}.json" in files
     }
     if not evaluations:
         raise UserError(f"{url} holds no evaluation yet")
     if any("strict" not in each["overall"] for each in evaluations.values()):
         raise UserError(f"{url} is of an earlier release, whose evaluations hold one kind of success only")
-    start = json.loads(files.get("start.json", b"{}"))
+    start = unsealed(files.get("start.json", b"{}"), f"{url}/start.json")
+    metrics = tuple(lines(files.get("metrics.jsonl", b"")))
     return Report(
         id=run_id,
         where=where or url,
         settings=configuration.validate(yaml.safe_load(files["config.yaml"]), f"{url}/config.yaml"),
         evaluations=evaluations,
-        metrics=tuple(map(json.loads, files.get("metrics.jsonl", b"").splitlines())),
+        metrics=tuple(each for each in metrics if each is not None),
+        damaged=metrics.count(None),
         episodes={
-            name: tuple(map(_episode, map(json.loads, files[f"evaluation/{name}.episodes.jsonl"].splitlines())))
+            name: _episodes(files[f"evaluation/{name}.episodes.jsonl"], evaluations[name], f"{url}, evaluation {name}")
             for name in evaluations
             if f"evaluation/{name}.episodes.jsonl" in files
         },
@@ -274,6 +285,13 @@ def _content(url: str, name: str) -> bytes | None:
         return archive.read(url, name)
     except ArchiveInvalid:
         return None
+
+
+def _episodes(content: bytes, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
+    written = evaluation.get("transcripts")  # an earlier release's evaluations do not say
+    if written is not None and written != hashlib.sha256(content).hexdigest():
+        raise RecordDamaged(f"{name}: its episodes are damaged: they are not what was written")
+    return tuple(map(_episode, map(json.loads, content.splitlines())))
 
 
 def _episode(line: dict[str, Any]) -> Episode:
