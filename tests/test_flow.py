@@ -96,6 +96,8 @@ def test_a_run_goes_from_the_model_to_a_verified_archive(module: ModuleType, pla
         "evaluate",
     ]
     assert {"config.yaml", "result.json", "metrics.jsonl", "logs/train.log"} <= set(manifest["files"])
+    pictured = [name for name in manifest["files"] if name.endswith(".pictures.zip")]
+    assert pictured == ["evaluation/after.pictures.zip"]  # those that the report shows
     assert "checkpoints/step-000002/adapter.bin" in manifest["files"]
     assert "checkpoints/step-000001/adapter.bin" not in manifest["files"]
     assert set(artifacts(Path(url).name)) == {"progress", "table", "markdown"}

@@ -132,6 +132,41 @@ class Training(_Section):
     max_gradient_norm: float = Field(default=1.0, gt=0, description="a longer gradient is scaled down to it")
     weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
     tokens_per_micro_batch: int = Field(default=4096, ge=128, description="computed at once; less needs less memory")
+    decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="of the learning rate, from its value after the warm-up to 0 after all updates"
+    )
+    entropy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="reward for a nat of each decision's entropy, in groups that do not differ too; 0 is off",
+    )
+    silent_temperature: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="in place of temperature in web tasks whose groups ceased to differ before it was solved",
+    )
+    imitation: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="weight of cloning the winners of a group of which at most a quarter won; 0 is off",
+    )
+    baseline: Literal["group", "state"] = Field(
+        default="group",
+        description="what a reward is compared with: the group's mean; state: that of the members which saw this page"
+        " in this turn, where they are several",
+    )
+    first_turns: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="after which an episode of the first update is cut off, if before environment.max_turns; 0 is off",
+    )
+    first_turns_updates: int = Field(
+        default=0, ge=0, description="over which first_turns grow to environment.max_turns"
+    )
     reward: Literal["strict", "browsergym"] = Field(
         default="strict",
         description="what is rewarded: the whole task, or any positive reward, as BrowserGym counts",
@@ -142,6 +177,16 @@ class Training(_Section):
     processes: int = Field(default=1, ge=1, le=64, description="that train together on one machine, a GPU each")
     checkpoint_every: int = Field(default=5, ge=1, description="updates")
     keep_checkpoints: int = Field(default=2, ge=1, description="the newest ones")
+
+
+# Switches of `Training` and what they are where they are off. A run from before they were there had them off, and a
+# switch that is off is no part of what names a run.
+OFF: Mapping[str, Any] = {
+    name: Training.model_fields[name].default
+    for name in (
+        "decay", "entropy", "silent_temperature", "imitation", "baseline", "first_turns", "first_turns_updates"
+    )
+}  # fmt: skip
 
 
 class Evaluation(_Section):
@@ -196,6 +241,8 @@ class Configuration(_Section):
             raise ValueError("warm_start.demonstrations is set, but warm_start.web_tasks names none")
         if self.warm_start.dagger_rounds and not (self.warm_start.demonstrations and self.warm_start.dagger_episodes):
             raise ValueError("warm_start.dagger_rounds needs warm_start.demonstrations and warm_start.dagger_episodes")
+        if bool(self.training.first_turns) != bool(self.training.first_turns_updates):
+            raise ValueError("training.first_turns and training.first_turns_updates need each other")
         return self
 
     @property
@@ -230,7 +277,8 @@ class Configuration(_Section):
         name.
         """
         environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
-        left_out: dict[str, Any] = {"environment": environment, "training": {"processes"}, "promotion": True}
+        off = {name for name, value in OFF.items() if getattr(self.training, name) == value}
+        left_out: dict[str, Any] = {"environment": environment, "training": {"processes"} | off, "promotion": True}
         values = self.model_dump(mode="json", exclude=left_out)
         if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
             values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]

@@ -23,7 +23,7 @@ class Episode:
     """An episode on one of our pages, played with the actions that the policy has."""
 
     def __init__(self, session: PageSession, view: View) -> None:
-        self._session = session
+        self.session = session
         self.view = view
         self.error = ""
 
@@ -38,7 +38,7 @@ class Episode:
     async def act(self, verb: str, name: str = "", argument: str = "", role: str = "") -> None:
         """Acts on the element of that name; the action is offered, and can be done."""
         bid = self.named(name, role).bid if name else ""
-        self.view, self.error = await self._session.act(parse_action(Action(verb, bid, argument).to_browsergym()))
+        self.view, self.error = await self.session.act(parse_action(Action(verb, bid, argument).to_browsergym()))
 
 
 @pytest.fixture
@@ -101,6 +101,21 @@ def test_everything_that_a_real_page_has_is_listed(chromium: str, bundle: Path) 
         assert episode.named("In the frame").bid[0] == "a"
         assert episode.named("Deeper").bid[:2] == "aa"
         assert episode.named("Pay now").bid.isdigit()
+
+    play(chromium, "order", work)
+
+
+def test_everything_that_is_listed_has_its_place_in_a_picture(chromium: str, bundle: Path) -> None:
+    async def work(episode: Episode) -> None:
+        boxes = await episode.session.boxes()
+        places = {
+            name: boxes[episode.named(name).bid] for name in ("City", "In the frame", "Deeper", "Pay now", "Done")
+        }
+        tops = [top for _, top, _, _ in places.values()]
+        assert tops == sorted(tops), places  # one below the other, as on the page
+        assert all(width > 0 and height > 0 for _, _, width, height in places.values())
+        left, top, *_ = places["Deeper"]
+        assert left > places["In the frame"][0] and top > places["In the frame"][1]  # of the frame in the frame
 
     play(chromium, "order", work)
 

@@ -158,7 +158,7 @@ def plain_log_probs(model: Any, completions: list[Completion]) -> torch.Tensor:
         for each in completions:
             logits = model(input_ids=torch.tensor([each.prompt_ids + each.token_ids])).logits[0]
             for decision, mask in zip(each.decisions, each.masks, strict=True):
-                row = distribution(logits[[len(each.prompt_ids) + decision - 1]], [mask], 1.0)
+                row = distribution(logits[[len(each.prompt_ids) + decision - 1]], [mask], [1.0])
                 values.append(row[0, each.token_ids[decision]])
     return torch.stack(values)
 

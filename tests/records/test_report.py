@@ -1,11 +1,14 @@
 """Reports: their numbers are those of the archive, and a real browser reads them, without any other file."""
 
+import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from browser_control import configuration
@@ -14,6 +17,7 @@ from browser_control.configuration import Configuration
 from browser_control.environment.chromium import find_chromium
 from browser_control.records import archive, report, report_page
 from browser_control.run_directory import RunDirectory, write_json, write_text
+from browser_control.training import pictures
 from browser_control.training.statistics import wilson
 from browser_control.web_tasks import registry
 
@@ -47,6 +51,10 @@ def archived(folder: Path, web_tasks: list[str], name: str = "small", learned: i
         write_json(run.evaluation(evaluation), scores(lines))
         text = "".join(json.dumps(each) + "\n" for each in lines)
         write_text(run.evaluation(evaluation).with_suffix(".episodes.jsonl"), text)
+    file = io.BytesIO()
+    Image.new("RGB", (160, 210), "white").save(file, "WEBP")
+    taken = {pictures.name(task, 0, turn): file.getvalue() for task in web_tasks for turn in range(3)}
+    pictures.write(taken, run.evaluation("after").with_suffix(".pictures.zip"))
     updates = [{"update": number, "strict/all": 0.5, "success/all": 0.6, "time/seconds": 2.0} for number in (1, 2)]
     write_text(run.metrics, "".join(json.dumps(each) + "\n" for each in updates))
     origin = archive.Origin(git_commit="c0ffee")
@@ -146,10 +154,36 @@ def test_the_report_is_readable_on_a_phone_in_the_dark_and_by_keyboard(tmp_path:
     assert [each.strip() for each in names.all_inner_texts()] == ["click-button", "click-link"]
     page.locator("#episodes ~ details > summary").first.focus()
     page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # the strip, which arrows scroll
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    shown = page.locator("details details[open]").first.inner_text()
-    assert HOSTILE in shown and 'click button "okay" [14]' in shown
+    assert HOSTILE in page.locator("details details[open]").first.inner_text()
+    assert 'click button "okay" [14]' in page.locator("details[open] ol.turns").first.inner_text()
+
+
+def test_an_episode_is_a_strip_of_pictures_with_what_was_said_and_what_came_of_it(tmp_path: Path, page: Page) -> None:
+    url = archived(tmp_path, ["click-link", "click-button"])
+    page.goto(f"file://{url}/report.html")
+    page.evaluate("document.querySelectorAll('#episodes ~ details').forEach(each => { each.open = true; })")
+    strips = page.locator(".episode")
+    lines = map(json.loads, archive.read(url, "evaluation/after.episodes.jsonl").decode().splitlines())
+    assert strips.count() == sum("saw" in each["turns"][0] for each in lines)
+    pictured = page.locator(".episode", has=page.locator("img"))
+    assert pictured.count() == 2  # one of each web task
+    strip = pictured.first
+    assert "Goal: press okay" in strip.inner_text() and "won: the whole task done" in strip.inner_text()
+    assert strip.locator("li").count() == 3  # two turns and the end
+    widths = strip.locator("img").evaluate_all("all => all.map(each => each.complete && each.naturalWidth)")
+    assert widths == [160, 160, 160]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_damaged_file_of_pictures_leaves_a_report_without_them(tmp_path: Path) -> None:
+    archived(tmp_path, ["click-button"])
+    run = RunDirectory(tmp_path / "runs" / "small")
+    run.evaluation("after").with_suffix(".pictures.zip").write_bytes(b"no archive")
+    found = report.read(str(run.root))
+    assert found.shown and not any(each.pictured for shown in found.shown.values() for each in shown)
 
 
 def test_a_report_of_125_web_tasks_is_one_file_that_opens(tmp_path: Path, page: Page) -> None:
@@ -168,8 +202,10 @@ def test_a_report_of_the_longest_pages_stays_under_five_megabytes(tmp_path: Path
     for each in lines:
         each["turns"] = [{"saw": '"' * 20_000, "said": '"' * 100}] * 6
     write_text(path, "".join(json.dumps(each) + "\n" for each in lines))
+    taken = {pictures.name(each["web_task"], each["seed"], 0): os.urandom(90_000) for each in lines}
+    pictures.write(taken, run.evaluation("after").with_suffix(".pictures.zip"))
     found = report.read(str(run.root))
-    assert found.shown
+    assert found.shown and sum(each.pictured for shown in found.shown.values() for each in shown) > 2_000_000
     assert len(report_page.render(found).encode()) < 5_000_000
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import PaperEnvironments, make_configuration
 
-from browser_control.configuration import TRAINING_SEEDS, Lora
+from browser_control.configuration import OFF, TRAINING_SEEDS, Lora
 from browser_control.errors import (
     CheckpointDamaged,
     CheckpointMismatch,
@@ -300,6 +300,35 @@ def test_three_gradients_that_are_not_finite_end_the_run(model_folder: ModelFold
     with pytest.raises(TrainingFailed, match="its gradient is not finite"):
         made.train()
     assert torch.equal(adapter(made), before)
+
+
+def test_groups_whose_gradients_are_not_finite_are_not_played_again_by_the_same_command(
+    model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    first = trainer(model_folder("llama"), tmp_path / "run", updates=1)
+    first.train()
+    made = trainer(model_folder("llama"), tmp_path / "run")
+    spoil(made, 3)
+    with pytest.raises(TrainingFailed, match="its gradient is not finite"):
+        made.train()
+    again = trainer(model_folder("llama"), tmp_path / "run", updates=2)
+    again.train()
+    played = min(seed for _, seed in again.environments.started)  # type: ignore[attr-defined]
+    assert played == TRAINING_SEEDS.start + made.sampler.drawn > TRAINING_SEEDS.start + first.sampler.drawn
+
+
+def test_a_checkpoint_from_before_a_switch_was_there_goes_on(
+    model_folder: ModelFolder, tmp_path: Path, undisturbed: torch.Tensor
+) -> None:
+    first = trainer(model_folder("llama"), tmp_path / "run", updates=2)
+    first.train()
+    state = json.loads((first.run.step(2) / "state.json").read_text())
+    for name in OFF:
+        del state["configuration"]["training"][name]
+    rewrite(first.run.step(2), "state.json", lambda text: json.dumps(state))
+    continued = trainer(model_folder("llama"), tmp_path / "run")
+    continued.train()
+    assert torch.equal(adapter(continued), undisturbed)
 
 
 def test_a_checkpoint_of_another_language_is_refused_in_one_sentence(model_folder: ModelFolder, tmp_path: Path) -> None:

@@ -36,10 +36,21 @@ GARBAGE_EPISODES = 25
 STRICT_REWARD = 0.999  # of the page, from which the whole task counts as done
 DRAG_STEPS = 5  # moves of the mouse
 COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
-BOXES = """Object.fromEntries([...document.querySelectorAll("[bid]")].map(each => {
-  const box = each.getBoundingClientRect();
-  return [each.getAttribute("bid"), [box.left, box.top, box.width, box.height].map(Math.round)];
-}))"""
+BOXES = """(() => {
+  const found = {};
+  const look = (root, right, down) => {
+    for (const each of root.querySelectorAll("*")) {
+      const box = each.getBoundingClientRect();
+      const bid = each.getAttribute("bid");
+      if (bid) found[bid] = [box.left + right, box.top + down, box.width, box.height].map(Math.round);
+      if (each.shadowRoot) look(each.shadowRoot, right, down);
+      if (each.localName === "iframe" && each.contentDocument)
+        look(each.contentDocument, right + box.left + each.clientLeft, down + box.top + each.clientTop);
+    }
+  };
+  look(document, 0, 0);
+  return found;
+})()"""
 
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
 

@@ -37,6 +37,12 @@ class Action:
     bid: str = ""
     argument: str = ""
 
+    @property
+    def bids(self) -> tuple[str, ...]:
+        """Of the elements that it is about."""
+        target = (self.argument,) if self.verb == "drag" else ()
+        return tuple(bid for bid in (self.bid, *target) if bid)
+
     def to_browsergym(self) -> str:
         """The one call of the action set that does this."""
         verb = _named(self.verb)

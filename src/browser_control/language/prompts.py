@@ -18,6 +18,9 @@ REMEMBERED = 4  # actions of the episode that a prompt repeats
 _MAY_REPEAT = frozenset({"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait"})
 
 
+NOT_PAGE = ("Done: ", "Error: ", "Goal: ")  # what lines of a prompt begin with that are not the page's
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What the policy is asked.
@@ -31,6 +34,11 @@ class Prompt:
     text: str
     elements: tuple[Element, ...]
     spent: tuple[Action, ...] = ()
+
+    @property
+    def page(self) -> str:
+        """The lines of the page alone."""
+        return "\n".join(line for line in self.text.split("\n") if not line.startswith(NOT_PAGE))
 
 
 @dataclass

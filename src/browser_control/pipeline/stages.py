@@ -224,6 +224,8 @@ def evaluate(
             arguments += ["--pages", pages, "--lot", str(lot)]
             if checkpoint is None:
                 arguments.append("--any-language")  # trained under another one, it is judged all the same
+            if name == "after":
+                arguments.append("--pictures")  # which the report shows
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.evaluate", *arguments, log=stage, **needs))
         scores = summary.read_scores(read_sealed(output))

@@ -28,7 +28,7 @@ from browser_control.policy import chat, head, packing, self_check, tokenization
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.identity import Base, identify
-from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution
+from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution, entropies
 
 _PROMPTS = 8192  # whose tokens are kept
 
@@ -187,6 +187,14 @@ class Policy:
         Completions of one prompt share its reading, where the model can (`packing`). Padding is on the right, so that
         no position depends on what the batch is made of. Every completion needs a decision.
         """
+        return self._of_decisions(self._logits(completions), completions)[0]
+
+    def log_probs_and_entropies(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
+        """The same, and the entropy in nats of what each decision was drawn from, both with gradient."""
+        return self._of_decisions(self._logits(completions), completions, with_entropies=True)
+
+    def _logits(self, completions: Sequence[Completion]) -> Tensor:
+        """Those of all decisions, shape (decisions, vocabulary)."""
         packed = packing.pack(completions, self.shares_prompts)
         output = self._causal.decoder(
             input_ids=packed.ids.to(self.device),
@@ -195,8 +203,8 @@ class Policy:
             use_cache=False,
         )
         rows, columns = packed.where.to(self.device)
-        logits = self._causal.head(output.last_hidden_state[rows, columns])
-        return self._of_decisions(logits, completions)
+        logits: Tensor = self._causal.head(output.last_hidden_state[rows, columns])
+        return logits
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
         """The same as the model alone computes them: its own forward pass, one completion at a time, nothing else."""
@@ -205,15 +213,20 @@ class Policy:
             ids = torch.tensor([completion.prompt_ids + completion.token_ids], device=self.device)
             before = torch.tensor(completion.decisions, device=self.device) + len(completion.prompt_ids) - 1
             logits.append(self.model(input_ids=ids, use_cache=False).logits[0, before])
-        return self._of_decisions(torch.cat(logits), completions)
+        return self._of_decisions(torch.cat(logits), completions)[0]
 
-    def _of_decisions(self, logits: Tensor, completions: Sequence[Completion]) -> Tensor:
+    def _of_decisions(
+        self, logits: Tensor, completions: Sequence[Completion], with_entropies: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of what was decided, at the temperature it was sampled at; entropies, or nothing."""
         chosen = torch.tensor(
             [completion.token_ids[position] for completion in completions for position in completion.decisions],
             device=self.device,
         )
         masks = [mask for completion in completions for mask in completion.masks]
-        return distribution(logits, masks, self.temperature).gather(1, chosen[:, None]).squeeze(1)
+        temperatures = [each.temperature or self.temperature for each in completions for _ in each.decisions]
+        found = distribution(logits, masks, temperatures)
+        return found.gather(1, chosen[:, None]).squeeze(1), entropies(found) if with_entropies else chosen.new_empty(0)
 
     def _open(self, request: Request, longest: int, constrained: bool) -> Row:
         row = Row(
@@ -233,6 +246,7 @@ class Policy:
             masks=tuple(row.masks),
             log_probs=tuple(row.log_probs),
             text=self._text(said),
+            temperature=row.request.temperature,
         )
 
     def _text(self, said: Sequence[int]) -> str:

@@ -22,10 +22,15 @@ _COMPACT_BELOW = 0.75  # finished rows are dropped from the batch when so few ar
 
 @dataclass(frozen=True)
 class Request:
-    """One completion that is wanted. `random` draws its decisions; None takes the most probable."""
+    """One completion that is wanted.
+
+    `random` draws its decisions; None takes the most probable. `temperature` is that of the draw, where it is not the
+    policy's own.
+    """
 
     prompt: prompts.Prompt
     random: np.random.Generator | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Completion:
     """What was generated, exactly.
 
     `decisions` are the positions in `token_ids` that were sampled, `masks` what was admitted there (None: everything),
-    `log_probs` the logarithms of the probabilities they were sampled with, mask and temperature applied.
+    `log_probs` the logarithms of the probabilities they were sampled with, mask and temperature applied; `temperature`
+    is that of the request.
     """
 
     prompt_ids: tuple[int, ...]
@@ -42,6 +48,7 @@ class Completion:
     masks: tuple[Mask | None, ...]
     log_probs: tuple[float, ...]
     text: str
+    temperature: float | None = None
 
     @property
     def length(self) -> int:
@@ -83,7 +90,7 @@ class Sampler:
         stops: tokens that end a free completion.
         filler: token that a row reads which has nothing to read.
         longest: tokens after which a completion is cut.
-        temperature: of every draw, and of the log-probabilities that are kept.
+        temperature: of a draw, and of the log-probabilities that are kept, where its request names no other.
         vocabulary: width of the model's logits.
     """
 
@@ -147,7 +154,7 @@ class Sampler:
         matchers = [row.matcher for row in rows if row.matcher is not None]
         with self.timed("actions"):
             masks: Sequence[Mask | None] = action_tree.masks(matchers) if matchers else [None] * len(rows)
-        log_probs = distribution(logits, masks, self._temperature)
+        log_probs = distribution(logits, masks, [row.request.temperature or self._temperature for row in rows])
         best = log_probs.argmax(1)
         draws = torch.tensor([row.request.random.random() if row.request.random else -1.0 for row in rows])
         cumulative = log_probs.exp().cumsum(1)
@@ -179,15 +186,26 @@ class Sampler:
         return self.reader.read(tokens)
 
 
-def distribution(logits: Tensor, masks: Sequence[Mask | None], temperature: float) -> Tensor:
-    """Log-probabilities, float32, with temperature and masks applied; of the shape of `logits`, (rows, vocabulary)."""
+def distribution(logits: Tensor, masks: Sequence[Mask | None], temperatures: Sequence[float]) -> Tensor:
+    """Log-probabilities in float32, each row's temperature and mask applied; as `logits`, shape (rows, vocabulary)."""
     vocabulary = logits.shape[1]
-    logits = logits.float() / temperature
+    logits = logits.float() / _divisor(temperatures, logits.device)
     if any(mask is not None for mask in masks):
         packed = [_everything(vocabulary) if mask is None else mask for mask in masks]
         admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device))
         logits = logits.masked_fill(~admitted[:, :vocabulary], float("-inf"))
     return logits.log_softmax(1)
+
+
+def _divisor(temperatures: Sequence[float], device: torch.device) -> float | Tensor:
+    if len(set(temperatures)) == 1:
+        return temperatures[0]
+    return torch.tensor(temperatures, dtype=torch.float32, device=device)[:, None]
+
+
+def entropies(log_probs: Tensor) -> Tensor:
+    """Entropy of each row in nats, shape (rows,); what is not admitted has probability 0 and takes no part."""
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(1)
 
 
 def _unpack(masks: Tensor) -> Tensor:

@@ -42,6 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also judge a checkpoint that was trained to read pages as an earlier version wrote them",
     )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="afterwards take pictures of a few episodes of each web task, for the report: FILE's name, .pictures.zip",
+    )
     return program.run(parser, _evaluate, argv)
 
 
@@ -54,7 +59,7 @@ def _evaluate(job: program.Job) -> None:
     if not 0 <= job.arguments.lot < LOTS:
         raise ConfigurationError(f"--lot must be from 0 to {LOTS - 1}, not {job.arguments.lot}")
     with program.at_work(job, meanwhile=lambda environments: _pages(job, environments)) as work:
-        from browser_control.training import checkpoint
+        from browser_control.training import checkpoint, pictures
         from browser_control.training.evaluation import evaluate
         from browser_control.training.rollout import Episode
         from browser_control.training.transcripts import write_episodes
@@ -91,6 +96,10 @@ def _evaluate(job: program.Job) -> None:
         judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
         write_sealed(job.arguments.output, {**judged, **scores})
         print(f"{wanted}: {_words(scores)}", flush=True)
+        if job.arguments.pictures:
+            action_format = job.configuration.policy.action_format
+            taken = pictures.take(played, work.environments, action_format, asked=lambda: job.preemption.asked)
+            pictures.write(taken, job.arguments.output.with_suffix(".pictures.zip"))
 
 
 def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":

@@ -3,11 +3,15 @@
 `report_page` makes the page. Every number is computed here, from the same files as anybody may read.
 """
 
+import base64
 import hashlib
+import io
 import json
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,9 @@ from browser_control.records.summary import TITLES, Score, Scores, counted
 
 _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
 _EPISODE_BYTES = 2_000_000  # of all episodes that are shown, as HTML spells them: a quote is five bytes
+_PICTURE_BYTES = 2_400_000  # of all pictures, as base64 spells them
+_LARGEST_PICTURE = 100_000  # bytes; a larger one is none of ours
+_GOAL = "Goal: "  # begins the last line of what the policy saw
 _CURVE_CHARACTERS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _NAMES = ("base", "promoted", "warm-start", "after")
@@ -31,16 +38,23 @@ _NAMES = ("base", "promoted", "warm-start", "after")
 
 @dataclass(frozen=True)
 class Turn:
-    """What the policy saw (empty where it was not kept), what it said, and why that did nothing, if it did not."""
+    """What the policy saw (empty where it was not kept), what it said, and why that did nothing, if it did not.
+
+    `picture` is the page before the action, as WebP in base64; empty where there is none.
+    """
 
     saw: str
     said: str
     error: str
+    picture: str = ""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """An episode of an evaluation as it was played; strict and success are None where it was unscorable."""
+    """An episode of an evaluation as it was played; strict and success are None where it was unscorable.
+
+    `picture` is the page at its end.
+    """
 
     web_task: str
     seed: int
@@ -49,6 +63,18 @@ class Episode:
     truncated: bool
     unscorable: str
     turns: tuple[Turn, ...]
+    picture: str = ""
+
+    @property
+    def pictured(self) -> int:
+        """The bytes of its pictures; 0 where it has none."""
+        return len(self.picture) + sum(len(turn.picture) for turn in self.turns)
+
+    @property
+    def goal(self) -> str:
+        """What was to be done; empty where it is not known."""
+        found = [line for line in self.turns[0].saw.splitlines() if line.startswith(_GOAL)] if self.turns else []
+        return found[-1].removeprefix(_GOAL) if found else ""
 
     @property
     def cause(self) -> str:
@@ -167,13 +193,14 @@ class Report:
     def shown(self) -> dict[str, list[Episode]]:
         """Episodes of which it is known what the policy saw, failures first, by web task; as many as a page carries."""
         kept: dict[str, list[Episode]] = {}
-        room = _EPISODE_BYTES
+        room, picture_room = _EPISODE_BYTES, _PICTURE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
         for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
             room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
-            kept.setdefault(each.web_task, []).append(each)
+            picture_room -= each.pictured
+            kept.setdefault(each.web_task, []).append(each if picture_room >= 0 else _without_pictures(each))
         return {name: sorted(kept[name], key=lambda each: bool(each.strict)) for name in sorted(kept)}
 
     @property
@@ -264,7 +291,12 @@ def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Rep
         metrics=tuple(each for each in metrics if each is not None),
         damaged=metrics.count(None),
         episodes={
-            name: _episodes(files[f"evaluation/{name}.episodes.jsonl"], evaluations[name], f"{url}, evaluation {name}")
+            name: _episodes(
+                files[f"evaluation/{name}.episodes.jsonl"],
+                files.get(f"evaluation/{name}.pictures.zip"),
+                evaluations[name],
+                f"{url}, evaluation {name}",
+            )
             for name in evaluations
             if f"evaluation/{name}.episodes.jsonl" in files
         },
@@ -277,7 +309,7 @@ def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Rep
 def _wanted() -> Iterator[str]:
     yield from ("config.yaml", "metrics.jsonl", "start.json")
     for name in _NAMES:
-        yield from (f"evaluation/{name}.json", f"evaluation/{name}.episodes.jsonl")
+        yield from (f"evaluation/{name}{kind}" for kind in (".json", ".episodes.jsonl", ".pictures.zip"))
 
 
 def _content(url: str, name: str) -> bytes | None:
@@ -287,18 +319,37 @@ def _content(url: str, name: str) -> bytes | None:
         return None
 
 
-def _episodes(content: bytes, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
+def _episodes(lines: bytes, archived: bytes | None, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
     written = evaluation.get("transcripts")  # an earlier release's evaluations do not say
     if written is not None and written != hashlib.sha256(content).hexdigest():
         raise RecordDamaged(f"{name}: its episodes are damaged: they are not what was written")
-    return tuple(map(_episode, map(json.loads, content.splitlines())))
+    pictures = _pictures(archived) if archived else {}
+    return tuple(_episode(json.loads(line), pictures) for line in content.splitlines())
 
 
-def _episode(line: dict[str, Any]) -> Episode:
+def _pictures(archived: bytes) -> dict[str, str]:
+    """By name (`training.pictures.name`), in base64; none where the file is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archived)) as file:
+            found = [each for each in file.infolist() if each.file_size <= _LARGEST_PICTURE]
+            return {each.filename: base64.b64encode(file.read(each)).decode() for each in found}
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # each for another bit that flips
+        return {}
+
+
+def _episode(line: dict[str, Any], pictures: Mapping[str, str]) -> Episode:
+    def picture(turn: int) -> str:
+        return pictures.get(f"{line['web_task']}/{line['seed']}/{turn}.webp", "")
+
     turns = tuple(
-        Turn(_clipped(turn.get("saw", "")), str(turn["said"]), str(turn.get("error", ""))) for turn in line["turns"]
+        Turn(_clipped(turn.get("saw", "")), str(turn["said"]), str(turn.get("error", "")), picture(number))
+        for number, turn in enumerate(line["turns"])
     )
-    return Episode(**{**line, "turns": turns})
+    return Episode(**{**line, "turns": turns, "picture": picture(len(turns))})
+
+
+def _without_pictures(episode: Episode) -> Episode:
+    return replace(episode, picture="", turns=tuple(replace(turn, picture="") for turn in episode.turns))
 
 
 def _clipped(text: str) -> str:

@@ -16,6 +16,15 @@ matter:
 * Equal samples are computed once: the sum of their losses depends only on the sums of their positive and of their
   negative advantages.
 
+Switches against collapse, each off by default (`configuration.Training`):
+
+* `baseline: state`: the advantage of a turn is taken within the members that saw this page in this turn, where they are
+  several (the step-level groups of GiGPO, arXiv:2505.10978); a baseline that depends on the state alone has no bias.
+* `entropy`: each decision's entropy, exact over what was admitted there, is added to its objective.
+* `imitation`: the decisions of rare winners are cloned besides (after self-imitation, arXiv:1806.05635): a plain
+  cross-entropy, without ratio and clip.
+* `silent_temperature`: samples carry the temperature they were drawn at, and ratios are taken at it.
+
 For episodes of one turn this is the loss of TRL's GRPOTrainer with loss_type="dr_grpo", scale_rewards="none", beta=0
 and max_completion_length=max_action_tokens, without any factor (tests/policy/test_trl.py). TRL divides by its
 sequences x max_completion_length; here it is episodes x max_action_tokens, however many turns, each a sample of its
@@ -29,6 +38,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from math import isfinite
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,18 +49,22 @@ from browser_control.policy.sampling import Completion
 from browser_control.training.parallel import ALONE, Alone
 from browser_control.training.rollout import Episode
 
+Baseline = Literal["group", "state"]
+
 
 @dataclass(frozen=True)
 class Sample:
     """One completion to train on, and the advantages of all the turns that generated exactly it.
 
-    `positive` and `negative` are the sums of their positive and of their negative advantages; `count` is their number.
+    `positive` and `negative` are the sums of their positive and of their negative advantages; `count` is their number,
+    `imitated` the sum of the weights with which they are cloned.
     """
 
     completion: Completion
     positive: float
     negative: float
     count: int = 1
+    imitated: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,28 +103,72 @@ def advantages(rewards: Sequence[float | None]) -> list[float | None]:
     return [None if reward is None else reward - mean for reward in rewards]
 
 
+def advantages_by_state(group: Sequence[Episode]) -> list[list[float]]:
+    """Of each turn of each episode: reward - mean of the members that saw its page in the same turn.
+
+    Where no other member did, the group's mean stands in. An unscorable episode has no turns here.
+    """
+    reached: dict[tuple[int, str], list[float]] = {}
+    for episode in group:
+        for number, turn in enumerate(episode.turns if episode.reward is not None else ()):
+            reached.setdefault((number, turn.prompt.page), []).append(episode.reward or 0.0)
+
+    def advantage(number: int, page: str, reward: float, alone: float) -> float:
+        rewards = reached[number, page]
+        return alone if len(rewards) == 1 else reward - sum(rewards) / len(rewards)
+
+    return [
+        []
+        if episode.reward is None or alone is None
+        else [advantage(number, turn.prompt.page, episode.reward, alone) for number, turn in enumerate(episode.turns)]
+        for episode, alone in zip(group, advantages([each.reward for each in group]), strict=True)
+    ]
+
+
+def rare_winners(group: Sequence[Episode]) -> list[bool]:
+    """Which episodes won, where they are at most a quarter of the scorable ones, or the only one."""
+    won = [(episode.reward or 0.0) > 0 for episode in group]
+    scored = sum(episode.reward is not None for episode in group)
+    return won if sum(won) <= max(1, scored // 4) < scored else [False] * len(group)
+
+
 def has_signal(group: Sequence[Episode]) -> bool:
     """Whether any two scorable episodes of the group differ in reward."""
     return len({episode.reward for episode in group if episode.reward is not None}) > 1
 
 
-def samples(groups: Iterable[Sequence[Episode]]) -> list[Sample]:
-    """Every turn of every scorable episode, equal ones merged, in order of first appearance."""
-    merged: dict[tuple[tuple[int, ...], tuple[int, ...]], Sample] = {}
+def samples(groups: Iterable[Sequence[Episode]], baseline: Baseline = "group", imitation: float = 0.0) -> list[Sample]:
+    """Every turn of every scorable episode, equal ones merged, in order of first appearance.
+
+    Args:
+        groups: episodes that share web task and seed.
+        baseline: what an episode's reward is compared with.
+        imitation: weight with which `rare_winners` are cloned.
+    """
+    merged: dict[tuple[tuple[int, ...], tuple[int, ...], float | None], Sample] = {}
     for group in groups:
-        for episode, advantage in zip(group, advantages([each.reward for each in group]), strict=True):
-            if advantage is None:
-                continue
-            for turn in episode.turns:
-                key = (turn.completion.prompt_ids, turn.completion.token_ids)
-                known = merged.get(key, Sample(turn.completion, 0.0, 0.0, 0))
+        for episode, by_turn, rare in zip(group, _by_turn(group, baseline), rare_winners(group), strict=True):
+            for turn, advantage in zip(episode.turns, by_turn, strict=False):  # none where it is unscorable
+                said = turn.completion
+                key = (said.prompt_ids, said.token_ids, said.temperature)
+                known = merged.get(key, Sample(said, 0.0, 0.0, 0))
                 merged[key] = Sample(
                     known.completion,
                     known.positive + max(advantage, 0.0),
                     known.negative + min(advantage, 0.0),
                     known.count + 1,
+                    known.imitated + imitation * rare,
                 )
     return [sample for sample in merged.values() if sample.completion.decisions]
+
+
+def _by_turn(group: Sequence[Episode], baseline: Baseline) -> list[list[float]]:
+    if baseline == "state":
+        return advantages_by_state(group)
+    found = advantages([each.reward for each in group])
+    return [
+        [] if advantage is None else [advantage] * len(each.turns) for each, advantage in zip(group, found, strict=True)
+    ]
 
 
 def surrogate(ratios: Tensor, positive: Tensor, negative: Tensor, clip: Clip) -> Tensor:
@@ -133,6 +191,7 @@ def update(
     clip: Clip,
     max_gradient_norm: float,
     tokens_per_micro_batch: int,
+    entropy: float = 0.0,
     before_micro_batch: Callable[[], None] = lambda: None,
     processes: Alone = ALONE,
 ) -> UpdateStatistics:
@@ -151,7 +210,7 @@ def update(
         seen = [torch.empty(3, 0, device=policy.device)]
         for micro_batch in micro_batches(share, tokens_per_micro_batch):
             before_micro_batch()
-            value, decisions = loss(policy, micro_batch, normaliser, clip)
+            value, decisions = loss(policy, micro_batch, normaliser, clip, entropy)
             value.backward()  # type: ignore[no-untyped-call]
             seen.append(decisions)
         return torch.cat(seen, dim=1).cpu()
@@ -173,19 +232,34 @@ def clipped_step(
     return norm
 
 
-def loss(policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip) -> tuple[Tensor, Tensor]:
+def loss(
+    policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip, entropy: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """The share of `batch` in the loss, and what is worth knowing of its decisions.
+
+    A decision's objective is the surrogate, the log-probability times the sample's `imitated`, and its entropy times
+    `entropy` and the sample's `count`.
 
     Returns:
         The negated sum of all decisions' objectives over `normaliser`, a scalar with gradient; and the ratio, the
         distance of the trainer's log-probability from the sampler's, and the surprise when sampled of each decision,
         shape (3, decisions).
     """
-    log_probs = policy.log_probs([sample.completion for sample in batch])
-    sampled, positive, negative = _per_decision(batch, log_probs.device).unbind(1)
+    log_probs, entropies = _log_probs(policy, batch, entropy)
+    sampled, positive, negative, imitated, count = _per_decision(batch, log_probs.device).unbind(1)
     ratio = torch.exp(log_probs - sampled)
-    value = -surrogate(ratio, positive, negative, clip).sum() / normaliser
+    objective = surrogate(ratio, positive, negative, clip)
+    if any(sample.imitated for sample in batch):
+        objective = objective + imitated * log_probs
+    if entropies is not None:
+        objective = objective + entropy * count * entropies
+    value = -objective.sum() / normaliser
     return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
+
+
+def _log_probs(policy: Policy, batch: Sequence[Sample], entropy: float) -> tuple[Tensor, Tensor | None]:
+    completions = [sample.completion for sample in batch]
+    return policy.log_probs_and_entropies(completions) if entropy else (policy.log_probs(completions), None)
 
 
 def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
@@ -233,8 +307,15 @@ def groups_of(episodes: Sequence[Episode]) -> list[list[Episode]]:
 
 
 def _per_decision(batch: Sequence[Sample], device: torch.device) -> Tensor:
-    """Log-probability when sampled, positive and negative advantage of each decision, shape (decisions, 3)."""
+    """Of each decision: log-probability when sampled, positive and negative advantage, weight of cloning, and count.
+
+    Shape (decisions, 5).
+    """
     return torch.tensor(
-        [(log_prob, sample.positive, sample.negative) for sample in batch for log_prob in sample.completion.log_probs],
+        [
+            (log_prob, sample.positive, sample.negative, sample.imitated, float(sample.count))
+            for sample in batch
+            for log_prob in sample.completion.log_probs
+        ],
         device=device,
     )

@@ -37,11 +37,15 @@ class Environments(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """One episode to play. Members of a group share web task and seed and differ in `member`."""
+    """One episode to play. Members of a group share web task and seed and differ in `member`.
+
+    `temperature` is that of sampling, where it is not the policy's own.
+    """
 
     web_task: str
     seed: int
     member: int = 0
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +262,8 @@ def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
         return Request(prompt)
     start = slot.episode.start
     key = [random_seed, start.seed, start.member, len(turns), *start.web_task.encode()]
-    return Request(prompt, np.random.Generator(np.random.Philox(np.random.SeedSequence(key))))
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    return Request(prompt, random, start.temperature)
 
 
 def build_prompt(policy: Policy, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:

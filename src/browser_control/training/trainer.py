@@ -19,7 +19,7 @@ from browser_control.integrity import verify_folder, write_sealed
 from browser_control.policy.policy import Policy, trainable
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
-from browser_control.training import checkpoint, grpo
+from browser_control.training import checkpoint, grpo, schedule
 from browser_control.training.held_out import Draws, may_be_trained
 from browser_control.training.metrics import Metrics, Unlogged
 from browser_control.training.parallel import ALONE, Alone, interleave
@@ -46,14 +46,14 @@ class _Share:
 
 @dataclass
 class _Played:
-    """The groups of one update: those to learn from, and what playing all of them took.
+    """The groups of one update: those that differ, those that do not, and what playing all of them took.
 
     Processes work at the same time: the slowest counts for each part.
     """
 
     groups: list[list[Episode]] = field(default_factory=list)
     episodes: list[Episode] = field(default_factory=list)
-    zero_variance: int = 0
+    silent: list[list[Episode]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: Counter[str] = field(default_factory=Counter)
 
@@ -110,7 +110,7 @@ class Trainer:
         self.sampler = WebTaskSampler(self.settings.web_tasks, configuration.seed)
         self.update = 0
         self.episodes = 0
-        self.written: Path | None = None  # the newest checkpoint, which is whole
+        self.written: tuple[Path, int] | None = None  # the newest whole checkpoint, and the seeds drawn by then
         self.pages = Draws(environments, TRAINING_SEEDS)
         self._failures = 0  # updates in a row that came to nothing
         self._ahead = ThreadPoolExecutor(1, "ahead")
@@ -164,7 +164,7 @@ class Trainer:
             self._came_to_nothing("its gradient is not finite; lower training.learning_rate if that goes on")
             return
         self._failures = 0
-        rate = self._learning_rate()
+        rate = schedule.learning_rate(self.settings, self.update)
         self.update += 1
         self.episodes += len(played.episodes)
         seconds = time.perf_counter() - began
@@ -220,7 +220,7 @@ class Trainer:
                 if grpo.has_signal(group):
                     played.groups.append(group)
                 else:
-                    played.zero_variance += 1
+                    played.silent.append(group)
             if len(played.groups) >= self.settings.groups:
                 break
         return played
@@ -237,8 +237,8 @@ class Trainer:
         episodes, timing = play(
             self.policy,
             self.environments,
-            [Start(web_task, seed, member) for web_task, seed in drawn for member in range(self.settings.group_size)],
-            max_turns=self.configuration.environment.max_turns,
+            [start for web_task, seed in drawn for start in self._group(web_task, seed)],
+            max_turns=schedule.max_turns(self.settings, self.configuration.environment.max_turns, self.update),
             random_seed=self.configuration.seed,
             reward=self.settings.reward,
             on_episode=lambda episode: self.preemption.check(),
@@ -253,31 +253,33 @@ class Trainer:
             {what: count - tokens[what] for what, count in self._tokens().items()},
         )
 
+    def _group(self, web_task: str, seed: int) -> list[Start]:
+        temperature = self.settings.silent_temperature if self.sampler.silent(web_task) else None
+        return [Start(web_task, seed, member, temperature) for member in range(self.settings.group_size)]
+
     def _tokens(self) -> dict[str, int]:
         return {"generated": self.policy.sampler.generated_tokens, "prefilled": self.policy.sampler.prefilled_tokens}
 
     def _learn(self, played: _Played) -> grpo.UpdateStatistics | None:
-        """One optimizer step on the groups that differ; None where none does."""
-        batch = grpo.samples(played.groups)
+        """One optimizer step on the groups that differ; None where none does, and nothing else is to be learnt."""
+        counting = [*played.groups, *played.silent] if self.settings.entropy else played.groups
+        batch = grpo.samples(counting, self.settings.baseline, self.settings.imitation)
         if not batch:
             return None
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = schedule.learning_rate(self.settings, self.update)
         return grpo.update(
             self.policy,
             self.optimizer,
             batch,
             episodes=self.settings.groups * self.settings.group_size,
             clip=grpo.Clip(*self.settings.clip),
+            entropy=self.settings.entropy,
             max_gradient_norm=self.settings.max_gradient_norm,
             tokens_per_micro_batch=self.settings.tokens_per_micro_batch,
             before_micro_batch=self.preemption.check,
             processes=self.processes,
         )
-
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then constant."""
-        return self.settings.learning_rate * min(1.0, (self.update + 1) / (self.settings.warmup_updates + 1))
 
     def _resume(self) -> None:
         """Reads the newest checkpoint; else the adapter to start from; else the warm start's.
@@ -289,7 +291,7 @@ class Trainer:
             state = checkpoint.load(newest, self.policy, self.configuration, self.optimizer)
             self.update, self.episodes = state["update"], state["episodes"]
             self.sampler.restore(state["sampler"])
-            self.written = newest
+            self.written = newest, self.sampler.drawn
             print(f"continuing behind update {self.update} from {newest}", flush=True)
         elif self.initial is not None:
             _load_initial(self.initial, self.policy, self.configuration)
@@ -326,11 +328,12 @@ class Trainer:
         return sum(parameter.detach().double().sum().item() for parameter in trainable(self.policy.model))
 
     def _write(self) -> None:
-        if self.run.step(self.update) == self.written:
+        written = self.run.step(self.update), self.sampler.drawn
+        if written == self.written:  # seeds are drawn, and the update is the same, where gradients were not finite
             return  # asked to end right after a checkpoint: to replace it by itself could only lose it
         state: dict[str, Any] = {"update": self.update, "episodes": self.episodes, "sampler": self.sampler.state()}
         checkpoint.save(self.run.step(self.update), self.policy, self.configuration, state, self.optimizer)
-        self.written = self.run.step(self.update)
+        self.written = written
         checkpoint.prune(self.run, self.settings.keep_checkpoints)
 
     def _announce(self) -> None:
@@ -363,7 +366,7 @@ def _rates(played: _Played) -> dict[str, float | int | str | None]:
     """Success by web task and over all, and how the episodes went."""
     scored = [episode for episode in played.episodes if episode.reward is not None]
     turns = [turn for episode in scored for turn in episode.turns]
-    groups = played.zero_variance + len(played.groups)
+    groups = len(played.silent) + len(played.groups)
     by_web_task: dict[str, list[Episode]] = {}
     for episode in scored:
         by_web_task.setdefault(episode.start.web_task, []).append(episode)
@@ -375,7 +378,7 @@ def _rates(played: _Played) -> dict[str, float | int | str | None]:
         "rollout/unscorable": 1 - len(scored) / len(played.episodes),
         "rollout/valid_actions": _mean([turn.valid for turn in turns]),
         "rollout/turns": len(turns) / max(1, len(scored)),
-        "rollout/zero_variance_groups": played.zero_variance / groups,
+        "rollout/zero_variance_groups": len(played.silent) / groups,
     }
 
 

@@ -22,10 +22,7 @@ def transcripts(played: Sequence[Episode]) -> Iterator[dict[str, Any]]:
 
     `saw`, the prompt, is kept of `PAGES_KEPT` episodes of each web task that were won, and of as many that were not.
     """
-    kept: Counter[tuple[str, bool]] = Counter()
-    for episode in sorted(played, key=lambda each: (each.start.web_task, each.start.seed)):
-        kind = (episode.start.web_task, episode.strict)
-        kept[kind] += 1
+    for episode, rank in ranked(played):
         yield {
             "web_task": episode.start.web_task,
             "seed": episode.start.seed,
@@ -35,10 +32,19 @@ def transcripts(played: Sequence[Episode]) -> Iterator[dict[str, Any]]:
             "unscorable": episode.failure,
             "turns": [
                 {
-                    **({"saw": turn.prompt.text} if kept[kind] <= PAGES_KEPT else {}),
+                    **({"saw": turn.prompt.text} if rank < PAGES_KEPT else {}),
                     "said": turn.completion.text,
                     **({"error": turn.error} if turn.error else {}),
                 }
                 for turn in episode.turns
             ],
         }
+
+
+def ranked(played: Sequence[Episode]) -> Iterator[tuple[Episode, int]]:
+    """The episodes by web task and seed, and the how-manieth each is of those that were won, or were not, from 0."""
+    seen: Counter[tuple[str, bool]] = Counter()
+    for episode in sorted(played, key=lambda each: (each.start.web_task, each.start.seed)):
+        kind = (episode.start.web_task, episode.strict)
+        yield episode, seen[kind]
+        seen[kind] += 1

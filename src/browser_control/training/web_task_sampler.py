@@ -11,6 +11,8 @@ _MEMORY = 0.7  # of the running mean, a group
 _FIRST = 0.25  # a web task that was never drawn: as if half of each group succeeded
 _TURNS = 4.0  # of a web task that was never drawn
 _FLOOR = 0.01  # weight of a web task whose groups do not differ; at most 0.25 otherwise
+_SILENT = 0.05  # difference below which a web task is silent: five groups in a row without any, at the beginning
+_SOLVED = 0.9  # success from which on it may be
 
 
 @dataclass
@@ -68,6 +70,11 @@ class WebTaskSampler:
             self.success[web_task] = _MEMORY * before + (1 - _MEMORY) * rate
             before = self.difference.get(web_task, _FIRST)
             self.difference[web_task] = _MEMORY * before + (1 - _MEMORY) * rate * (1 - rate)
+
+    def silent(self, web_task: str) -> bool:
+        """Whether its groups ceased to differ before it was solved."""
+        solved = self.success.get(web_task, 0.5) >= _SOLVED
+        return self.difference.get(web_task, _FIRST) < _SILENT and not solved
 
     def state(self) -> dict[str, Any]:
         return {

@@ -7,10 +7,11 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from browser_control.environment import picture
 from browser_control.environment.client import Environments, Observation
 from browser_control.errors import ServiceFailed
 from browser_control.language import actions, prompts
@@ -27,7 +28,7 @@ class Shown:
 
     Attributes:
         before: the page as it was when the action was chosen.
-        bids: of the elements that the action is about.
+        marked: where the elements that the action is about are in its picture: left, top, width, height.
         error: why it did nothing; empty where it did.
         by: policy or person.
     """
@@ -35,7 +36,7 @@ class Shown:
     before: Observation
     saw: str
     said: str
-    bids: tuple[str, ...]
+    marked: Sequence[picture.Box]
     error: str
     by: str
 
@@ -117,10 +118,10 @@ def play(
                 return played
             by = "policy" if said == completion.text else "person"
             sent, trouble = "noop()", ""
-            bids: tuple[str, ...] = ()
+            marked: Sequence[picture.Box] = ()
             try:
                 action = read_action(said, prompt, policy.settings.action_format)
-                sent, bids = action.to_browsergym(), _bids(action)
+                sent, marked = action.to_browsergym(), picture.acted_on(action, observation)
                 break
             except actions.InvalidAction as failure:
                 trouble = str(failure)
@@ -136,7 +137,7 @@ def play(
         error = trouble or observation.error
         if error:
             say(f"   it did nothing: {error}")
-        played.turns.append(Shown(before, prompt.text, said, bids, error, by))
+        played.turns.append(Shown(before, prompt.text, said, marked, error, by))
         played.last = observation
     say(played.outcome)
     return played
@@ -148,11 +149,6 @@ def short(text: str) -> list[str]:
     if len(lines) <= _SHOWN_LINES:
         return lines
     return [*lines[: _SHOWN_LINES - 1], f"… {len(lines) - _SHOWN_LINES + 1} more lines"]
-
-
-def _bids(action: actions.Action) -> tuple[str, ...]:
-    target = (action.argument,) if action.verb == "drag" else ()
-    return tuple(bid.partition(".")[0] for bid in (action.bid, *target) if bid)
 
 
 @contextlib.contextmanager

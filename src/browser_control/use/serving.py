@@ -18,7 +18,6 @@ from browser_control.language.prompts import Prompt
 if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
 
-_NOT_PAGE = ("Done: ", "Error: ", "Goal: ")
 _LARGEST = 4_000_000  # bytes of a request
 
 
@@ -32,7 +31,7 @@ def read_prompt(text: str) -> Prompt:
     if not any(line.startswith("Goal: ") for line in lines):
         raise BadRequest("the last message is no page: it ends with a line that begins with 'Goal: '")
     try:
-        page = parse_page("\n".join(line for line in lines if not line.startswith(_NOT_PAGE)))
+        page = parse_page(Prompt("\n".join(lines), ()).page)
     except PageUnreadable as error:
         raise BadRequest(f"the last message is no page: {error}") from error
     if not page.elements:

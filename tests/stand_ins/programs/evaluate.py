@@ -1,6 +1,7 @@
 """Success is the skill that a checkpoint says it has: of ten episodes a web task, the first so many succeed."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import stand_ins
@@ -42,3 +43,5 @@ transcripts.write_text(
     )
 )
 write_sealed(chosen.output, {**evaluation, "transcripts": file_digest(transcripts)})
+if chosen.pictures:
+    zipfile.ZipFile(chosen.output.with_suffix(".pictures.zip"), "w").close()
