@@ -319,7 +319,7 @@ def _content(url: str, name: str) -> bytes | None:
         return None
 
 
-def _episodes(lines: bytes, archived: bytes | None, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
+def _episodes(content: bytes, archived: bytes | None, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
     written = evaluation.get("transcripts")  # an earlier release's evaluations do not say
     if written is not None and written != hashlib.sha256(content).hexdigest():
         raise RecordDamaged(f"{name}: its episodes are damaged: they are not what was written")
