@@ -342,7 +342,8 @@ def _benchmark(chosen: argparse.Namespace) -> None:
         if found := rows(result.scores):
             _print_table(benchmark.HEADS, found)
             print()
-    _show({"judged": result.scores["judged"], "written": str(result.folder)})
+    answers = benchmark.validity(result.scores)
+    _show({"judged": result.scores["judged"], "answers": answers, "written": str(result.folder)})
 
 
 def _ask(said: str) -> str | None:

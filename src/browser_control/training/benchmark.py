@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from browser_control.errors import ConfigurationError, EnvironmentFailure
-from browser_control.policy.policy import Policy
 from browser_control.solvers.coverage import PARTLY, UNSOLVABLE, UNWRITTEN
 from browser_control.training.held_out import is_exempt
-from browser_control.training.rollout import Environments, Episode, Start, play
+from browser_control.training.rollout import Environments, Episode, Player, Start, play
 from browser_control.training.statistics import wilson
 from browser_control.web_tasks.benchmark import (
     FAMILIES,
@@ -29,7 +28,7 @@ _Drawn = tuple[str, int]
 
 
 def run(
-    policy: Policy,
+    policy: Player,
     environments: Environments,
     web_tasks: Iterable[str] = WEB_TASKS,
     on_episode: Callable[[Episode], None] = lambda episode: None,
@@ -62,17 +61,20 @@ def scores(played: Sequence[Episode], trained: Iterable[str] = ()) -> dict[str, 
 
     `subsets` has the whole and its parts, as far as they were played whole: the literature's 56 web tasks, PipelineRL's
     23, those that a solver solves strictly, and by what the policy was trained on; `families` those of BrowserGym,
-    called by their first web task; `web_tasks` each. `episodes` lists them all.
+    called by their first web task; `web_tasks` each. `episodes` lists them all. `valid_actions` is the share of answers
+    that were actions of their page; others count as turns, and do nothing.
 
     Args:
         trained: web tasks that the policy was trained on.
     """
     by_start = {(each.start.web_task, each.start.seed): each for each in played}
+    turns = [turn for each in played for turn in each.turns]
     names = [name for name in WEB_TASKS if any(web_task == name for web_task, _ in by_start)]
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(next(each for each in names if FAMILIES[each] == FAMILIES[name]), []).append(name)
     return {
+        "valid_actions": round(sum(turn.valid for turn in turns) / len(turns), 4) if turns else None,
         "subsets": {title: _score(by_start, part) for title, part in _parts(names, set(trained)).items() if part},
         "families": {first: {"members": part, **_score(by_start, part)} for first, part in families.items()},
         "web_tasks": {
@@ -128,7 +130,8 @@ def _score(by_start: Mapping[_Drawn, Episode], web_tasks: Sequence[str]) -> dict
     wanted = set(web_tasks)
     repeated = [by_start[drawn] for drawn in episodes() if drawn[0] in wanted]
     once = [each for (web_task, _), each in by_start.items() if web_task in wanted]
-    turns = [len(each.turns) for each in once if each.reward is not None]
+    scored = [each for each in once if each.reward is not None]
+    turns = [turn for each in scored for turn in each.turns]
     return {
         "count": len(wanted),
         "episodes": len(repeated),
@@ -136,7 +139,8 @@ def _score(by_start: Mapping[_Drawn, Episode], web_tasks: Sequence[str]) -> dict
         "unscorable": sum(each.reward is None for each in once),
         "strict": _rate([each.strict for each in repeated], [each.strict for each in once]),
         "success": _rate([each.success for each in repeated], [each.success for each in once]),
-        "mean_turns": round(sum(turns) / len(turns), 2) if turns else None,
+        "mean_turns": round(len(turns) / len(scored), 2) if turns else None,
+        "valid_actions": round(sum(turn.valid for turn in turns) / len(turns), 4) if turns else None,
     }
 
 

@@ -15,11 +15,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from browser_control import configuration
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
 from browser_control.language.page import PageUnreadable, page_of
-from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion, Request
 
 Reward = Literal["strict", "browsergym"]
@@ -33,6 +33,20 @@ class Environments(Protocol):
     def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]": ...
 
     def step(self, session: int, action: str) -> "Future[Observation]": ...
+
+
+class Player(Protocol):
+    """Who plays: a policy, or what answers as one does (`use.endpoint`)."""
+
+    @property
+    def settings(self) -> configuration.Policy: ...
+
+    @property
+    def count_tokens(self) -> Callable[[str], int]: ...
+
+    def prepare(self, page: str) -> None: ...
+
+    def act(self, requests: Sequence[Request]) -> list[Completion]: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ class _Slot:
 
 
 def play(
-    policy: Policy,
+    policy: Player,
     environments: Environments,
     starts: Sequence[Start],
     *,
@@ -157,7 +171,7 @@ def play(
 class _Ahead:
     """The environments; what pages offer is worked out as they come, while the policy reads others on its GPU."""
 
-    def __init__(self, policy: Policy, environments: Environments, worker: Executor) -> None:
+    def __init__(self, policy: Player, environments: Environments, worker: Executor) -> None:
         self._policy = policy
         self._environments = environments
         self._worker = worker
@@ -230,13 +244,15 @@ def is_whole(observation: Observation, reward: Reward) -> bool:
     return observation.reward > 0
 
 
-def _act(policy: Policy, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
+def _act(policy: Player, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
     """One turn of every slot whose page is there."""
     requests = [_request(policy, slot, random_seed) for slot in slots]
     for slot, request, completion in zip(slots, requests, policy.act(requests), strict=True):
         assert slot.episode is not None and slot.observation is not None
         try:
             action = read_action(completion.text, request.prompt, policy.settings.action_format)
+            if policy.settings.decoding == "free":
+                _check_offered(action, request.prompt, policy.settings.actions)
         except actions.InvalidAction as error:
             slot.episode.turns.append(Turn(request.prompt, completion, False, str(error)))
             slot.memory.fail(completion.text[:80])
@@ -254,7 +270,12 @@ def read_action(text: str, prompt: prompts.Prompt, action_format: str) -> action
     return action
 
 
-def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
+def _check_offered(action: actions.Action, prompt: prompts.Prompt, verbs: Sequence[str]) -> None:
+    if not actions.is_offered(action, prompt.elements, verbs):
+        raise actions.InvalidAction("the page does not offer that")
+
+
+def _request(policy: Player, slot: _Slot, random_seed: int | None) -> Request:
     assert slot.episode is not None and slot.observation is not None
     turns = slot.episode.turns
     prompt = build_prompt(policy, slot.observation, slot.memory, turns[-1].error if turns else "")
@@ -266,7 +287,7 @@ def _request(policy: Policy, slot: _Slot, random_seed: int | None) -> Request:
     return Request(prompt, random, start.temperature)
 
 
-def build_prompt(policy: Policy, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
+def build_prompt(policy: Player, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
     """The prompt of one turn; raises EnvironmentMismatch where the page is listed in another way than ours."""
     memory.see(observation.text)
     try:
@@ -278,7 +299,7 @@ def build_prompt(policy: Policy, observation: Observation, memory: prompts.Memor
         ) from failure
 
 
-def _build_prompt(policy: Policy, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
+def _build_prompt(policy: Player, observation: Observation, memory: prompts.Memory, error: str) -> prompts.Prompt:
     return prompts.build(
         observation.text,
         observation.goal,

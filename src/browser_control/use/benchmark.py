@@ -2,6 +2,8 @@
 
     python -m browser_control.use.benchmark miniwob --adapter runs/RUN/checkpoints/warm-start --output DIR
 
+    python -m browser_control.use.benchmark miniwob --endpoint http://127.0.0.1:8080/v1 --model NAME
+
 Writes `DIR/benchmark.json`, `DIR/benchmark.md` (the table of all web tasks) and `DIR/episodes.jsonl` (what was said).
 """
 
@@ -20,9 +22,11 @@ from browser_control.errors import EXIT_USER_ERROR, BrowserControlError, UserErr
 from browser_control.language.version import VERSION
 
 if TYPE_CHECKING:
-    from browser_control.training.rollout import Episode
+    from browser_control.training.rollout import Episode, Player
 
 DEFAULT_CONFIG = "smollm2_135m_local_lora.yaml"
+ENDPOINT_CONFIG = "smollm2_135m_miniwob.yaml"  # whose policy has all verbs
+ENDPOINT_SESSIONS = 8
 HEADS = ("", "web tasks", "episodes", "strict", "95%", "BrowserGym", "95%", "turns")
 Told = Callable[[int, int, float], None]  # how many were played, of how many, and the share that was won strictly
 
@@ -54,14 +58,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--environment", nargs="+", metavar="URL", help="services that run (default: one of our own)")
     parser.add_argument(
         "--config",
-        default=DEFAULT_CONFIG,
         metavar="NAME",
-        help="configuration that says what promoted and base are (default: %(default)s)",
+        help="configuration that says what promoted and base are, and what an endpoint may do"
+        f" (default: {DEFAULT_CONFIG}, for an endpoint {ENDPOINT_CONFIG})",
     )
     parser.add_argument("--models", default="models", metavar="DIR", help="where promotion is kept (default: models)")
     parser.add_argument(
         "--base", default="", metavar="MODEL", help="base model, where it is not where it was in training"
     )
+    other = parser.add_argument_group("another model, behind an OpenAI-compatible endpoint")
+    other.add_argument("--endpoint", default="", metavar="URL", help="of its API, such as http://127.0.0.1:8080/v1")
+    other.add_argument("--model", default="", metavar="NAME", help="its name there")
+    other.add_argument("--api-key-env", default="", metavar="VARIABLE", help="environment variable with the key to it")
+    other.add_argument(
+        "--grammar", action="store_true", help="send the page's actions as a grammar (llama.cpp's server takes it)"
+    )
+    other.add_argument(
+        "--as-trained", action="store_true", help="do not explain the actions: the model was trained here"
+    )
+    other.add_argument("--request-fields", default="", metavar="JSON", help="more of each request; null leaves one out")
 
 
 def judge(chosen: argparse.Namespace, told: Told = lambda done, total, strict: None) -> Result:
@@ -71,36 +86,82 @@ def judge(chosen: argparse.Namespace, told: Told = lambda done, total, strict: N
         UserError: what was asked for is wrong.
         BrowserControlError: the service or the environment failed.
     """
-    from browser_control.use import adapter
-
     if chosen.sessions is not None and chosen.sessions < 1:
         raise UserError(f"--sessions must be at least 1, not {chosen.sessions}")
-    found = adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
-    with _environments(chosen, chosen.sessions or found.settings.environment.sessions) as environments:
+    if bool(chosen.endpoint) != bool(chosen.model):
+        raise UserError("--endpoint and --model need each other: where the model answers, and its name there")
+    with _endpoint(chosen) if chosen.endpoint else _adapter(chosen) as judged:
         from browser_control.training import benchmark
         from browser_control.training.transcripts import write_episodes
 
-        policy = adapter.load(found, device="auto")
         web_tasks = benchmark.SUBSETS[chosen.subset]
         began = datetime.now(UTC)
-        played = benchmark.run(policy, environments, web_tasks, _counting(web_tasks, told))
+        played = benchmark.run(judged.policy, judged.environments, web_tasks, _counting(web_tasks, told))
         seconds = (datetime.now(UTC) - began).total_seconds()
-    settings = found.settings
-    trained = set() if found.untrained else {*settings.warm_start.web_tasks, *settings.training.web_tasks}
     scores = {
         "benchmark": chosen.benchmark,
         "subset": chosen.subset,
-        "judged": found.name,
-        "base": policy.base.name,
+        "judged": judged.name,
+        **judged.told,
         "language": VERSION,
         "at": began.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        **benchmark.scores(played, trained),
+        **benchmark.scores(played, judged.trained),
     }
     folder = chosen.output or Path("runs") / f"benchmark-{began:%Y%m%d-%H%M%S}"
     write(scores, folder)
     write_episodes(played, folder / "episodes.jsonl")
     return Result(scores, folder)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Who plays where, and what is written about them.
+
+    Attributes:
+        told: of the model, into the scores.
+        trained: web tasks that it was trained on here.
+    """
+
+    policy: "Player"
+    environments: Any
+    name: str
+    told: dict[str, Any]
+    trained: frozenset[str] = frozenset()
+
+
+@contextlib.contextmanager
+def _adapter(chosen: argparse.Namespace) -> Iterator[_Judged]:
+    from browser_control.use import adapter
+
+    found = adapter.find(chosen.adapter, chosen.config or DEFAULT_CONFIG, chosen.models, chosen.base)
+    settings = found.settings
+    trained = () if found.untrained else (*settings.warm_start.web_tasks, *settings.training.web_tasks)
+    with _environments(chosen, chosen.sessions or settings.environment.sessions) as environments:
+        policy = adapter.load(found, device="auto")
+        yield _Judged(policy, environments, found.name, {"base": policy.base.name}, frozenset(trained))
+
+
+@contextlib.contextmanager
+def _endpoint(chosen: argparse.Namespace) -> Iterator[_Judged]:
+    from browser_control import configuration
+    from browser_control.use import endpoint
+
+    settings = configuration.load(chosen.config or ENDPOINT_CONFIG).policy
+    sessions = chosen.sessions or ENDPOINT_SESSIONS
+    asked = endpoint.Endpoint(
+        chosen.endpoint,
+        chosen.model,
+        settings,
+        key=endpoint.read_key(chosen.api_key_env),
+        explains=not chosen.as_trained,
+        constrains=chosen.grammar,
+        fields=endpoint.read_fields(chosen.request_fields),
+        at_once=sessions,
+    )
+    told = {"endpoint": asked.url, "grammar": chosen.grammar, "explained": not chosen.as_trained}
+    with contextlib.closing(asked), _environments(chosen, sessions) as environments:
+        yield _Judged(asked, environments, chosen.model, told)
 
 
 def _counting(web_tasks: Sequence[str], told: Told) -> "Callable[[Episode], None]":
@@ -142,6 +203,11 @@ def write(scores: dict[str, Any], folder: Path) -> None:
 def summary(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row a subset, under `HEADS`."""
     return [_row(title, score) for title, score in scores["subsets"].items()]
+
+
+def validity(scores: dict[str, Any]) -> str:
+    """How many answers were actions, in words."""
+    return f"{scores['valid_actions'] or 0:.1%} of the answers were actions of their page"
 
 
 def families(scores: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -201,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for title, score in result.scores["subsets"].items():
         kinds = {kind: [score[kind][each] for each in ("rate", "low", "high")] for kind in ("strict", "success")}
         print(f"{title} ({score['count']} web tasks): {json.dumps(kinds)}", flush=True)
-    print(f"written: {result.folder}", flush=True)
+    print(f"{validity(result.scores)}; written: {result.folder}", flush=True)
     return 0
 
 
