@@ -112,7 +112,7 @@ def exit_codes() -> Iterator[None]:
         console.print(f"error: {error}", style="red")
         sys.exit(EXIT_USER_ERROR)
     except StageError as error:
-        if error.reason != "configuration":
+        if error.reason not in ("configuration", "out_of_memory"):  # whose sentence says it all
             console.print("\n".join(error.tail))
         console.print(f"error: {error}", style="red")
         sys.exit({"configuration": EXIT_USER_ERROR, "preempted": EXIT_PREEMPTED}.get(error.reason, 1))
