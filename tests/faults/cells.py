@@ -89,13 +89,7 @@ def _programs() -> Iterator[Cell]:
         killed = f"{task} was killed by signal 9"
         yield Cell("process", task, "SIGKILL of the program, once", 1 if gate else 0, killed if gate else "", quick)
         yield Cell("process", task, "SIGKILL of the program, for ever", 1, killed)
-        yield Cell(
-            "process",
-            task,
-            "disk full",
-            0 if gate or fetch else 2,
-            "" if gate or fetch else "No space left on device.*free some",
-        )
+        yield Cell("process", task, "disk full", 2, "No space left on device.*free some")
         yield Cell("process", task, "memory ends", 1, f"{task} ran out of memory; lower")
         if not fetch:
             died = "ended before it was healthy" if gate else f"the environment service died during {task}"

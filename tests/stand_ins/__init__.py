@@ -42,6 +42,7 @@ def arguments(name: str) -> argparse.Namespace:
     parser.add_argument("--lot", type=int, default=0)
     parser.add_argument("--any-language", action="store_true")
     parser.add_argument("--pictures", action="store_true")
+    parser.add_argument("--subset")
     parser.add_argument("--initial-adapter")
     parser.add_argument("--seeds-drawn", type=int, default=0)
     chosen = parser.parse_args()

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed, UserError
 
@@ -49,6 +50,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument(
         "--web-tasks", nargs="+", default=[], metavar="FOLDER", help="folders of web tasks of your own, NAME/task.yaml"
+    )
+    parser.add_argument(
+        "--logs", type=Path, metavar="FOLDER", help="for what servers of web tasks say (default: a temporary one)"
     )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
@@ -120,6 +124,7 @@ def serve(options: argparse.Namespace) -> None:
                 pages,
                 options.in_page,
                 frozenset(options.allowed_hosts),
+                options.logs,
             )
 
 

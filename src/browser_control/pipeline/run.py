@@ -69,6 +69,13 @@ def begin(
         yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
 
+def web_task_secrets(chosen: Parameters) -> frozenset[str]:
+    """Names of the secrets that the chosen web tasks need; raises ConfigurationError."""
+    settings = web_tasks.resolve(configuration.load(chosen.config, chosen.all_overrides))
+    found = (web_tasks.own(name) for name in web_tasks.named(settings))
+    return frozenset(name for each in found if each is not None for name in each.secrets)
+
+
 def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     """The configuration and the run that `chosen` come to; starts nothing and leaves nothing.
 

@@ -30,10 +30,12 @@ from browser_control.records import archive as archives
 from browser_control.records import summary
 from browser_control.records.promotion import Decision
 from browser_control.records.registry import Judge, Registry
-from browser_control.run_directory import write_text
+from browser_control.run_directory import read_json, write_text
+from browser_control.training import benchmark_tables
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
 Pages = Literal["evaluation", "final"]
+Subset = Literal["all", "56", "heldout23"]  # of the benchmark's web tasks
 
 _EVALUATIONS = {  # the task that makes it, and the checkpoint that is judged
     "base": ("evaluate-before", "base"),
@@ -246,6 +248,28 @@ def evaluate_beside(run: Run, folder: Path, environment: BrowserGym, lot: int) -
         return evaluation
 
 
+def benchmark(
+    run: Run, environment: BrowserGym, checkpoint: Literal["base", "promoted"], judged: str, subset: Subset
+) -> dict[str, Any]:
+    """The scores of BrowserGym's benchmark, written as `benchmark.json`, and as `benchmark.md` to be read.
+
+    Args:
+        checkpoint: the base model, or the run's copy of an adapter.
+        judged: who that is, in words.
+    """
+    with announced(run, "play-benchmark") as words:
+        output = run.directory.root / "benchmark.json"
+        where = "base" if checkpoint == "base" else str(run.directory.promoted)
+        arguments = ("--checkpoint", where, "--subset", subset, "--output", str(output))
+        needs = on(environment, gpu=True)
+        _run_on(environment, run, program(run, "programs.benchmark", *arguments, log="play-benchmark", **needs))
+        scores: dict[str, Any] = {"judged": judged, **read_json(output)}
+        benchmark_tables.write(scores, run.directory.root)
+        words += [benchmark_tables.sentence(scores), benchmark_tables.validity(scores)]
+        words.append(str(run.directory.root / "benchmark.md"))
+        return scores
+
+
 def _is_whole(output: Path, words: list[str]) -> bool:
     """Whether an evaluation is there with its transcripts; one that is damaged is removed: it will be made again."""
     try:
@@ -386,11 +410,20 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             "--max-turns",
             settings.max_turns,
             *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
-            *(("--web-tasks", *settings.web_tasks) if settings.web_tasks else ()),
+            *(("--web-tasks", *settings.web_tasks, "--logs", run.directory.logs) if settings.web_tasks else ()),
         )
         command = (run.runtime.python, "-m", f"{package()}.environment", *map(str, arguments))
         log = run.directory.logs / f"{name}.log"
-        yield Service(name, command, log, reads=_web_tasks(run), port=where.port, published=published)
+        yield Service(
+            name,
+            command,
+            log,
+            run.secrets.get("environment", {}),
+            writes=(run.directory.logs,) if settings.web_tasks else (),  # what servers of web tasks say
+            reads=_web_tasks(run),
+            port=where.port,
+            published=published,
+        )
 
 
 def _run_on(environment: BrowserGym, run: Run, stage: Stage) -> None:
