@@ -49,7 +49,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="that the action goto may open beside the web task's own (default: none)",
     )
     parser.add_argument(
-        "--web-tasks", nargs="+", default=[], metavar="FOLDER", help="folders of web tasks of your own, NAME/task.yaml"
+        "--web-tasks",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="folders of web tasks of your own, NAME/task.yaml, and flight, the airline forms of the miniwob package",
     )
     parser.add_argument(
         "--logs", type=Path, metavar="FOLDER", help="for what servers of web tasks say (default: a temporary one)"

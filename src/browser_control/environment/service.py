@@ -30,6 +30,7 @@ from browser_control.environment.seat import Applications, Seat
 from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.language.page import format_page
 from browser_control.web_tasks import registry
+from browser_control.web_tasks.registry import FLIGHT
 
 DEFAULT_TASK = "click-test"
 ANSWER_SECONDS = 5.0  # that a browser may take to say that it is there
@@ -134,7 +135,9 @@ class BrowserPool:
         own = registry.all_own()
         static = [each for each in own if each.application is None]
         self._servers = {HOST: PageServer(bundle_folder())}
-        self._servers |= {each.host: PageServer(each.folder, fixed=False, only=each.host) for each in static}
+        for each in static:
+            mounts = {FLIGHT: bundle_folder() / FLIGHT} if registry.is_flight(each) else {}
+            self._servers[each.host] = PageServer(each.folder, fixed=False, only=each.host, mounts=mounts)
         self.applications = Applications(pages if len(static) < len(own) else 0, logs or default_logs())
         hosts: dict[str, PageServer | Gate] = {**self._servers}
         hosts |= {gate.name: gate for gate in self.applications.gates}

@@ -24,7 +24,7 @@ from browser_control.language.version import VERSION
 from browser_control.solvers import own
 from browser_control.use.person import LOOK, Person
 from browser_control.web_tasks import registry
-from browser_control.web_tasks.task_file import spelled
+from browser_control.web_tasks.parameters import spelled
 
 if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
