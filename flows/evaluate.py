@@ -24,7 +24,7 @@ from browser_control.pipeline import artifacts, judging, secrets, stages
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.chain import Chain
 from browser_control.pipeline.parameters import Lot, Sessions
-from browser_control.pipeline.run import Run, begin
+from browser_control.pipeline.run import Run, begin, web_task_secrets
 from browser_control.records.summary import Scores, total
 
 once: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "task_run_name": artifacts.task_name}
@@ -93,7 +93,12 @@ def evaluate(
     chosen = judging.parameters(
         environment_sessions, overrides, config=config, runtime=runtime, runs=runs, models=models
     )
-    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+    needed = web_task_secrets(chosen)
+    with (
+        secrets.taken(needed) as held,
+        begin(chosen, artifacts.RunLog, held) as run,
+        contextlib.ExitStack() as services,
+    ):
         artifacts.tag(run)
         then = Chain()
         judged = then(fetch_adapter, run, adapter, models)

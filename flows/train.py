@@ -31,7 +31,7 @@ from browser_control.pipeline import artifacts, judging, openenv, schedule, secr
 from browser_control.pipeline.browsergym import BrowserGym
 from browser_control.pipeline.chain import Chain
 from browser_control.pipeline.parameters import Parameters, Port, Replicas, Seed, Sessions
-from browser_control.pipeline.run import Run, begin
+from browser_control.pipeline.run import Run, begin, web_task_secrets
 from browser_control.pipeline.runtimes.base import Images
 from browser_control.pipeline.start import Start, StartFrom
 from browser_control.records.promotion import Decision
@@ -184,7 +184,12 @@ def train(
     chosen = Parameters(**{name: value for name, value in locals().items() if value is not None})
     if reason := schedule.superseded():
         return Cancelled(message=reason)
-    with secrets.taken() as held, begin(chosen, artifacts.RunLog, held) as run, contextlib.ExitStack() as services:
+    needed = web_task_secrets(chosen)
+    with (
+        secrets.taken(needed) as held,
+        begin(chosen, artifacts.RunLog, held) as run,
+        contextlib.ExitStack() as services,
+    ):
         artifacts.tag(run)
         then = Chain()
         commit = None

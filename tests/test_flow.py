@@ -353,6 +353,11 @@ def test_bad_input_ends_the_command_with_exit_code_2(place: dict[str, Any], tmp_
     [
         ("evaluate.py", ["--adapter", "base"], ["all", "0.30 [", "health-gate"]),
         (
+            "benchmark.py",
+            ["--adapter", "base", "--subset", "heldout23"],
+            ["PipelineRL's 23 held out (23)", "0.30 [", "75.0% of the answers were actions of their page"],
+        ),
+        (
             "sweep.py",
             ["--grid", "{seed: [2, 0], training.learning_rate: [1.0e-4]}"],
             ["training.learning_rate", "0.90 [", "0.70 ["],

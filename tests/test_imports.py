@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "browser_control"
-ORCHESTRATION = ["flows.train", "flows.evaluate", "flows.sweep"]
+ORCHESTRATION = ["flows.train", "flows.evaluate", "flows.sweep", "flows.benchmark"]
 PROGRAMS = [
     "browser_control.fine_tune_local",
     "browser_control.training.trainer",
@@ -19,6 +19,7 @@ PROGRAMS = [
     "browser_control.programs.warm_start",
     "browser_control.programs.evaluate",
     "browser_control.programs.fetch_model",
+    "browser_control.programs.benchmark",
     "browser_control.use.export",
     "browser_control.use.playing",
     "browser_control.use.serving",
@@ -34,7 +35,8 @@ LIGHT = [
 ]
 # From the ground up; those in one row know nothing of each other.
 ORDER = [
-    {"drivers", "errors", "gpus", "proxies", "run_directory", "preemption", "progress"},
+    {"drivers", "errors", "gpus", "leash", "proxies", "run_directory", "preemption", "progress"},
+    {"integrity"},
     {"configuration"},
     {"language", "web_tasks", "configuration_help"},
     {"environment"},

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from browser_control.errors import EXIT_USER_ERROR, ArchiveInvalid, BrowserControlError, UserError
-from browser_control.use import benchmark
+from browser_control.training import benchmark_tables
+from browser_control.use import benchmark, play_command
 from browser_control.use.benchmark import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(
         commands.add_parser("export", help="merge an archived adapter into its base: a model for any other program")
     )
-    _add_play(commands.add_parser("play", help="play one episode of a web task, saying each action as it happens"))
+    play = commands.add_parser("play", help="play on a web task or any page, saying each action as it happens")
+    play.set_defaults(work=play_command.run)
+    play_command.add_arguments(play)
+    _add_adapter(play)
     serve = commands.add_parser("serve", help="answer for an archived adapter by OpenAI's protocol, on loopback")
     serve.set_defaults(work=_serve)
     serve.add_argument(
@@ -223,21 +227,6 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     _add_adapter(parser)
 
 
-def _add_play(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(work=_play)
-    parser.add_argument("web_task", metavar="WEB_TASK", help="such as click-button")
-    parser.add_argument(
-        "--adapter", default="promoted", metavar="ARCHIVE", help="an archive, promoted or base (default: promoted)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the page (default: 0)")
-    parser.add_argument("--max-turns", type=int, default=0, metavar="N", help="(default: as in training)")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write a GIF, each action drawn on its page")
-    parser.add_argument("--step", action="store_true", help="ask before each action: go on, say another, or stop")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="append what was played to this file of JSON lines")
-    parser.add_argument("--environment", metavar="URL", help="a service that runs (default: one of our own)")
-    _add_adapter(parser)
-
-
 def _verify(chosen: argparse.Namespace) -> None:
     from browser_control.records import archive
 
@@ -285,40 +274,6 @@ def _export(chosen: argparse.Namespace) -> None:
     _show(rows)
 
 
-def _play(chosen: argparse.Namespace) -> int:
-    from browser_control.environment.client import Environments
-    from browser_control.use import adapter, film, playing
-    from browser_control.web_tasks import registry
-
-    if chosen.record and chosen.record.suffix.lower() != ".gif":
-        raise UserError(f"--record writes a GIF: name a file that ends in .gif, not {chosen.record}")
-    web_task = registry.find(chosen.web_task)
-    found = adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
-    turns = chosen.max_turns or found.settings.environment.max_turns
-    with contextlib.ExitStack() as services:
-        url = chosen.environment or services.enter_context(playing.service(turns))
-        policy = adapter.load(found, device="auto")
-        environments = services.enter_context(Environments([url], 1, turns))
-        played = playing.play(
-            policy,
-            environments,
-            web_task,
-            chosen.seed,
-            turns,
-            pictures=chosen.record is not None,
-            ask=_ask if chosen.step else lambda said: said,
-            say=lambda words: print(words, flush=True),
-        )
-    if chosen.keep:
-        chosen.keep.parent.mkdir(parents=True, exist_ok=True)
-        with chosen.keep.open("a") as file:
-            file.write(json.dumps(played.demonstration(), ensure_ascii=False) + "\n")
-    if chosen.record:
-        film.write(played, chosen.record)
-        print(f"recorded: {chosen.record}")
-    return 0
-
-
 def _serve(chosen: argparse.Namespace) -> None:
     from browser_control.use import adapter, serving
 
@@ -338,21 +293,12 @@ def _benchmark(chosen: argparse.Namespace) -> None:
         result = benchmark.judge(
             chosen, lambda done, total, strict: bar.update(task, completed=done, total=total, strict=strict)
         )
-    for rows in (benchmark.web_tasks, benchmark.families, benchmark.summary):
+    for rows in (benchmark_tables.web_tasks, benchmark_tables.families, benchmark_tables.summary):
         if found := rows(result.scores):
-            _print_table(benchmark.HEADS, found)
+            _print_table(benchmark_tables.HEADS, found)
             print()
-    answers = benchmark.validity(result.scores)
+    answers = benchmark_tables.validity(result.scores)
     _show({"judged": result.scores["judged"], "answers": answers, "written": str(result.folder)})
-
-
-def _ask(said: str) -> str | None:
-    """What a person has done instead; None where they stop."""
-    try:
-        answer = input(f"{said}\n[Enter] do it, another action, or q to stop: ").strip()
-    except EOFError:
-        return None
-    return None if answer == "q" else answer or said
 
 
 def _config(chosen: argparse.Namespace) -> None:

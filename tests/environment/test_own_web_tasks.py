@@ -83,7 +83,7 @@ def notes(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     web_task(folder / "no-script", success="saved ===")
     web_task(folder / "restless", success="saved", failure="false")
     (folder / "restless" / "page.html").write_text(
-        "<!doctype html><p id=p><script>var saved; setInterval(() => p.textContent = Math.random(), 5)</script>"
+        "<!doctype html><script>var saved; const again = () => fetch('data.json').then(again); again()</script>"
     )
     running = start_service("--sessions", "2", "--max-turns", "100", "--web-tasks", str(folder), str(SHOP))
     yield running

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from browser_control.pipeline.runtimes import leash
+from browser_control import leash
 
 BLIND = (
     "import sys, importlib.util as u\nfrom pathlib import Path\n"

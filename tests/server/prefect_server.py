@@ -236,7 +236,7 @@ def of_make_server() -> dict[str, str]:
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     """SIGKILL to a process and all that descends from it, as when a host dies."""
-    from browser_control.pipeline.runtimes.leash import descendants
+    from browser_control.leash import descendants
 
     if process.poll() is None:
         for pid in [process.pid, *descendants(process.pid)]:

@@ -15,11 +15,11 @@ from browser_control.cli import main
 from browser_control.environment.chromium import find_chromium
 from browser_control.errors import BrowserNotFound, EnvironmentFailure, UserError
 from browser_control.policy.policy import Policy
+from browser_control.programs import benchmark as program
 from browser_control.run_directory import read_json
-from browser_control.training import benchmark
+from browser_control.training import benchmark, benchmark_tables
 from browser_control.training.rollout import Episode, Start
 from browser_control.use import adapter
-from browser_control.use import benchmark as command
 from browser_control.web_tasks.benchmark import FAMILIES, MAX_TURNS, SUBSET_56, episodes
 from browser_control.web_tasks.miniwob import WEB_TASKS
 
@@ -78,7 +78,7 @@ def test_subsets_and_families_are_there_where_they_were_played_whole() -> None:
     assert len(scores["families"]) == len(set(FAMILIES.values()))
     some = benchmark.scores([each for each in played(lambda *_: True) if each.start.web_task in SUBSET_56])
     assert list(some["subsets"]) == ["56 of the literature"]
-    table = command.markdown({**scores, "judged": "a run", "at": "today"})
+    table = benchmark_tables.markdown({**scores, "judged": "a run", "at": "today"})
     assert "| click-test | 1 | 5 | 1.000 |" in table
     assert "click-pie and 1 more" in table
 
@@ -154,6 +154,21 @@ def test_the_plain_program_starts_a_service_of_its_own_and_needs_no_prefect(trai
     assert "PipelineRL's 23 held out (23 web tasks)" in ended.stdout
     score = read_json(tmp_path / "out" / "benchmark.json")["subsets"]["PipelineRL's 23 held out"]
     assert (score["episodes"], score["unscorable"]) == (23 * 5, 0)
+
+
+def test_the_program_of_the_flow_plays_a_checkpoint_and_knows_what_it_was_trained_on(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with paper_service() as service:
+        trained(environment={"sessions": 4, "max_turns": 3, "urls": [service]})
+        run = tmp_path / "runs" / "tiny-run"
+        asked = ["--config-file-name", str(run / "config.yaml"), "--run-directory", str(tmp_path / "judging")]
+        asked += ["--subset", "heldout23", "--output", str(tmp_path / "benchmark.json")]
+        assert program.main([*asked, "--checkpoint", str(run / "checkpoints" / "step-000001")]) == 0
+        assert program.main([*asked, "--checkpoint", "nowhere"]) == 2
+    scores = read_json(tmp_path / "benchmark.json")
+    assert (scores["subsets"]["trained"]["count"], scores["subsets"]["not trained"]["count"]) == (1, 22)
+    assert len((tmp_path / "benchmark.episodes.jsonl").read_text().splitlines()) == len(scores["episodes"])
 
 
 def test_what_is_asked_wrongly_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

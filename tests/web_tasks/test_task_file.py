@@ -9,7 +9,7 @@ import yaml
 
 from browser_control import configuration
 from browser_control.errors import ConfigurationError
-from browser_control.web_tasks import registry, task_file
+from browser_control.web_tasks import registry, server_file, task_file
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "shop" / "order-shirts"
 
@@ -21,6 +21,9 @@ def made(tmp_path: Path, **changes: Any) -> Path:
     values = {**yaml.safe_load((folder / "task.yaml").read_text()), **changes}
     (folder / "task.yaml").write_text(yaml.safe_dump({key: each for key, each in values.items() if each is not None}))
     return folder
+
+
+SERVER = {"command": ["./app", "{port}"]}
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,37 @@ def test_the_parameters_of_a_goal_are_read_back_from_it() -> None:
         ({"start": "../page.html"}, "start: there is no file '../page.html' in that folder"),
         ({"parameters": {"count": {"from": 3, "to": 1}}}, "from 3 to 1 is no range"),
         ({"max_turns": 0}, "max_turns: input should be greater than or equal to 1, not 0"),
+        ({"server": SERVER}, "start: with a server it is a path on it, such as /, not 'page.html'"),
+        ({"server": {**SERVER, "redy": "/"}, "start": "/"}, "'server.redy' (did you mean 'ready'?)"),
+        ({"server": {"command": ["./app"]}, "start": "/"}, "server: the server has to be told its port: write {port}"),
+        (
+            {"server": {"command": ["{prt}", "{port}"]}, "start": "/"},
+            "{prt} is not known to a server: there are {port}",
+        ),
+        (
+            {"server": {**SERVER, "reset": "start"}, "start": "/"},
+            "server.reset: input should be 'restart', not 'start'",
+        ),
+        (
+            {"server": {**SERVER, "reset": {"post": "x"}}, "start": "/"},
+            "server.reset: post 'x': a path on the server b",
+        ),
+        ({"server": {**SERVER, "reset": {}}, "start": "/"}, "one of get, post, put, patch, delete says what is asked"),
+        ({"server": {**SERVER, "reset": {"post": "/{x}"}}, "start": "/"}, "there is no parameter 'x', in '/{x}'"),
+        ({"server": {**SERVER, "shared": True}, "start": "/"}, "a shared server cannot be restarted for one session"),
+        ({"server": {**SERVER, "command": ["{secret:A}", "{port}"]}, "start": "/"}, "a command is seen by everyone"),
+        (
+            {"server": "../application/server.yaml", "start": "/"},
+            "server: there is no file '../application/server.yaml'",
+        ),
+        ({"state": {"get": "/x", "where": {"a": 1}}}, "success and state are two judges: give one of them"),
+        ({"state": {"get": "/x"}, "success": None}, "'state.where' is missing"),
+        (
+            {"state": {"get": "/x", "where": {"a": 1}}, "success": None},
+            "and there is none: `server` says how it starts",
+        ),
+        ({"before": [{"goto": "x"}]}, "before.0.goto: string should match pattern '^/', not 'x'"),
+        ({"before": ['click link "{colr}"']}, "there is no parameter 'colr' (did you mean 'colour'?)"),
     ],
 )
 def test_a_file_that_is_wrong_is_one_sentence(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -112,3 +146,64 @@ def test_a_folder_without_web_tasks_and_an_unknown_name_say_what_to_do(tmp_path:
         registry.use([made(tmp_path)])
     with pytest.raises(ConfigurationError, match=r"environment[.]web_tasks names the folders"):
         registry.find("warehouse.xyz")
+
+
+LIBRARY = EXAMPLE.parents[1] / "library"
+
+
+def test_a_digest_changes_with_the_application(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(LIBRARY, tmp_path / "library"))
+    first = [task_file.read(folder / name).digest for name in ("lend-book", "add-book")]
+    assert task_file.read(folder / "lend-book").application == task_file.read(folder / "add-book").application
+    (folder / "application" / "app.py").write_text("pass")
+    assert all(task_file.read(folder / name).digest not in first for name in ("lend-book", "add-book"))
+
+
+def test_what_the_file_of_an_application_says_is_checked_with_each_web_task(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(LIBRARY, tmp_path / "library"))
+    server = folder / "application" / "server.yaml"
+    server.write_text(server.read_text().replace("/api/reset", '"/api/{city}"'))
+    with pytest.raises(
+        ConfigurationError, match=r"server.yaml: reset needs the parameter 'city', which .*task.yaml has"
+    ):
+        task_file.read(folder / "lend-book")
+    server.write_text("[]")
+    with pytest.raises(ConfigurationError, match=r"server.yaml must hold a mapping of keys, such as command and ready"):
+        task_file.read(folder / "lend-book")
+
+
+def test_the_secrets_of_a_web_task_are_known_by_name(tmp_path: Path) -> None:
+    server = {**SERVER, "environment": {"KEY": "{secret:API_KEY}"}}
+    before = ['fill textbox "Word" with "{secret:APP_WORD}"', {"post": "/login", "form": {"word": "{secret:OTHER}"}}]
+    folder = made(tmp_path, server=server, before=before, start="/")
+    assert task_file.read(folder).secrets == {"API_KEY", "APP_WORD", "OTHER"}
+
+
+ANSWER = {"loans": [{"book": "Emma", "to": {"name": "Ada"}}, {"book": "Kim", "to": None}], "open": True, "count": 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("count", 2),
+        ("loans.length", 2),
+        ("loans.1.book", "Kim"),
+        ("loans[book=Emma].to.name", "Ada"),
+        ("loans[to.name=Ada].book", "Emma"),
+        ("loans[book=Kim].to.name", None),
+        ("loans[book=Dune].book", None),
+        ("loans.7", None),
+        ("open.door", None),
+    ],
+)
+def test_an_answer_is_looked_into_by_a_path(path: str, found: object) -> None:
+    assert server_file.found_at(path, ANSWER) == found
+
+
+def test_numbers_and_their_texts_are_the_same_and_nothing_else_is() -> None:
+    assert server_file.matches(2, "2")
+    assert server_file.matches(True, "true")
+    assert server_file.matches(None, None)
+    assert not server_file.matches(None, "None")
+    assert not server_file.matches("2 ", 2)
+    assert server_file.matches([1], [1])

@@ -8,12 +8,14 @@ import yaml
 
 from browser_control.authoring.checking import begin
 from browser_control.environment.client import Environments, Observation
+from browser_control.environment.steps import step
 from browser_control.errors import ConfigurationError
 from browser_control.language.actions import VERBS, Action, InvalidAction, check, is_offered, parse_label
 from browser_control.language.page import Element, parse_page
 from browser_control.run_directory import write_text
 from browser_control.solvers import own
-from browser_control.web_tasks.task_file import FILE, WebTask, spelled
+from browser_control.web_tasks.parameters import spelled
+from browser_control.web_tasks.task_file import FILE, WebTask
 
 HELP = """Say what the policy would: click button "Order", or click 13. Others: fill 12 "Ada", select 7 "Lima",
 press "Enter" in 12. An empty line ends the episode."""
@@ -58,7 +60,7 @@ def understand(line: str, elements: Sequence[Element]) -> Action:
         action = parse_label(line)
     except InvalidAction:
         try:
-            found = own.step(line).on(elements, {})
+            found = step(line).on(elements, {})
         except ConfigurationError as error:
             raise InvalidAction(str(error)) from None
         if found is None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed, UserError
 
@@ -48,7 +49,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="that the action goto may open beside the web task's own (default: none)",
     )
     parser.add_argument(
-        "--web-tasks", nargs="+", default=[], metavar="FOLDER", help="folders of web tasks of your own, NAME/task.yaml"
+        "--web-tasks",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="folders of web tasks of your own, NAME/task.yaml, and flight, the airline forms of the miniwob package",
+    )
+    parser.add_argument(
+        "--logs", type=Path, metavar="FOLDER", help="for what servers of web tasks say (default: a temporary one)"
     )
     parser.add_argument("--engine", choices=("fast", "stock"), default="fast", help="stock: OpenEnv's own environment")
     return parser.parse_args(arguments)
@@ -120,6 +128,7 @@ def serve(options: argparse.Namespace) -> None:
                 pages,
                 options.in_page,
                 frozenset(options.allowed_hosts),
+                options.logs,
             )
 
 

@@ -9,6 +9,7 @@ from browser_control.errors import BrowserNotFound
 
 ENVIRON_VARIABLE = "BROWSER_CONTROL_CHROMIUM"
 SANDBOX_VARIABLE = "BROWSER_CONTROL_CHROMIUM_SANDBOX"  # 0 where something else is the sandbox
+VISIBLE_VARIABLE = "BROWSER_CONTROL_VISIBLE"  # 1 shows the browser's windows
 
 # The real programs come before the shell scripts of the same name: a script stays between us and the browser.
 _USUAL_PLACES = (
@@ -28,8 +29,11 @@ _PLAYWRIGHT = (  # patterns below Playwright's folder of downloads
 def find_chromium(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """The Chromium to use: `path`, the environment variable, the system's, Playwright's own download.
 
+    Where windows are to be seen (`BROWSER_CONTROL_VISIBLE`), one that has any.
+
     Raises BrowserNotFound with one sentence that says what to do.
     """
+    visible = is_visible(environ)
     for asked, origin in ((path, "--browser"), (environ.get(ENVIRON_VARIABLE), ENVIRON_VARIABLE)):
         if asked:
             found = shutil.which(asked, path=environ.get("PATH"))
@@ -37,18 +41,33 @@ def find_chromium(path: str | None = None, environ: Mapping[str, str] = os.envir
                 raise BrowserNotFound(f"{origin} names {asked!r}, which is not a program that can be run.")
             return Path(found)
     for place in _USUAL_PLACES:
-        if os.access(place, os.X_OK):
+        if os.access(place, os.X_OK) and not (visible and _is_headless_shell(Path(place))):
             return Path(place)
     for name in _NAMES:
         found = shutil.which(name, path=environ.get("PATH"))
-        if found is not None:
+        if found is not None and not (visible and _is_headless_shell(Path(found))):
             return Path(found)
     for candidate in _playwright_downloads(environ):
-        return candidate
+        if not (visible and _is_headless_shell(candidate)):
+            return candidate
+    if visible:
+        raise BrowserNotFound(
+            "No Chromium that has windows was found: install one (`apt-get install chromium`), or name it with"
+            f" {ENVIRON_VARIABLE}."
+        )
     raise BrowserNotFound(
         "No Chromium was found: install one (`apt-get install chromium-headless-shell` or "
         f"`python -m playwright install chromium`), or name it with --browser or {ENVIRON_VARIABLE}."
     )
+
+
+def is_visible(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether windows are to be seen."""
+    return environ.get(VISIBLE_VARIABLE) == "1"
+
+
+def _is_headless_shell(program: Path) -> bool:
+    return "headless" in program.name.replace("_", "-")
 
 
 def _playwright_downloads(environ: Mapping[str, str]) -> list[Path]:
@@ -63,20 +82,22 @@ def _playwright_downloads(environ: Mapping[str, str]) -> list[Path]:
 
 
 def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]:
-    """Arguments of a headless Chromium that is driven over a pipe and talks to nobody but our page server.
+    """Arguments of a Chromium that is driven over a pipe and talks to nobody but our page server.
 
-    `resolver_rules` is Chromium's --host-resolver-rules: which names exist for the browser.
+    `resolver_rules` is Chromium's --host-resolver-rules: which names exist for the browser. Without any it reaches the
+    whole network, as a person's does.
     """
+    # a proxy would look names up by itself, whatever the resolver rules say
+    confined = [f"--host-resolver-rules={resolver_rules}", "--no-proxy-server"] if resolver_rules else []
     arguments = [
         str(program),
-        "--headless",
+        *([] if is_visible() else ["--headless"]),
         "--remote-debugging-pipe",
         f"--user-data-dir={profile}",
-        f"--host-resolver-rules={resolver_rules}",
+        *confined,
         "--no-first-run",
         "--no-default-browser-check",
         "--no-pings",
-        "--no-proxy-server",  # a proxy would look names up by itself, whatever the resolver rules say
         # WebRTC asks for no name, and would send datagrams to any address
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--disable-background-networking",

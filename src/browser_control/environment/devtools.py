@@ -21,7 +21,7 @@ from typing import Any
 from browser_control.environment.chromium import command_line
 
 _START_SECONDS = 30.0
-_PROFILE = "browser-control-"
+PROFILE = "browser-control-of-"  # begins a folder of the process whose id follows
 _PAGE_ENDS = ("Inspector.targetCrashed", "Target.detachedFromTarget")
 
 Message = dict[str, Any]
@@ -43,8 +43,12 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, tuple[asyncio.Future[Message], str]] = {}
         self._unfinished = bytearray()
         self._outgoing: list[bytes] = []
+        self._reader: asyncio.BaseTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._reader = transport
 
     def attach_writer(self, writer: asyncio.WriteTransport) -> None:
         self._writer = writer
@@ -69,8 +73,9 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for transport in (self._reader, self._writer):
+            if transport is not None:
+                transport.close()
         self.connection_lost(None)
 
     def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]:
@@ -147,7 +152,7 @@ class Browser:
     async def launch(cls, program: Path, resolver_rules: str) -> "Browser":
         """Starts Chromium and waits for its first answer; raises BrowserGone if it does not come up."""
         _remove_stale_profiles()
-        profile = Path(tempfile.mkdtemp(prefix=f"{_PROFILE}{os.getpid()}-"))
+        profile = Path(tempfile.mkdtemp(prefix=f"{PROFILE}{os.getpid()}-"))
         to_browser, from_browser = os.pipe(), os.pipe()
         try:
             pid = _spawn(command_line(program, profile, resolver_rules), to_browser[0], from_browser[1])
@@ -212,9 +217,9 @@ def _spawn(command: list[str], reads: int, writes: int) -> int:
 
 def _remove_stale_profiles() -> None:
     """Removes the profiles of servers that were killed and could not do so themselves."""
-    for profile in Path(tempfile.gettempdir()).glob(f"{_PROFILE}*"):
-        owner = profile.name.removeprefix(_PROFILE).partition("-")[0]
-        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+    for profile in Path(tempfile.gettempdir()).glob(f"{PROFILE}*"):
+        owner = profile.name.removeprefix(PROFILE).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(profile, ignore_errors=True)
 
 

@@ -148,6 +148,7 @@ class PageSession:
         self._uncollected = 0  # episodes
         self.web_task = ""  # whose page can take another episode as it is
         self.left = False  # for another host, which may have left windows, handlers, cookies
+        self._closed = False
 
     @classmethod
     async def open(
@@ -184,10 +185,11 @@ class PageSession:
 
     @property
     def alive(self) -> bool:
-        return self._browser.alive
+        return self._browser.alive and not self._closed
 
     def close(self) -> None:
         """Gives the page back to the browser, without waiting for it."""
+        self._closed = True
         if self._browser.alive:
             closing = self._browser.connection.send("Target.disposeBrowserContext", {"browserContextId": self._context})
             closing.add_done_callback(lambda done: done.exception())

@@ -46,6 +46,7 @@ def pass_gate(
 
     Raises:
         EnvironmentMismatch: one ends episodes earlier than that, or lists pages in another way.
+        ConfigurationError: a web task that its author has to put right.
         EnvironmentUnreachable: one was not healthy in time.
     """
     deadline = time.monotonic() + seconds
@@ -128,6 +129,8 @@ def _wait_for(url: str, web_task: str, max_turns: int, deadline: float, waiting:
                 elements = play_one_episode(url, web_task, max_turns)
             except (EnvironmentFailure, EnvironmentUnreachable) as error:
                 trouble = str(error)
+                if MISTAKE in trouble:
+                    raise ConfigurationError(trouble.removeprefix("unscorable: ")) from None
             else:
                 return Health(url, time.monotonic() - begin, web_task, elements)
         if time.monotonic() >= deadline:

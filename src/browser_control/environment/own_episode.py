@@ -6,8 +6,12 @@ way and the document is at rest (page_own.js).
 """
 
 import asyncio
+import os
+from dataclasses import replace
 from urllib.parse import urlsplit
 
+from browser_control.environment.actions import ActionRefused, parse_action
+from browser_control.environment.application import ApplicationFailed, Instance, missing
 from browser_control.environment.devtools import BrowserGone, DevToolsError, Message
 from browser_control.environment.episode import (
     COMMAND_SECONDS,
@@ -18,36 +22,60 @@ from browser_control.environment.episode import (
     PageSession,
     View,
 )
-from browser_control.language.page import Item
+from browser_control.environment.gate import Gate
+from browser_control.environment.steps import step
+from browser_control.errors import ConfigurationError
+from browser_control.language.page import Element, Item, Text
 from browser_control.web_tasks import registry
-from browser_control.web_tasks.task_file import MISTAKE, WebTask
+from browser_control.web_tasks.parameters import Value, fill_in, reveal, spelled
+from browser_control.web_tasks.server_file import Request, State
+from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 
+_HIDDEN = "***"  # where the page would show a secret
+
+
 class OwnPageSession(PageSession):
-    """One page that plays the episodes of one web task."""
+    """One page that plays the episodes of one web task, or of those of one application.
+
+    Attributes:
+        instance: the application's, where the web task has one; it is made ready when an episode begins.
+        gate: the way to it.
+        session: a name of the session's own.
+    """
 
     _task: WebTask
     _judges = ("null", "null")
+    _parameters: dict[str, Value]
+    _secrets: tuple[str, ...] = ()  # that the page may not show
+    _judged = False  # not before the policy's first turn
+    instance: Instance | None = None
+    gate: Gate | None = None
+    session = ""
 
     async def reset(self, web_task: str, seed: int, kept: bool = False) -> View:
         found = registry.own(web_task)
         assert found is not None
         self._task = found
-        parameters = found.draw(seed)
+        self._parameters = parameters = found.draw(seed)
         self._goal = found.goal(parameters)
-        self._judges = (found.judge(found.file.success, parameters), found.judge(found.file.failure, parameters))
+        failure = found.file.failure if isinstance(found.file.failure, str) else ""
+        self._judges = (found.judge(found.file.success, parameters), found.judge(failure, parameters))
+        self._judged = False
         try:
+            if self.instance is not None:
+                assert self.gate is not None
+                self.gate.shut()  # no word of the episode before reaches the server that is made ready
+                await self.instance.begin(self.session, parameters)
+                self.gate.lead(found.host, self.instance.port)
             async with asyncio.timeout(COMMAND_SECONDS):
                 if self._episodes:
                     await self._clear()
-                answer = await self._send("Page.navigate", {"url": found.start_url})
-                if answer.get("errorText"):
-                    raise PageLost(f"{found.start_url} could not be loaded: {answer['errorText']}")
-                view = self._view(await self._settle())
+                view = await self._open()
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
             raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
@@ -55,6 +83,63 @@ class OwnPageSession(PageSession):
         self.web_task = web_task if self._episodes < KEPT_EPISODES else ""
         self.left = not self.web_task
         return view
+
+    async def _open(self) -> View:
+        """The first page that the policy sees, after what its file has done before."""
+        before = list(self._task.file.before)
+        self._secrets = tuple(os.environ[name] for name in self._task.secrets if os.environ.get(name))
+        while before and isinstance(before[0], Request):
+            await self._ask(before.pop(0))
+        if self.instance is not None and (cookies := self.instance.cookies()):
+            given = {"cookies": cookies, "browserContextId": self._context}
+            await self._browser.connection.send("Storage.setCookies", given)
+        await self._load_url(self._task.start_url({**self._parameters, "session": self.session}))
+        for each in before:
+            if isinstance(each, Request):
+                await self._ask(each)
+            elif isinstance(each, Goto):
+                path = fill_in(each.goto, {**self._parameters, "session": self.session})
+                await self._settle()
+                await self._load_url(f"http://{self._task.host}{path}")
+            else:
+                await self._take(each)
+        self._judged = True
+        return self._view(await self._settle())
+
+    async def _load_url(self, url: str) -> None:
+        answer = await self._send("Page.navigate", {"url": url})
+        if answer.get("errorText"):
+            raise PageLost(f"{url} could not be loaded: {answer['errorText']}{self._trouble()}")
+
+    async def _ask(self, request: object) -> None:
+        assert self.instance is not None and isinstance(request, Request)
+        await self.instance.ask(request, self.session, self._parameters)
+
+    async def _take(self, written: str) -> None:
+        """One action of those before the first turn; its words are never shown, for they may hold a secret."""
+        elements = [each for each in self._items(await self._settle()) if isinstance(each, Element)]
+        parameters = {name: spelled(value) for name, value in self._parameters.items()}
+        try:
+            action = step(written).on(elements, {**parameters, "session": self.session})
+        except ConfigurationError as error:
+            raise PageLost(f"{MISTAKE}: {self._task.name}: before: {error}") from None
+        if action is None:
+            raise PageLost(f"{MISTAKE}: {self._task.name}: before: {written!r} names nothing that is on the page then")
+        try:
+            argument = reveal(action.argument, os.environ)
+        except KeyError as error:
+            raise PageLost(missing(self._task.name, error.args[0])) from None
+        try:
+            _, failed = await self.act(parse_action(replace(action, argument=argument).to_browsergym()))
+        except ActionRefused as refused:
+            failed = str(refused)
+        if failed:
+            raise PageLost(f"{MISTAKE}: {self._task.name}: before: {written!r}: {failed}")
+
+    def _trouble(self) -> str:
+        """What befell the application, to end a sentence."""
+        trouble = self.instance.trouble if self.instance is not None else ""
+        return f"; {trouble}" if trouble else ""
 
     async def _clear(self) -> None:
         """Takes away what the episode before left: its document first, whose scripts then have had their last word."""
@@ -90,7 +175,25 @@ class OwnPageSession(PageSession):
         return str(answer["result"].get("value"))
 
     async def _settle(self) -> Message:
-        success, failure = self._judges
+        """The page at rest, and how the episode stands; raises ApplicationFailed where its server is gone."""
+        seen = await self._rest()
+        if self.instance is None or "missed" in seen:
+            return seen
+        if trouble := self.instance.trouble:
+            raise ApplicationFailed(trouble)
+        state, failure = self._task.file.state, self._task.file.failure
+        if self._judged and state is not None and await self._holds(state):
+            seen |= {"done": True, "raw": 1}
+        elif self._judged and not seen["done"] and isinstance(failure, State) and await self._holds(failure):
+            seen |= {"done": True, "raw": 0}
+        return seen
+
+    async def _holds(self, state: State) -> bool:
+        assert self.instance is not None
+        return await self.instance.holds(state, self.session, self._parameters)
+
+    async def _rest(self) -> Message:
+        success, failure = self._judges if self._judged else ("null", "null")
         while True:
             try:
                 answer = await self._send(
@@ -110,14 +213,18 @@ class OwnPageSession(PageSession):
             if "exceptionDetails" in answer:
                 details = answer["exceptionDetails"]
                 words = details.get("exception", {}).get("description", details["text"])
-                raise PageLost(f"{MISTAKE}: {self._task.name}: success or failure: {words.splitlines()[0]}")
+                raise self._mistake(f"success or failure: {words.splitlines()[0]}")
             seen = answer["result"].get("value")
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
             if "mistake" in seen:
-                raise PageLost(f"{MISTAKE}: {self._task.name}: {seen['mistake']}")
+                raise self._mistake(seen["mistake"])
             return seen
+
+    def _mistake(self, words: str) -> PageLost:
+        """What the author of the judges has to put right."""
+        return PageLost(f"{MISTAKE}: {self._task.name}: {words}")
 
     @staticmethod
     def _is_on_its_way(words: str) -> bool:
@@ -126,11 +233,24 @@ class OwnPageSession(PageSession):
 
     def _view(self, seen: Message) -> View:
         away = urlsplit(seen["url"]).hostname != self._task.host
-        items: tuple[Item, ...] = self._items(seen)
+        items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
         if away:
             return View(self._goal, items, seen["url"], 0.0, True)
         raw = float(seen["raw"])
         return View(self._goal, items, seen["url"], raw, bool(seen["done"]), raw, self._viewport(seen))
+
+    def _hidden(self, item: Item) -> Item:
+        """The item without a secret that was typed, or that the page says."""
+
+        def hide(text: str) -> str:
+            for secret in self._secrets:
+                text = text.replace(secret, _HIDDEN)
+            return text
+
+        if isinstance(item, Text):
+            return replace(item, text=hide(item.text))
+        value = hide(item.value) if item.value else item.value
+        return replace(item, name=hide(item.name), value=value, options=tuple(map(hide, item.options)))
 
     async def _do_noop(self, wait_ms: float) -> None:
         await self._call("advance", max(0.0, min(wait_ms, _LONGEST_WAIT)))

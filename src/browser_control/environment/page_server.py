@@ -7,7 +7,9 @@ but the page itself, so that after the first episode of a web task only its page
 import asyncio
 import importlib.util
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -34,10 +36,14 @@ class PageServer:
 
     Args:
         fixed: its files never change; else they are read each time, and no browser keeps them.
+        mounts: other folders, each below the path of its name.
         only: the one host there is for a browser context whose proxy this server is; empty: it is nobody's proxy.
     """
 
-    def __init__(self, folder: Path, fixed: bool = True, only: str = "") -> None:
+    def __init__(
+        self, folder: Path, fixed: bool = True, only: str = "", mounts: Mapping[str, Path] = MappingProxyType({})
+    ) -> None:
+        self._mounts = {name: other.resolve() for name, other in mounts.items()}
         self._fixed = fixed
         self._only = only
         self._folder = folder.resolve()
@@ -77,8 +83,10 @@ class PageServer:
         return known
 
     def _read(self, path: str) -> bytes:
-        file = (self._folder / path.lstrip("/")).resolve()
-        if not file.is_relative_to(self._folder) or not file.is_file():
+        first, _, rest = path.lstrip("/").partition("/")
+        folder, below = (self._mounts[first], rest) if first in self._mounts else (self._folder, path.lstrip("/"))
+        file = (folder / below.lstrip("/")).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
             return _NOT_FOUND
         body = file.read_bytes()
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"

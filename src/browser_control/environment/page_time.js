@@ -33,14 +33,19 @@ window.setTimeout = (callback, delay, ...rest) => {
 const realClear = window.clearTimeout.bind(window);
 window.clearTimeout = number => { awaited.delete(number); realClear(number); };
 
-const realFetch = window.fetch.bind(window);
-window.fetch = (...given) => {
+// Under way until it has come and whoever waited for it had their turn.
+function underWay(promise) {
   requests++;
-  const answer = realFetch(...given);
   const over = () => realTimeout(() => { requests--; }, 0);
-  answer.then(over, over);
-  return answer;
-};
+  promise.then(over, over);
+  return promise;
+}
+const realFetch = window.fetch.bind(window);
+window.fetch = (...given) => underWay(realFetch(...given));
+for (const part of ["arrayBuffer", "blob", "formData", "json", "text"]) {
+  const real = Response.prototype[part];
+  Response.prototype[part] = function (...given) { return underWay(real.apply(this, given)); };
+}
 const realSend = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (...given) {
   requests++;
@@ -51,3 +56,12 @@ XMLHttpRequest.prototype.send = function (...given) {
 new MutationObserver(() => { changed = performance.now(); })
   .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
 window.addEventListener("beforeunload", () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); });
+// A form that is sent leads away a little later: the browser asks its own process first.
+const leave = form => {
+  if (form.target && form.target !== "_self") return;
+  leaving = true;
+  realTimeout(() => { leaving = false; }, 3000);
+};
+window.addEventListener("submit", event => { if (!event.defaultPrevented && event.target?.method !== "dialog") leave(event.target); });
+const realSubmit = HTMLFormElement.prototype.submit;
+HTMLFormElement.prototype.submit = function () { leave(this); return realSubmit.call(this); };

@@ -10,26 +10,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from browser_control.environment.actions import ActionRefused, parse_action
+from browser_control.environment.application import ApplicationFailed, default_logs
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
+from browser_control.environment.gate import Gate
 from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.own_episode import OwnPageSession
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder
+from browser_control.environment.seat import Applications, Seat
 from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.language.page import format_page
 from browser_control.web_tasks import registry
+from browser_control.web_tasks.registry import FLIGHT
 
 DEFAULT_TASK = "click-test"
 ANSWER_SECONDS = 5.0  # that a browser may take to say that it is there
+
+_Page = TypeVar("_Page", bound=PageSession)
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +43,7 @@ logger = logging.getLogger(__name__)
 class _Berth:
     """A place for one browser, started when it is needed and again after it died."""
 
-    def __init__(self, program: Path, allowed_hosts: frozenset[str], hosts: Mapping[str, PageServer]) -> None:
+    def __init__(self, program: Path, allowed_hosts: frozenset[str], hosts: Mapping[str, PageServer | Gate]) -> None:
         self._program = program
         self._hosts = hosts
         self._allowed_hosts = allowed_hosts
@@ -57,7 +63,7 @@ class _Berth:
         self.pages = {page for page in self.pages if page.alive}
         return len(self.pages) + self.opening
 
-    async def open_page(self, kind: type[PageSession], script: str, proxy: str = "") -> PageSession:
+    async def open_page(self, kind: type[_Page], script: str, proxy: str = "") -> _Page:
         """Raises PageLost."""
         self.opening += 1
         try:
@@ -115,20 +121,27 @@ class BrowserPool:
         pages: int = 1,
         in_page: frozenset[str] = frozenset(),
         allowed_hosts: frozenset[str] = frozenset(),
+        logs: Path | None = None,
     ) -> None:
         """
         Args:
             pages: how many are kept open; sessions that need more at once get them all the same.
             in_page: web tasks whose episodes may begin in an open page.
             allowed_hosts: that an episode may go to beside MiniWoB's.
+            logs: folder for what the servers of web tasks say.
         """
         self._script = page_script()
         self._own_script = page_script(OWN_SCRIPT)
+        own = registry.all_own()
+        static = [each for each in own if each.application is None]
         self._servers = {HOST: PageServer(bundle_folder())}
-        self._servers |= {
-            each.host: PageServer(each.folder, fixed=False, only=each.host) for each in registry.all_own()
-        }
-        self._berths = [_Berth(program, allowed_hosts, self._servers) for _ in range(browsers)]
+        for each in static:
+            mounts = {FLIGHT: bundle_folder() / FLIGHT} if registry.is_flight(each) else {}
+            self._servers[each.host] = PageServer(each.folder, fixed=False, only=each.host, mounts=mounts)
+        self.applications = Applications(pages if len(static) < len(own) else 0, logs or default_logs())
+        hosts: dict[str, PageServer | Gate] = {**self._servers}
+        hosts |= {gate.name: gate for gate in self.applications.gates}
+        self._berths = [_Berth(program, allowed_hosts, hosts) for _ in range(browsers)]
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
@@ -138,6 +151,7 @@ class BrowserPool:
         self._loop = asyncio.get_running_loop()
         for server in self._servers.values():
             await server.start()
+        await self.applications.start()
         await self._berths[0].browser()  # the others start when they are needed
 
     async def trouble(self) -> str:
@@ -158,6 +172,7 @@ class BrowserPool:
             berth.stop()
         for server in self._servers.values():
             server.stop()
+        self.applications.stop()
 
     async def page(self, web_task: str = "") -> PageSession:
         """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
@@ -178,14 +193,18 @@ class BrowserPool:
             return await self._open(OwnPageSession, self._own_script, self._servers[own.host].proxy)
         return await self._open(PageSession, self._script)
 
-    async def _open(self, kind: type[PageSession], script: str, proxy: str = "") -> PageSession:
+    async def page_behind(self, gate: Gate) -> OwnPageSession:
+        """A page of a session's own, which reaches what its gate leads to; raises PageLost."""
+        return await self._open(OwnPageSession, self._own_script, gate.proxy)
+
+    async def _open(self, kind: type[_Page], script: str, proxy: str = "") -> _Page:
         return await min(self._berths, key=_Berth.count).open_page(kind, script, proxy)
 
     async def exchange(self, page: PageSession, web_task: str) -> PageSession:
         """The page itself, or one that suits the web task better; raises PageLost."""
         if page.web_task == web_task and not page.left:
             return page
-        self._keep(page)
+        self.keep(page)
         return await self.page(web_task)
 
     def discard(self, page: PageSession) -> None:
@@ -197,9 +216,20 @@ class BrowserPool:
     def give_back(self, page: PageSession) -> None:
         """Takes a page whose session is over; callable from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._keep, page)
+            self._loop.call_soon_threadsafe(self.keep, page)
 
-    def _keep(self, page: PageSession) -> None:
+    def give_up(self, seat: Seat) -> None:
+        """Ends the servers of a session that is over; callable from any thread."""
+
+        def close() -> None:
+            for page in seat.close():
+                self.discard(page)
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(close)
+
+    def keep(self, page: PageSession) -> None:
+        """Takes a page for whoever needs it next."""
         if page.left:
             self.discard(page)
         elif page.alive:
@@ -216,6 +246,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._pool = pool
         self._max_turns = self._turns = max_turns  # of any episode, and of this one
         self._page: PageSession | None = None
+        self._seat = Seat(pool.applications)
         self._view: View | None = None
         self._screenshots = False
         self._over = ""  # why the episode takes no more actions
@@ -252,17 +283,34 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     async def _begin(self, web_task: str, seed: int) -> View:
         """Starts an episode, in a new page if the one at hand turns out to be lost."""
         kept = web_task in self._pool.in_page
+        page, known = await self._take_page(web_task)
+        try:
+            return await page.reset(web_task, seed, kept)
+        except PageLost as lost:
+            if not known or isinstance(lost, ApplicationFailed):
+                raise
+            logger.warning("a page was lost at a reset, another one takes its place: %s", lost)
+            self._page = None
+            self._pool.discard(page)
+        page, _ = await self._take_page(web_task)
+        return await page.reset(web_task, seed, kept)
+
+    async def _take_page(self, web_task: str) -> tuple[PageSession, bool]:
+        """A page for an episode, and whether it may be one that was played in; raises PageLost."""
         page, self._page = self._page, None
-        if page is not None and page.alive:
-            self._page = page = await self._pool.exchange(page, web_task)
-            try:
-                return await page.reset(web_task, seed, kept)
-            except PageLost as lost:
-                logger.warning("a page was lost at a reset, another one takes its place: %s", lost)
-                self._page = None
-                self._pool.discard(page)
-        self._page = await self._pool.page(web_task)
-        return await self._page.reset(web_task, seed, kept)
+        known = page is not None and page.alive
+        if page is not None and self._seat.has(page):
+            page = None  # stays where it is
+        own = registry.own(web_task)
+        if own is not None and own.application is not None:
+            if page is not None:
+                self._pool.keep(page)
+            self._page = await self._seat.page(own, self._pool.page_behind)
+        elif page is not None and page.alive:
+            self._page = await self._pool.exchange(page, web_task)
+        else:
+            self._page = await self._pool.page(web_task)
+        return self._page, known
 
     async def step_async(self, action: BrowserGymAction, timeout_s: float | None = None) -> BrowserGymObservation:
         if self._view is None or self._page is None:
@@ -336,8 +384,9 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     def close(self) -> None:
         """Ends the session; OpenEnv calls it from a thread."""
         page, self._page = self._page, None
-        if page is not None:
+        if page is not None and not self._seat.has(page):
             self._pool.give_back(page)
+        self._pool.give_up(self._seat)
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> BrowserGymObservation:
         raise NotImplementedError("this environment is asynchronous: use a WebSocket session at /ws")
@@ -437,9 +486,12 @@ def run(
     pages: int = 1,
     in_page: bool = True,
     allowed_hosts: frozenset[str] = frozenset(),
+    logs: Path | None = None,
 ) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
-    pool = BrowserPool(program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset(), allowed_hosts)
+    pool = BrowserPool(
+        program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset(), allowed_hosts, logs
+    )
     config = uvicorn.Config(
         application(pool, sessions, max_turns),
         log_level="warning",

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -31,6 +31,7 @@ from browser_control.pipeline.progress import Progress, describe
 from browser_control.pipeline.run import Run
 from browser_control.records import report, summary
 from browser_control.records.promotion import Decision
+from browser_control.training import benchmark_tables
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
 _SECONDS = 2.0  # between two updates of a progress artifact
@@ -135,6 +136,14 @@ def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
     rows = summary.table(evaluations)
     run.listener.finished(rows, {"logs": str(run.directory.logs)})
     publish_table(run.id, rows)
+
+
+def publish_benchmark(run: Run, scores: dict[str, Any]) -> None:
+    """The tables of a benchmark in Prefect."""
+    with _lenient():
+        create_markdown_artifact(
+            benchmark_tables.markdown(scores), key=_key(run.id, "benchmark"), description="BrowserGym's benchmark"
+        )
 
 
 def publish_table(name: str, rows: list[dict[str, str]]) -> None:

@@ -38,14 +38,13 @@ def run(
     Raises:
         EnvironmentFailure: not one of the episodes could be scored.
     """
-    wanted = set(web_tasks)
-    starts = [Start(web_task, seed) for web_task, seed in dict.fromkeys(episodes()) if web_task in wanted]
-    if not starts:
+    asked = starts(web_tasks)
+    if not asked:
         raise ConfigurationError("the benchmark has none of these web tasks")
     played, _ = play(
         policy,
         environments,
-        starts,
+        asked,
         max_turns=MAX_TURNS,
         random_seed=None,
         reward="browsergym",  # which rewards nothing here, but asks no server for more than it knows
@@ -54,6 +53,12 @@ def run(
     if not any(episode.reward is not None for episode in played):
         raise EnvironmentFailure(f"none of {len(played)} episodes could be scored: {played[0].failure}")
     return played
+
+
+def starts(web_tasks: Iterable[str]) -> list[Start]:
+    """The benchmark's episodes of these web tasks, each seed once."""
+    wanted = set(web_tasks)
+    return [Start(web_task, seed) for web_task, seed in dict.fromkeys(episodes()) if web_task in wanted]
 
 
 def scores(played: Sequence[Episode], trained: Iterable[str] = ()) -> dict[str, Any]:

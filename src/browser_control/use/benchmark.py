@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from browser_control import progress, proxies
 from browser_control.errors import EXIT_USER_ERROR, BrowserControlError, UserError
 from browser_control.language.version import VERSION
+from browser_control.training import benchmark_tables
 
 if TYPE_CHECKING:
     from browser_control.training.rollout import Episode, Player
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "smollm2_135m_local_lora.yaml"
 ENDPOINT_CONFIG = "smollm2_135m_miniwob.yaml"  # whose policy has all verbs
 ENDPOINT_SESSIONS = 8
-HEADS = ("", "web tasks", "episodes", "strict", "95%", "BrowserGym", "95%", "turns")
 Told = Callable[[int, int, float], None]  # how many were played, of how many, and the share that was won strictly
 
 
@@ -109,7 +109,7 @@ def judge(chosen: argparse.Namespace, told: Told = lambda done, total, strict: N
         **benchmark.scores(played, judged.trained),
     }
     folder = chosen.output or Path("runs") / f"benchmark-{began:%Y%m%d-%H%M%S}"
-    write(scores, folder)
+    benchmark_tables.write(scores, folder)
     write_episodes(played, folder / "episodes.jsonl")
     return Result(scores, folder)
 
@@ -190,60 +190,6 @@ def _environments(chosen: argparse.Namespace, sessions: int) -> Iterator[Any]:
         yield services.enter_context(Environments(urls, sessions, MAX_TURNS))
 
 
-def write(scores: dict[str, Any], folder: Path) -> None:
-    from browser_control.run_directory import write_json, write_text
-
-    write_json(folder / "benchmark.json", scores)
-    write_text(folder / "benchmark.md", markdown(scores))
-
-
-# ---------------------------------------------------------------- tables
-
-
-def summary(scores: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row a subset, under `HEADS`."""
-    return [_row(title, score) for title, score in scores["subsets"].items()]
-
-
-def validity(scores: dict[str, Any]) -> str:
-    """How many answers were actions, in words."""
-    return f"{scores['valid_actions'] or 0:.1%} of the answers were actions of their page"
-
-
-def families(scores: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row a family of several web tasks; the others are rows of `web_tasks`."""
-    return [
-        _row(f"{first} and {len(score['members']) - 1} more", score)
-        for first, score in scores["families"].items()
-        if len(score["members"]) > 1
-    ]
-
-
-def web_tasks(scores: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row a web task."""
-    return [_row(name, score) for name, score in scores["web_tasks"].items()]
-
-
-def _row(title: str, score: dict[str, Any]) -> tuple[str, ...]:
-    kinds = [
-        words
-        for kind in (score["strict"], score["success"])
-        for words in (f"{kind['rate']:.3f}", f"{kind['low']:.2f}-{kind['high']:.2f}")
-    ]
-    turns = "" if score["mean_turns"] is None else f"{score['mean_turns']:.1f}"
-    return (title, str(score["count"]), str(score["episodes"]), *kinds, turns)
-
-
-def markdown(scores: dict[str, Any]) -> str:
-    """All tables, to be read or pasted."""
-    parts = [f"# {scores['judged']} by BrowserGym's protocol for MiniWoB, {scores['at']}"]
-    for rows in (summary(scores), families(scores), web_tasks(scores)):
-        if rows:
-            lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 1)), *rows]
-            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(parts) + "\n"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m browser_control.use.benchmark", description="Judges a policy by a public benchmark's protocol."
@@ -267,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for title, score in result.scores["subsets"].items():
         kinds = {kind: [score[kind][each] for each in ("rate", "low", "high")] for kind in ("strict", "success")}
         print(f"{title} ({score['count']} web tasks): {json.dumps(kinds)}", flush=True)
-    print(f"{validity(result.scores)}; written: {result.folder}", flush=True)
+    print(f"{benchmark_tables.validity(result.scores)}; written: {result.folder}", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A played episode as a film: each page with the action drawn on it, and how it ended."""
+"""A played episode as a film, GIF or WebM: each page with the action drawn on it, and how it ended."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +10,47 @@ from browser_control.errors import UserError
 from browser_control.use.playing import Played
 
 _INK, _PAPER = "#1b1f24", "#f4f5f7"
-_SECONDS = 1.4  # a picture; the last one stays twice as long
+_SECONDS = 1.4  # a page; the last one stays twice as long
+_RATE = 10  # pictures a second of WebM
 _FONT = 13
 _CAPTION = 2 * (_FONT + 5) + 8
 _SMALL = 400  # pixels of width, up to which a page is shown twice as large
 
 
 def write(played: Played, path: Path) -> None:
-    """Writes an animated GIF.
+    """Writes an animated GIF, or WebM where `path` ends in it.
 
     Raises:
         UserError: the environment gave no pictures.
     """
     frames = pictures(played)
-    lasting = [int(1000 * _SECONDS)] * (len(frames) - 1) + [int(2000 * _SECONDS)]
     path.parent.mkdir(parents=True, exist_ok=True)
+    lasting = [_SECONDS] * (len(frames) - 1) + [2 * _SECONDS]
+    (_write_webm if path.suffix.lower() == ".webm" else _write_gif)(frames, lasting, path)
+
+
+def _write_gif(frames: Sequence[Image.Image], lasting: Sequence[float], path: Path) -> None:
     small = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
-    small[0].save(path, format="GIF", save_all=True, append_images=small[1:], duration=lasting, loop=0, optimize=True)
+    milliseconds = [round(1000 * seconds) for seconds in lasting]
+    small[0].save(
+        path, format="GIF", save_all=True, append_images=small[1:], duration=milliseconds, loop=0, optimize=True
+    )
+
+
+def _write_webm(frames: Sequence[Image.Image], lasting: Sequence[float], path: Path) -> None:
+    import av
+
+    with av.open(str(path), "w", format="webm") as file:
+        stream = file.add_stream("libvpx-vp9", rate=_RATE, options={"crf": "30", "b:v": "0"})
+        stream.width, stream.height = (side + side % 2 for side in frames[0].size)  # of colours every second is kept
+        stream.pix_fmt = "yuv420p"
+        for frame, seconds in zip(frames, lasting, strict=True):
+            shown = Image.new("RGB", (stream.width, stream.height), _PAPER)
+            shown.paste(frame)
+            for _ in range(round(seconds * _RATE)):
+                one = av.VideoFrame.from_image(shown)  # type: ignore[no-untyped-call]
+                file.mux(stream.encode(one))
+        file.mux(stream.encode())
 
 
 def pictures(played: Played) -> list[Image.Image]:

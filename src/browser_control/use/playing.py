@@ -1,25 +1,43 @@
 """One episode, played so that a person can follow it: each action said as it happens, and what the policy saw.
 
-A person may stop it, act instead, or let it go on (`--step`); what a person did is kept as a demonstration.
+A person may stop it, act instead, or let it go on (`person.Person`); what was done is kept as a demonstration.
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+from browser_control import proxies
+from browser_control.authoring.playing import generalised
 from browser_control.environment import picture
-from browser_control.environment.client import Environments, Observation
+from browser_control.environment.client import Observation
 from browser_control.errors import ServiceFailed
 from browser_control.language import actions, prompts
+from browser_control.language.version import VERSION
+from browser_control.solvers import own
+from browser_control.use.person import LOOK, Person
+from browser_control.web_tasks import registry
+from browser_control.web_tasks.parameters import spelled
 
 if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
 
 _SHOWN_LINES = 12  # of what the policy saw
+
+
+class Environments(Protocol):
+    """What is played on: `environment.client.Environments`, or `environment.live.LiveEnvironments`."""
+
+    def reset(self, session: int, web_task: str, seed: int, pictures: bool = False) -> "Future[Observation]": ...
+
+    def step(self, session: int, action: str) -> "Future[Observation]": ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class Shown:
 
     Attributes:
         before: the page as it was when the action was chosen.
+        step: the action as a `solution` spells it; empty where what was said is no action.
         marked: where the elements that the action is about are in its picture: left, top, width, height.
         error: why it did nothing; empty where it did.
         by: policy or person.
@@ -36,6 +55,7 @@ class Shown:
     before: Observation
     saw: str
     said: str
+    step: str
     marked: Sequence[picture.Box]
     error: str
     by: str
@@ -64,17 +84,24 @@ class Played:
         return "lost: the task ended otherwise" if last.done and not last.truncated else "lost: out of turns"
 
     def demonstration(self) -> dict[str, Any]:
-        """What was played as one line of JSON: who said what to which page, and how it ended."""
+        """What was played as one line of JSON: who said what to which page, and how it ended.
+
+        `solution` is the episode as a `task.yaml` has it, with the names of parameters in place of their values.
+        """
+        task = registry.own(self.web_task)
+        parameters = {name: spelled(value) for name, value in task.draw(self.seed).items()} if task else {}
         return {
             "web_task": self.web_task,
             "seed": self.seed,
+            "language": VERSION,
             "goal": self.goal,
             "strict": bool(self.last and self.last.done and self.last.strict),
-            "turns": [{"saw": turn.saw, "said": turn.said, "by": turn.by, "error": turn.error} for turn in self.turns],
+            "solution": [generalised(each.step, parameters) for each in self.turns if each.step and not each.error],
+            "turns": [
+                {"page": each.before.text, "saw": each.saw, "said": each.said, "by": each.by, "error": each.error}
+                for each in self.turns
+            ],
         }
-
-
-Ask = Callable[[str], str | None]  # given the policy's action: another, or None to stop
 
 
 def play(
@@ -85,22 +112,23 @@ def play(
     max_turns: int,
     *,
     pictures: bool = False,
-    ask: Ask = lambda said: said,
+    person: Person | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> Played:
     """Plays one episode in session 0, greedily.
 
     Args:
         pictures: each observation has a picture.
-        ask: is told what the policy would do, and answers what is done; None stops.
+        person: who may act instead, or stop; None: the policy alone.
         say: is told, line by line, what happens.
 
     Raises:
         EnvironmentFailure: the episode cannot be judged.
     """
     from browser_control.policy.sampling import Request
-    from browser_control.training.rollout import build_prompt, read_action
+    from browser_control.training.rollout import build_prompt
 
+    person = person or Person(asks=False)
     played = Played(web_task, seed)
     memory = prompts.Memory()
     observation = environments.reset(0, web_task, seed, pictures).result()
@@ -110,37 +138,40 @@ def play(
         prompt = build_prompt(policy, observation, memory, error)
         for line in short(prompt.text):
             say(f"  {line}")
-        [completion] = policy.act([Request(prompt)])
-        while True:
-            said = ask(completion.text)
-            if said is None:
-                played.stopped = True
-                return played
-            by = "policy" if said == completion.text else "person"
-            sent, trouble = "noop()", ""
-            marked: Sequence[picture.Box] = ()
-            try:
-                action = read_action(said, prompt, policy.settings.action_format)
-                sent, marked = action.to_browsergym(), picture.acted_on(action, observation)
-                break
-            except actions.InvalidAction as failure:
-                trouble = str(failure)
-                if by == "policy":
-                    break
-                say(f"no action of this page: {trouble}")
-        say(f"{len(played.turns) + 1}> {said}")
-        if trouble:
-            memory.fail(said[:80])
-        else:
-            memory.act(action, prompt.elements, policy.settings.action_format)
-        before, observation = observation, environments.step(0, sent).result()
-        error = trouble or observation.error
+        said = "" if person.acts else policy.act([Request(prompt)])[0].text
+        chosen = person.chooses(said, prompt, policy.settings.action_format)
+        if chosen is None:
+            played.stopped = True
+            break
+        if chosen[0] == LOOK:
+            observation = played.last = environments.step(0, "noop()").result()
+            continue
+        turn, sent = _turn(observation, prompt, memory, *chosen, policy.settings.action_format)
+        say(f"{len(played.turns) + 1}> {turn.said}")
+        observation = played.last = environments.step(0, sent).result()
+        error = turn.error or observation.error
         if error:
             say(f"   it did nothing: {error}")
-        played.turns.append(Shown(before, prompt.text, said, marked, error, by))
-        played.last = observation
+        played.turns.append(replace(turn, error=error))
     say(played.outcome)
     return played
+
+
+def _turn(
+    before: Observation, prompt: prompts.Prompt, memory: prompts.Memory, said: str, by: str, action_format: str
+) -> tuple[Shown, str]:
+    """What is about to be done, and how the environment is told."""
+    from browser_control.training.rollout import read_action
+
+    try:
+        action = read_action(said, prompt, action_format)
+    except actions.InvalidAction as failure:
+        memory.fail(said[:80])
+        return Shown(before, prompt.text, said, "", (), str(failure), by), "noop()"
+    memory.act(action, prompt.elements, action_format)
+    step = own.spell(action, prompt.elements)
+    marked = picture.acted_on(action, before)
+    return Shown(before, prompt.text, said, step, marked, "", by), action.to_browsergym()
 
 
 def short(text: str) -> list[str]:
@@ -152,16 +183,27 @@ def short(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def service(max_turns: int, sessions: int = 1) -> Iterator[str]:
+def service(max_turns: int, sessions: int = 1, folders: Sequence[Path] = ()) -> Iterator[str]:
     """The URL of an environment service of our own, ended with the block.
+
+    Args:
+        folders: of web tasks of the user's own.
 
     Raises:
         ServiceFailed: it does not start.
     """
     command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(sessions)]
-    command += ["--max-turns", str(max_turns)]
+    command += ["--max-turns", str(max_turns), *(["--web-tasks", *map(str, folders)] if folders else [])]
     with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody reads would fill
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **proxies.spared(os.environ)},
+            start_new_session=True,  # a Ctrl-C at the terminal is the person's
+        )
         try:
             assert process.stdout is not None
             greeting = process.stdout.readline()

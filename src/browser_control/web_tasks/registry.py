@@ -1,8 +1,8 @@
 """Which web tasks there are, and how they are called.
 
 A name is `SOURCE.NAME`, such as `miniwob.click-test`; a bare name is MiniWoB's. Other sources are folders of the user's
-own, which are told to this module first (`use`). A configuration holds names as text. Programs ask here when they
-start, before they do anything else.
+own and `flight`, the airline forms of the miniwob package, which are told to this module first (`use`). A configuration
+holds names as text. Programs ask here when they start, before they do anything else.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from browser_control.web_tasks import miniwob, task_file
 from browser_control.web_tasks.task_file import WebTask
 
 MINIWOB = "miniwob"
+FLIGHT = "flight"
 SECTIONS = ("warm_start", "training", "evaluation")  # of a configuration, that name web tasks
 
 
@@ -27,7 +28,7 @@ def use(folders: Iterable[str | Path]) -> None:
         ConfigurationError: a file that is wrong, or two web tasks of one name; one sentence.
     """
     for folder in folders:
-        for web_task in task_file.read_all(Path(folder).absolute()):
+        for web_task in task_file.read_all(_flight() if str(folder) == FLIGHT else Path(folder).absolute()):
             known = _own.get(web_task.name)
             if web_task.source == MINIWOB or (known is not None and known.folder != web_task.folder):
                 other = "MiniWoB's" if known is None else str(known.folder)
@@ -35,6 +36,15 @@ def use(folders: Iterable[str | Path]) -> None:
                     f"{web_task.folder}: there is another {web_task.name!r}, {other}: rename one of the folders"
                 )
             _own[web_task.name] = web_task
+
+
+def _flight() -> Path:
+    return Path(__file__).parent / FLIGHT
+
+
+def is_flight(web_task: WebTask) -> bool:
+    """Whether it plays on a form of the miniwob package."""
+    return web_task.folder.parent == _flight()
 
 
 def web_tasks() -> tuple[str, ...]:
@@ -62,7 +72,7 @@ def find(name: str) -> str:
         return bare
     hint = nearest(bare, web_tasks())
     if not hint and "." in bare:
-        hint = ": environment.web_tasks names the folders of web tasks"
+        hint = ": environment.web_tasks names the folders of web tasks, and flight"
     raise ConfigurationError(f"there is no web task {name!r:.100}{hint}")
 
 
@@ -84,7 +94,8 @@ def resolve(settings: Configuration) -> Configuration:
     Raises:
         ConfigurationError: there is no such web task; one sentence that says which setting names it.
     """
-    folders = tuple(str(Path(folder).absolute()) for folder in settings.environment.web_tasks)
+    given = settings.environment.web_tasks
+    folders = tuple(folder if folder == FLIGHT else str(Path(folder).absolute()) for folder in given)
     try:
         use(folders)
     except ConfigurationError as error:

@@ -4,23 +4,25 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from browser_control.configuration import contents, nearest
 from browser_control.errors import ConfigurationError
+from browser_control.web_tasks.parameters import PLACE, Value, fill_in, secrets_in, spelled, texts
+from browser_control.web_tasks.server_file import SESSION, Application, Request, Server, State, kind
 
 FILE = "task.yaml"
 NAME = r"[a-z0-9][a-z0-9-]*"
 MISTAKE = "the web task is wrong"  # begins what its author has to put right
 ENOUGH_PAGES = 50  # distinct ones, from which on some are held out
 
-Value = bool | int | float | str
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Range(BaseModel):
@@ -38,20 +40,51 @@ class Range(BaseModel):
         return self
 
 
+class Goto(BaseModel):
+    """Another page of the server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    goto: str = Field(pattern="^/", description="path")
+
+
+def _first_kind(value: object) -> str:
+    return "~goto" if isinstance(value, Mapping) and "goto" in value else kind(value)
+
+
+Before = Annotated[
+    Annotated[str, Tag("~text")] | Annotated[Goto, Tag("~goto")] | Annotated[Request, Tag("~mapping")],
+    Discriminator(_first_kind),
+]
+
+
 class TaskFile(BaseModel):
     """What `task.yaml` says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: str = Field(description="HTML file of the folder, to begin on")
+    start: str = Field(description="HTML file of the folder, to begin on; with a server, a path on it, such as /")
+    server: Annotated[Annotated[str, Tag("~text")] | Annotated[Server, Tag("~mapping")], Discriminator(kind)] | None = (
+        Field(
+            default=None,
+            description="the web task's application, or the YAML file that says so, such as ../app/server.yaml",
+        )
+    )
+    before: tuple[Before, ...] = Field(
+        default=(),
+        description="what is done before the first turn: requests to the server, {goto: /path}, actions; a login, say",
+    )
     parameters: dict[
         Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")], Annotated[tuple[Value, ...], Field(min_length=1)] | Range
     ] = Field(default={}, description="drawn by the episode's seed: a list, or {from: 1, to: 6}")
     goal: str = Field(min_length=1, description="what is to be done, each parameter in braces")
     success: str = Field(
-        min_length=1, description="JavaScript in the page, parameters in scope: whether the goal is reached"
+        default="", description="JavaScript in the page, parameters in scope: whether the goal is reached"
     )
-    failure: str = Field(default="", description="JavaScript: whether it cannot be reached any more")
+    state: State | None = Field(default=None, description="instead of success: what the server has to answer")
+    failure: Annotated[Annotated[str, Tag("~text")] | Annotated[State, Tag("~mapping")], Discriminator(kind)] = Field(
+        default="", description="JavaScript, or a question to the server: whether it cannot be reached any more"
+    )
     max_turns: int = Field(default=10, ge=1, le=100, description="after which an episode is cut off")
     solution: tuple[str, ...] = Field(
         default=(), description="actions, each parameter in braces: the proof that it can be done, and demonstrations"
@@ -59,42 +92,87 @@ class TaskFile(BaseModel):
 
     @model_validator(mode="after")
     def _parameters_in_the_goal(self) -> "TaskFile":
-        named = set(_PLACE.findall(self.goal))
+        named = set(PLACE.findall(self.goal))
         for name in self.parameters:
+            if name == SESSION:
+                raise ValueError("{session} is the name of a session: call the parameter something else")
             if name not in named:
                 raise ValueError(f"the parameter {name!r} is not in the goal: write {{{name}}} where it belongs")
         for text in (self.goal, *self.solution):
-            for name in _PLACE.findall(text):
-                if name not in self.parameters:
-                    raise ValueError(f"there is no parameter {name!r}{nearest(name, self.parameters)}, in {text!r:.80}")
+            self._check_places(text, ())
         return self
 
+    @model_validator(mode="after")
+    def _judge(self) -> "TaskFile":
+        if not self.success and self.state is None:
+            raise ValueError("'success' is missing: JavaScript, or `state`, what the server has to answer")
+        if self.success and self.state is not None:
+            raise ValueError("success and state are two judges: give one of them")
+        return self
 
-_PLACE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+    @model_validator(mode="after")
+    def _what_needs_a_server(self) -> "TaskFile":
+        asked = [each for each in (*self.before, self.state, self.failure) if isinstance(each, (Request, Goto))]
+        if self.server is None and asked:
+            raise ValueError("state, failure and before ask a server, and there is none: `server` says how it starts")
+        if self.server is not None and not self.start.startswith("/"):
+            raise ValueError(f"start: with a server it is a path on it, such as /, not {self.start!r:.80}")
+        for text in self._sent():
+            self._check_places(text, (SESSION,))
+        return self
+
+    def _sent(self) -> Iterator[str]:
+        """Texts that go to the server, or into its pages."""
+        yield self.start if self.server is not None else ""
+        resets = self.server.resets if isinstance(self.server, Server) else ()
+        yield from (each for each in self.before if isinstance(each, str))
+        yield from (each.goto for each in self.before if isinstance(each, Goto))
+        for each in (*resets, *self.before, self.state, self.failure):
+            if isinstance(each, Request):
+                yield from texts(each.tree())
+
+    def _check_places(self, text: str, others: tuple[str, ...]) -> None:
+        for name in PLACE.findall(text):
+            if name not in self.parameters and name not in others:
+                raise ValueError(f"there is no parameter {name!r}{nearest(name, self.parameters)}, in {text!r:.80}")
+
+
+_EXAMPLES: Mapping[type[BaseModel], tuple[str, ...]] = {TaskFile: ("start", "goal"), Server: ("command", "ready")}
 
 
 class WebTask:
     """A web task of a folder: `SOURCE.NAME`, where the source is the folder's name."""
 
-    def __init__(self, folder: Path, file: TaskFile) -> None:
+    def __init__(self, folder: Path, file: TaskFile, application: Application | None = None) -> None:
         self.folder = folder
         self.file = file
+        self.application = application
         self.source = folder.parent.name
         self.name = f"{self.source}.{folder.name}"
 
     @property
     def host(self) -> str:
         """Its own name in the browser, and so its own origin: a secure one, as every name below localhost."""
-        return f"{self.folder.name}.{self.source}.localhost"
+        return self.application.host if self.application else _host(self.folder)
 
-    @property
-    def start_url(self) -> str:
-        return f"http://{self.host}/{self.file.start}"
+    def start_url(self, parameters: Mapping[str, Value]) -> str:
+        start = self.file.start
+        return f"http://{self.host}{fill_in(start, parameters) if self.application else f'/{start}'}"
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that change with every file of the folder."""
-        return contents(self.folder)
+        """Twelve hex digits that change with every file of the folder, and of its application's."""
+        own = contents(self.folder)
+        if self.application is None or self.application.folder == self.folder:
+            return own
+        return hashlib.sha256(f"{own} {contents(self.application.folder)}".encode()).hexdigest()[:12]
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of those that its server and what comes before the first turn need."""
+        server = self.application.server.environment if self.application else {}
+        sent = [each.tree() if isinstance(each, Request) else each for each in self.file.before]
+        return secrets_in([server, [each for each in sent if not isinstance(each, Goto)]])
 
     def draw(self, seed: int) -> dict[str, Value]:
         """The parameters of the episode; they depend on the seed and their own values alone."""
@@ -123,7 +201,7 @@ class WebTask:
     @cached_property
     def _goal_pattern(self) -> re.Pattern[str]:
         pattern, seen = "", set[str]()
-        for index, part in enumerate(_PLACE.split(self.file.goal)):
+        for index, part in enumerate(PLACE.split(self.file.goal)):
             if index % 2 == 0:
                 pattern += re.escape(part)
             elif part in seen:
@@ -146,14 +224,8 @@ def _number(seed: int, parameter: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {parameter}".encode()).digest()[:8])
 
 
-def spelled(value: Value) -> str:
-    """As goal and actions have it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def fill_in(text: str, parameters: Mapping[str, Value]) -> str:
-    """`text` with the parameters in place of their names in braces."""
-    return _PLACE.sub(lambda found: spelled(parameters[found[1]]), text)
+def _host(folder: Path) -> str:
+    return f"{folder.name}.{folder.parent.name}.localhost"
 
 
 def check_names(folder: Path) -> None:
@@ -174,22 +246,44 @@ def read(folder: Path) -> WebTask:
     folder = folder.absolute()
     path = folder / FILE
     check_names(folder)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no {path}: `browser-control web-task new {folder}` makes one") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{path} must hold a mapping of keys, such as start and goal")
-    try:
-        file = TaskFile.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_sentence(error)}") from error
+    if not path.is_file():
+        raise ConfigurationError(f"there is no {path}: `browser-control web-task new {folder}` makes one")
+    file = _read(path, TaskFile)
+    if isinstance(file.server, Server):
+        return WebTask(folder, file, Application(folder, _host(folder), file.server))
+    if file.server is not None:
+        return WebTask(folder, file, _application(folder, file, file.server))
     page = (folder / file.start).resolve()
     if not page.is_relative_to(folder.resolve()) or not page.is_file():
         raise ConfigurationError(f"{path}: start: there is no file {file.start!r} in that folder")
     return WebTask(folder, file)
+
+
+def _application(folder: Path, file: TaskFile, named: str) -> Application:
+    """The application that a file beside the web tasks describes; it runs where that file is."""
+    path = (folder / named).resolve()
+    place = path.parent
+    if not path.is_file() or place.parent != folder.parent.resolve() or not re.fullmatch(NAME, place.name):
+        where = f"{folder.parent.name}/APPLICATION/server.yaml"
+        raise ConfigurationError(f"{folder / FILE}: server: there is no file {named!r}, such as {where}")
+    server = _read(path, Server)
+    for name in (name for each in server.resets for text in texts(each.tree()) for name in PLACE.findall(text)):
+        if name not in file.parameters and name != SESSION:
+            raise ConfigurationError(f"{path}: reset needs the parameter {name!r}, which {folder / FILE} has not")
+    return Application(folder.parent / place.name, _host(place), server)
+
+
+def _read(path: Path, kind: type[_Model]) -> _Model:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of keys, such as {' and '.join(_EXAMPLES[kind])}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_sentence(error)}") from error
 
 
 def read_all(folder: Path) -> list[WebTask]:
@@ -206,9 +300,10 @@ def _sentence(error: ValidationError) -> str:
     # of parameters there are two kinds, and a value of one is a complaint of the other too
     kinds = ("tuple_type", "model_type", "model_attributes_type")
     first = min(error.errors(), key=lambda each: each["type"] in kinds)
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "Range")))
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "Range", "~")))
     if first["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in TaskFile.model_fields.items()] + ["from", "to"]
+        models = (TaskFile, Range, Server, State, Goto)
+        known = [field.alias or name for model in models for name, field in model.model_fields.items()]
         return f"there is no key {where!r}{nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
         return f"{where!r} is missing"

@@ -12,9 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from browser_control import gpus, proxies
+from browser_control import gpus, leash, proxies
 from browser_control.errors import ServiceFailed
-from browser_control.pipeline.runtimes import leash
 from browser_control.pipeline.runtimes.base import (
     Listening,
     OnLine,
