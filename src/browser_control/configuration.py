@@ -116,6 +116,12 @@ class WarmStart(_Section):
         description="in which the policy plays, solvers go on, and all is cloned again; 0 is off",
     )
     dagger_episodes: int = Field(default=0, ge=0, le=50_000, description="a round, spread over web_tasks")
+    dagger_focus: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
+    )
 
 
 class Training(_Section):
@@ -279,6 +285,8 @@ class Configuration(_Section):
         environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
         off = {name for name, value in OFF.items() if getattr(self.training, name) == value}
         left_out: dict[str, Any] = {"environment": environment, "training": {"processes"} | off, "promotion": True}
+        if not self.warm_start.dagger_focus:
+            left_out["warm_start"] = {"dagger_focus"}
         values = self.model_dump(mode="json", exclude=left_out)
         if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
             values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]

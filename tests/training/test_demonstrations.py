@@ -110,10 +110,13 @@ def test_solvers_go_on_from_where_the_policy_went(make_policy: MakePolicy, sessi
     policy = make_policy(policy={"max_prompt_tokens": 2048})
     told: list[int] = []
     environments = PaperEnvironments(sessions, pressed, two_buttons, GOAL)
-    found = correct(policy, environments, ["enter-text"], range(20, 60), 8, 1, told.append)
+    corrections = correct(policy, environments, ["enter-text"], range(20, 60), 8, 1, told.append)
     again = correct(policy, PaperEnvironments(3, pressed, two_buttons, GOAL), ["enter-text"], range(20, 60), 8, 1)
-    assert [spoken(each) for each in found] == [spoken(each) for each in again]
+    found = corrections.demonstrations
+    assert [spoken(each) for each in found] == [spoken(each) for each in again.demonstrations]
     assert told == list(range(1, 81))
+    assert corrections.played == again.played == {"enter-text": 40}
+    assert 0 < corrections.failed["enter-text"] == again.failed["enter-text"] <= 40
     pages = [page_of(GOAL, two_buttons(each.seed)) for each in found]
     assert all(may_be_trained("enter-text", page) for page in pages)
     said = [[each.text for each in demonstration.completions] for demonstration in found]
@@ -128,4 +131,4 @@ def test_a_solver_that_fails_on_a_page_it_never_saw_ends_that_episode_only(make_
     environments = PaperEnvironments(2, lambda taken: None, two_buttons, "Find the word")  # find-word wants an ordinal
     with pytest.raises((LookupError, ValueError)):
         collect(policy, environments, ["find-word"], 2, 4)
-    assert correct(policy, environments, ["find-word"], range(4), 4, 0) == []
+    assert correct(policy, environments, ["find-word"], range(4), 4, 0).demonstrations == []

@@ -1,5 +1,6 @@
 """The warm start as a whole: demonstrations, cloning, and rounds in which solvers go on from where the policy went."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import pytest
 import torch
 from tiny import PaperEnvironments, make_configuration
 
-from browser_control.configuration import Configuration
+from browser_control.configuration import Configuration, WarmStart
 from browser_control.errors import Preempted
 from browser_control.policy import policy
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory, read_json
+from browser_control.training import warm_start
+from browser_control.training.demonstrations import Corrections
 from browser_control.training.trainer import Trainer
 
 ModelFolder = Callable[[str], Path]
@@ -89,6 +92,17 @@ def test_rounds_of_dagger_go_on_to_the_end_and_say_what_solvers_solved(
     assert state["steps"] > 3 * before["steps"]  # each round clones all that there is
     assert said.count("from the policy's states") == 2
     assert corrected.result.exists()
+
+
+def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
+    asked = WarmStart(
+        web_tasks=("a", "b", "c"), demonstrations=3, dagger_rounds=2, dagger_episodes=10, dagger_focus=0.5
+    )
+    assert warm_start.spread(asked, None) == ["a", "b", "c"] * 3 + ["a"]
+    nothing_failed = Corrections([], Counter(a=3, b=3, c=3), Counter())
+    assert warm_start.spread(asked, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
+    before = Corrections([], Counter(a=3, b=3, c=3), Counter(a=1, b=2))
+    assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
 
 
 def test_a_warm_start_that_was_stopped_anywhere_begins_again_and_ends_the_same(

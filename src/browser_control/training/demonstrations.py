@@ -6,7 +6,7 @@ it then did the whole task.
 """
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -42,6 +42,20 @@ class Demonstration:
     web_task: str
     seed: int
     completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What a round of DAgger brought.
+
+    Attributes:
+        demonstrations: what solvers did from where the policy went, of those episodes that they then solved.
+        played, failed: episodes of the policy itself, by web task; one that cannot be scored counts as neither.
+    """
+
+    demonstrations: list[Demonstration]
+    played: Counter[str]
+    failed: Counter[str]
 
 
 @dataclass
@@ -98,14 +112,15 @@ def correct(
     random_seed: int,
     on_episode: Callable[[int], None] = lambda played: None,
     reward: Reward = "strict",
-) -> list[Demonstration]:
-    """What solvers do from where the policy went, of those episodes that they then solved, in the order of their seeds.
+) -> Corrections:
+    """What solvers do from where the policy went, in the order of the episodes' seeds.
 
     The policy samples an episode; its solver takes over at one of its turns, drawn by lot, on the same page after the
     same actions. The first turn is drawn only where there is no other: demonstrations have it. What the policy did is
     no part of what is returned.
 
     Args:
+        web_tasks: played in turn.
         numbers: of the episodes among all that are played for demonstrations; each has a seed of its own.
         random_seed: draws the policy's decisions, and where its solver takes over.
         on_episode: told how many episodes were played so far; each counts twice, the policy's and its solver's.
@@ -125,7 +140,12 @@ def correct(
         (each.start.web_task, each.start.seed, _led(each, policy.settings.action_format, random_seed))
         for each in episodes
     ]
-    return _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward)
+    scored = [each for each in episodes if each.reward is not None]
+    return Corrections(
+        _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward),
+        Counter(each.start.web_task for each in scored),
+        Counter(each.start.web_task for each in scored if not each.strict),
+    )
 
 
 def _starts(web_tasks: Sequence[str], first: int, count: int) -> list[tuple[str, int]]:

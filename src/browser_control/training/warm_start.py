@@ -19,7 +19,7 @@ from browser_control.policy.policy import Policy, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS, solver
-from browser_control.training.demonstrations import Demonstration, collect, correct, shuffled
+from browser_control.training.demonstrations import Corrections, Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.rollout import Environments
 from browser_control.web_tasks import registry
@@ -39,20 +39,34 @@ def warm_start(
     demonstrations = _demonstrate(policy, environments, configuration, preemption)
     steps = _learn(policy, demonstrations, configuration, preemption)
     takeovers: list[dict[str, dict[str, int]]] = []
+    found: Corrections | None = None
     for number in range(settings.dagger_rounds):
-        corrected = _correct(policy, environments, configuration, preemption, number)
-        takeovers.append(_shares(configuration, corrected))
-        demonstrations += corrected
+        web_tasks = spread(settings, found)
+        found = _correct(policy, environments, configuration, preemption, number, web_tasks)
+        solved = Counter(each.web_task for each in found.demonstrations)
+        takeovers.append(
+            {each: {"played": count, "solved": solved[each]} for each, count in sorted(Counter(web_tasks).items())}
+        )
+        demonstrations += found.demonstrations
         steps += _learn(policy, demonstrations, configuration, preemption, number + 1)
     return {"demonstrations": len(demonstrations), "steps": steps, "takeovers": takeovers}
 
 
-def _shares(configuration: Configuration, corrected: Sequence[Demonstration]) -> dict[str, dict[str, int]]:
-    """By web task: in how many episodes of a round its solver took over, and how many of these it then solved."""
-    settings = configuration.warm_start
-    played = Counter(islice(cycle(settings.web_tasks), settings.dagger_episodes))
-    solved = Counter(each.web_task for each in corrected)
-    return {web_task: {"played": count, "solved": solved[web_task]} for web_task, count in played.items()}
+def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
+    """The web task of each of a round's episodes: in turn, but for the share that goes where the policy failed.
+
+    That share is dealt out by the rate at which the policy failed in the round before, largest remainders first.
+    """
+    focused = round(settings.dagger_focus * settings.dagger_episodes)
+    rates = {each: before.failed[each] / before.played[each] for each in before.played} if before else {}
+    if not focused or not any(rates.values()):
+        return list(islice(cycle(settings.web_tasks), settings.dagger_episodes))
+    shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
+    counts = Counter({each: int(share) for each, share in shares.items()})
+    by_remainder = sorted(shares, key=lambda each: (int(shares[each]) - shares[each], each))
+    counts.update(by_remainder[: focused - counts.total()])
+    counts.update(islice(cycle(settings.web_tasks), settings.dagger_episodes - focused))
+    return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
 
 
 def _learn(
@@ -142,9 +156,14 @@ def _demonstrate(
 
 
 def _correct(
-    policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption, number: int
-) -> list[Demonstration]:
-    """A round of DAgger's episodes: the policy's, as far as solvers then solved them."""
+    policy: Policy,
+    environments: Environments,
+    configuration: Configuration,
+    preemption: Preemption,
+    number: int,
+    web_tasks: Sequence[str],
+) -> Corrections:
+    """A round of DAgger's episodes."""
     settings = configuration.warm_start
     first = settings.demonstrations + number * settings.dagger_episodes
 
@@ -153,10 +172,10 @@ def _correct(
         if count % 8 == 0 or count == 2 * settings.dagger_episodes:
             progress.report("warm start: corrections", count, 2 * settings.dagger_episodes)
 
-    corrected = correct(
+    found = correct(
         policy,
         environments,
-        settings.web_tasks,
+        web_tasks,
         range(first, first + settings.dagger_episodes),
         configuration.environment.max_turns,
         configuration.seed,
@@ -164,11 +183,12 @@ def _correct(
         configuration.training.reward,
     )
     print(
-        f"warm start: solvers solved {len(corrected)} of {settings.dagger_episodes} from the policy's states"
-        f" ({len(corrected) / settings.dagger_episodes:.0%})",
+        f"warm start: solvers solved {len(found.demonstrations)} of {settings.dagger_episodes} from the policy's states"
+        f" ({len(found.demonstrations) / settings.dagger_episodes:.0%}); the policy itself solved"
+        f" {1 - found.failed.total() / max(found.played.total(), 1):.0%}",
         flush=True,
     )
-    return corrected
+    return found
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, settings: WarmStart, step: int, steps: int) -> None:
