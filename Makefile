@@ -1,6 +1,6 @@
 # Each target sets up by itself what it needs; a second run redoes nothing. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help train server deploy worker serve test lint format audit setup clean
+.PHONY: help train server deploy worker serve test faults lint format audit setup clean
 PYTHON := .venv/bin/python
 ARGS ?=
 POOL ?= local
@@ -38,6 +38,9 @@ serve: setup ## serve the flows of this machine without a worker
 
 test: setup ## run the tests
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+faults: setup ## disturb a run in every way of docs/reliability.md, and write its table (an hour)
+	@FAULTS_TABLE=docs/reliability.md $(PYTHON) -m pytest tests/faults -m "faults or not faults" $(ARGS)
 
 lint: setup ## check style and types
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m mypy

@@ -13,6 +13,7 @@ BrowserControlError
 │   ├── BuildFailed               an image that cannot be built; says at which step
 │   ├── RepositoryUnavailable     no such repository or commit of OpenEnv, and no clone of it here
 │   ├── CheckpointMismatch        a checkpoint of another configuration
+│   ├── RecordDamaged             a JSON file of a run or a registry that is not what was written
 │   └── ArchiveInvalid            an archive that is incomplete or altered
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
 ├── EnvironmentLost               a service that answered before is gone: no episode can be scored any more
@@ -24,8 +25,29 @@ BrowserControlError
 ```
 """
 
+import errno
+
 EXIT_USER_ERROR = 2
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+# What a machine refuses that its user can change: no traceback would help.
+_REFUSALS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or have the quota raised",
+    errno.EROFS: "choose a folder that may be written to",
+    errno.EACCES: "have its owner give it to you, or choose another folder",
+    errno.EPERM: "have its owner give it to you, or choose another folder",
+    errno.EIO: "the disk or the network behind it fails: look at the kernel's log",
+}
+
+
+def refusal(error: OSError) -> str | None:
+    """One sentence on what the machine refused and what to do; None where it is no matter of disk or permission."""
+    if error.errno not in _REFUSALS:
+        return None
+    where = error.filename2 or error.filename or "the run's folder"
+    return f"{error.strerror}: {where}: {_REFUSALS[error.errno]}, and run the same command again"
 
 
 class BrowserControlError(Exception):
@@ -88,6 +110,10 @@ class RepositoryUnavailable(UserError):
 
 class CheckpointMismatch(UserError):
     """A checkpoint was written under another configuration."""
+
+
+class RecordDamaged(UserError):
+    """A JSON file of a run or a registry is not what was written."""
 
 
 class ArchiveInvalid(UserError):

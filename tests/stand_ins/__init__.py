@@ -1,13 +1,16 @@
 """Programs with the names, arguments, files and exit codes of ours, that take no time: `BROWSER_CONTROL_PROGRAMS`.
 
 `STAND_IN` says who misbehaves, as in `fine_tune_local=crash-once`; each leaves a line in `calls` of the run directory.
+A program may be named with what it judges, as `evaluate:base`. `STAND_IN_PLACE` is a folder for what it notes down.
 `STAND_IN_SKILL` says how many of ten episodes the trained adapter solves; by itself nine, and one less for each seed.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from browser_control.integrity import DIGESTS, verify_folder, write_digests
 from browser_control.language.version import VERSION
 
 CONFIG = """
@@ -48,8 +52,9 @@ def arguments(name: str) -> argparse.Namespace:
     with (chosen.run_directory / "secrets").open("a") as seen:
         seen.write(" ".join([name, *secrets]) + "\n")
     first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
-    how = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get(name)
-    misbehave(how, first, chosen.run_directory)
+    told = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part)
+    label = f"{name}:{chosen.checkpoint}"
+    misbehave(told.get(label, told.get(name)), first, chosen.run_directory)
     return chosen
 
 
@@ -80,9 +85,7 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "full-disk":
             raise OSError(28, "No space left on device", "checkpoints/step-000001")
         case "kill-environment-once" if first:
-            os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
-            time.sleep(0.5)
-            raise RuntimeError("where is the environment?")
+            kill_environment()
         case "wait":  # until it is released, or asked to stop: then it saves its work
             assert directory is not None
             signal.signal(signal.SIGTERM, lambda *_: save_and_leave(directory))
@@ -95,6 +98,26 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
             while True:
                 report("talk", 1, 2)
                 time.sleep(0.5)
+        case "hold":  # until somebody does something to it
+            note("held", str(os.getpid()))
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+            time.sleep(600)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "die-once" if note("died"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "kill-environment":
+            kill_environment()
+        case "kill-environment-first" if note("killed"):
+            kill_environment()
+        case "fill":  # the disk of the run, to the last byte
+            assert directory is not None
+            with (directory / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while filler.write(bytes(4096)):
+                    pass
+        case "starve":  # as a program does that may have no more memory
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+            bytearray(1 << 29)
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
             report("hang", 1, 2)
@@ -103,6 +126,21 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report("hang", 1, 2)
             time.sleep(600)
+
+
+def note(name: str, text: str = "") -> bool:
+    """Writes a file of `STAND_IN_PLACE`, whole; whether it was not there before."""
+    path = Path(os.environ["STAND_IN_PLACE"]) / name
+    new = not path.exists()
+    path.with_suffix(".part").write_text(text)
+    path.with_suffix(".part").rename(path)
+    return new
+
+
+def kill_environment() -> None:
+    os.kill(int(Path(os.environ["STAND_IN_PIDS"]).read_text()), signal.SIGKILL)
+    time.sleep(0.5)
+    raise RuntimeError("where is the environment?")
 
 
 def save_and_leave(directory: Path) -> None:
@@ -118,15 +156,20 @@ def learned(directory: Path) -> int:
 
 def write_checkpoint(folder: Path, adapter: bytes, skill: int, seeds_drawn: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / DIGESTS).unlink(missing_ok=True)
     (folder / "adapter.bin").write_bytes(adapter)
     (folder / "state.json").write_text(
         json.dumps({"skill": skill, "language": VERSION, "sampler": {"drawn": seeds_drawn}})
     )
+    write_digests(folder)
 
 
 def skill(folder: Path) -> int:
     """What `write_checkpoint` said; the base model solves three."""
-    return 3 if folder.name == "base" else int(json.loads((folder / "state.json").read_text())["skill"])
+    if folder.name == "base":
+        return 3
+    verify_folder(folder)
+    return int(json.loads((folder / "state.json").read_text())["skill"])
 
 
 def report(stage: str, done: int, total: int) -> None:

@@ -1,6 +1,5 @@
 """Several processes give what one gives, end together, and one takes over from the other."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from tiny import make_configuration
 
 from browser_control import configuration, fine_tune_local
 from browser_control.errors import EXIT_PREEMPTED
+from browser_control.integrity import lines
 from browser_control.run_directory import RunDirectory
 from browser_control.training import launcher, parallel
 
@@ -97,7 +97,7 @@ def adapter(argv: Sequence[str], update: int = 2) -> torch.Tensor:
 
 
 def metrics(argv: Sequence[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RunDirectory(Path(argv[-1])).metrics.read_text().splitlines()]
+    return [each for each in lines(RunDirectory(Path(argv[-1])).metrics.read_bytes()) if each is not None]
 
 
 def said(argv: Sequence[str]) -> list[str]:

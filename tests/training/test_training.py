@@ -19,6 +19,7 @@ from browser_control.errors import (
     Preempted,
     TrainingFailed,
 )
+from browser_control.integrity import verify_folder
 from browser_control.language.version import VERSION
 from browser_control.policy import policy
 from browser_control.preemption import Preemption
@@ -129,7 +130,7 @@ def test_a_damaged_checkpoint_does_not_outlive_a_whole_one(model_folder: ModelFo
     with pytest.raises(Preempted):
         trainer(model_folder("llama"), tmp_path / "run", StopAfter(0), keep_checkpoints=1).train()
     assert [path.name for path in made.run.steps()] == ["step-000002"]
-    checkpoint.verify(made.run.step(2))
+    verify_folder(made.run.step(2))
 
 
 def test_where_no_checkpoint_is_whole_nothing_is_thrown_away(model_folder: ModelFolder, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_only_the_newest_checkpoints_are_kept(model_folder: ModelFolder, tmp_pat
     made.train()
     assert [path.name for path in made.run.steps()] == ["step-000003", "step-000004"]
     for path in made.run.steps():
-        checkpoint.verify(path)
+        verify_folder(path)
 
 
 def test_training_goes_on_from_another_runs_adapter_on_pages_that_it_has_not_seen(

@@ -7,7 +7,6 @@ arguments are known to be good.
 """
 
 import contextlib
-import errno
 import importlib.util
 import os
 import signal
@@ -27,6 +26,7 @@ from browser_control.errors import (
     ConfigurationError,
     Preempted,
     UserError,
+    refusal,
 )
 from browser_control.pipeline import parameters, server
 from browser_control.pipeline.progress import OutputLost
@@ -39,7 +39,7 @@ def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = 
     """Runs the flow `name` of `flow_file`, which takes `Parameters`, with those of the command line, and exits."""
     signal.signal(signal.SIGTERM, _leave)
     proxies.spare_loopback()
-    with _exit_codes():
+    with exit_codes():
         chosen = parameters.parse(arguments)
         from browser_control.pipeline import run
 
@@ -55,7 +55,7 @@ def main_by_signature(flow_file: str, name: str, arguments: Sequence[str] | None
     signal.signal(signal.SIGTERM, _leave)
     proxies.spare_loopback()
     asks = {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments)
-    with _exit_codes(), contextlib.nullcontext(lambda: None) if asks else _prefect_server() as wait:
+    with exit_codes(), contextlib.nullcontext(lambda: None) if asks else _prefect_server() as wait:
         flow = _load(flow_file, name)
         chosen = parameters.parse_schema(flow.parameters.model_dump(), flow_file, flow.description, arguments)
         from prefect.exceptions import ParameterTypeError
@@ -103,7 +103,7 @@ def _load(flow_file: str, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
+def exit_codes() -> Iterator[None]:
     """Turns what ends a run into words and an exit code; only what we did wrong gets a traceback."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     try:
@@ -112,14 +112,14 @@ def _exit_codes() -> Iterator[None]:
         console.print(f"error: {error}", style="red")
         sys.exit(EXIT_USER_ERROR)
     except StageError as error:
-        if error.reason != "configuration":
+        if error.reason not in ("configuration", "out_of_memory"):  # whose sentence says it all
             console.print("\n".join(error.tail))
         console.print(f"error: {error}", style="red")
         sys.exit({"configuration": EXIT_USER_ERROR, "preempted": EXIT_PREEMPTED}.get(error.reason, 1))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if (words := refusal(error)) is None:
             raise
-        console.print(f"error: {no_space(error)}", style="red")
+        console.print(f"error: {words}", style="red")
         sys.exit(EXIT_USER_ERROR)
     except OutputLost:
         sys.exit(EXIT_PREEMPTED)
@@ -134,10 +134,6 @@ def _exit_codes() -> Iterator[None]:
             console.print("stopped; the same command continues this run")
             sys.exit(EXIT_PREEMPTED)
         raise
-
-
-def no_space(error: OSError) -> str:
-    return f"no space left on the disk of {error.filename or 'the run'}: free some, and run the same command again"
 
 
 class _Stopped(BaseException):

@@ -17,6 +17,7 @@ COMMIT = "385de5ebb8d08d51d000d7dfc19de5f3c6a9c215"  # 13 June 2026
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ABSENT = re.compile(r"couldn't find remote ref|not our ref|unadvertised object|no such ref|bad object|not a valid ref")
 _SECONDS = 300.0  # for one command of git
+_PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "60"}  # bytes a second, for so many seconds
 
 
 def clone(url: str, ref: str, folders: list[Path]) -> str:
@@ -116,7 +117,7 @@ def _ref_of(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    environ = {**_PATIENCE, **os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # as within a hook of git's
         environ.pop(variable, None)
     command = ["git", "-C", str(folder), *arguments]

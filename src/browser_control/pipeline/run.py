@@ -100,6 +100,7 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     if _finished(chosen, name):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
     _refuse_unwritable(chosen)
+    _refuse_foreign(Path(chosen.runs) / name, Path(chosen.models) / settings.name)
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
@@ -166,6 +167,24 @@ def _refuse_unwritable(chosen: Parameters) -> None:
             )
 
 
+def _refuse_foreign(run: Path, models: Path) -> None:
+    """Of what earlier runs left, before this one has worked for hours: their folders may be another user's."""
+    for parameter, folder in (("run_id", run), ("models", models)):
+        for path in (folder, folder / "logs", folder / "checkpoints", folder / "evaluation"):
+            if path.exists() and not _may_be_written_to(path):
+                raise ConfigurationError(
+                    f"{parameter}: {path} may not be written to: have its owner ({_owner(path)}) give it to you, or"
+                    f" choose another {parameter}"
+                )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):  # a user whom this machine does not know
+        return str(path.stat().st_uid)
+
+
 def _may_be_written_to(folder: Path) -> bool:
     """Tries: what the permissions say is not all that root, or a network, is refused."""
     try:
@@ -179,7 +198,11 @@ def _may_be_written_to(folder: Path) -> bool:
 
 def _refuse_another_configuration(settings: Configuration, folder: Path) -> None:
     path = RunDirectory(folder).config
-    if path.exists() and configuration.load(str(path)).digest != settings.digest:
+    try:
+        same = not path.exists() or configuration.load(str(path)).digest == settings.digest
+    except ConfigurationError as error:
+        raise ConfigurationError(f"run {folder.name!r} cannot be continued: {error}; choose another run_id") from error
+    if not same:
         raise ConfigurationError(
             f"run {folder.name!r} was begun with another configuration ({path}); choose another run_id"
         )

@@ -6,6 +6,7 @@ own database, so that `prefect server start` shows the run afterwards.
 """
 
 import contextlib
+import http.client
 import os
 import ssl
 import sys
@@ -38,7 +39,11 @@ _ENVIRON = {
 
 # A heartbeat by itself comes every 180 seconds, and the automation of deployments/setup.py takes the run for dead. Nine
 # retries of a call, each after twice the time of the one before, are 17 minutes in which a server may be away.
-OF_A_RUN = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_CLIENT_MAX_RETRIES": "9"}
+OF_A_RUN = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    "PREFECT_CLIENT_MAX_RETRIES": "9",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "408,500,504",  # beside 429, 502 and 503, as a proxy or a full database says
+}
 
 SILENT = "no heartbeat: its process or its host is gone"  # what that automation says of a run; it may be wrong
 
@@ -110,19 +115,24 @@ def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def refuse_unreachable(url: str) -> None:
-    """Raises ConfigurationError where nobody listens; a server that asks for a password is there."""
+    """Raises ConfigurationError where no Prefect server answers; one that asks for a password is there."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10) as answer:
+            if answer.read(100).strip() == b"true":
+                return
+            reason: object = "what answers there is no Prefect server"
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403, 404, 407):  # it asks for a password; Prefect Cloud has no such page
             return
-    except urllib.error.HTTPError:
-        return
-    except (urllib.error.URLError, OSError) as error:
+        reason = f"HTTP {error.code} {error.reason}"
+    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return
-        raise ConfigurationError(
-            f"no Prefect server answers at {url} ({reason}): {START}, or unset PREFECT_API_URL to run without one"
-        ) from error
+    words = " ".join(str(reason).split()) or type(reason).__name__
+    raise ConfigurationError(
+        f"no Prefect server answers at {url} ({words}): {START}, or unset PREFECT_API_URL to run without one"
+    )
 
 
 def exit_unreachable() -> None:

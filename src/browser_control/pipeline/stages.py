@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from browser_control import configuration
-from browser_control.errors import BrowserControlError, EnvironmentUnreachable, ServiceFailed
+from browser_control.errors import (
+    ArchiveInvalid,
+    BrowserControlError,
+    CheckpointDamaged,
+    EnvironmentUnreachable,
+    RecordDamaged,
+    ServiceFailed,
+)
+from browser_control.integrity import file_digest, is_sealed, read_sealed, verify_folder, write_sealed
 from browser_control.pipeline import gpu as gpus
 from browser_control.pipeline import openenv, package_index
 from browser_control.pipeline.browsergym import BrowserGym, given_urls
@@ -213,7 +221,7 @@ def evaluate(
     stage, checkpoint = _EVALUATIONS[name]
     output = run.directory.evaluation(name)
     with announced(run, stage) as words:
-        if not output.exists():
+        if not _is_whole(output, words):
             lot = _lot(run) if lot is None else lot
             arguments = ["--checkpoint", checkpoint or str(run.directory.promoted), "--output", str(output)]
             arguments += ["--pages", pages, "--lot", str(lot)]
@@ -223,7 +231,7 @@ def evaluate(
                 arguments.append("--pictures")  # which the report shows
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.evaluate", *arguments, log=stage, **needs))
-        scores = summary.read_scores(read_json(output))
+        scores = summary.read_scores(read_sealed(output))
         words.append(summary.sentence(scores))
         return scores
 
@@ -232,11 +240,11 @@ def evaluate_beside(run: Run, folder: Path, environment: BrowserGym, lot: int) -
     """The evaluation of another adapter, on the pages of a lot."""
     with announced(run, "evaluate-beside") as words:
         output = run.directory.evaluation(folder.name)
-        if not output.exists():
+        if not _is_whole(output, words):
             arguments = ("--checkpoint", str(folder), "--output", str(output), "--lot", str(lot), "--any-language")
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.evaluate", *arguments, log="evaluate-beside", **needs))
-        evaluation: dict[str, Any] = read_json(output)
+        evaluation = read_sealed(output)
         words.append(summary.sentence(summary.read_scores(evaluation)))
         return evaluation
 
@@ -263,9 +271,37 @@ def benchmark(
         return scores
 
 
+def _is_whole(output: Path, words: list[str]) -> bool:
+    """Whether an evaluation is there with its transcripts; one that is damaged is removed: it will be made again."""
+    try:
+        written = read_sealed(output).get("transcripts")
+        transcripts = output.with_suffix(".episodes.jsonl")
+        if written is not None and transcripts.exists() and file_digest(transcripts) != written:
+            raise RecordDamaged(f"{transcripts} is damaged: it is not what was written")
+    except FileNotFoundError:
+        return False
+    except RecordDamaged as error:
+        words.append(f"{error}; it was made again")
+        output.unlink()
+        return False
+    return True
+
+
+def _is_whole_folder(folder: Path, words: list[str]) -> bool:
+    """Whether a checkpoint is there; one that is damaged will be made again."""
+    if not folder.exists():
+        return False
+    try:
+        verify_folder(folder)
+    except CheckpointDamaged as error:
+        words.append(f"{error}; it was made again")
+        return False
+    return True
+
+
 def _lot(run: Run) -> int:
     """The lot of held-out pages that the run took when it began."""
-    return int(read_json(run.directory.start).get("lot", 0)) if run.directory.start.exists() else 0
+    return int(read_sealed(run.directory.start).get("lot", 0)) if run.directory.start.exists() else 0
 
 
 def wants_warm_start(run: Run) -> bool:
@@ -275,24 +311,37 @@ def wants_warm_start(run: Run) -> bool:
 def warm_start(run: Run, environment: BrowserGym) -> None:
     """Behaviour cloning, unless its checkpoint is there."""
     with announced(run, "warm-start") as words:
-        if not run.directory.warm_start.exists():
+        if not _is_whole_folder(run.directory.warm_start, words):
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.warm_start", log="warm-start", **needs))
         words.append(f"{summary.counted(run.configuration.warm_start.demonstrations, 'demonstration')}")
 
 
 def train(run: Run, environment: BrowserGym, *start: str) -> None:
-    """GRPO, from the newest checkpoint where there is one, unless its result is there.
+    """GRPO, from the newest checkpoint where there is one, unless its result is there with the last checkpoint.
 
     Args:
         start: arguments that say what to begin from.
     """
     with announced(run, "train") as words:
-        if not run.directory.result.exists():
+        if not _is_trained(run, words):
             needs = on(environment, gpu=True)
             needs["internet"] |= bool(run.secrets.get("fine_tune_local"))  # curves go to Weights & Biases
             _run_on(environment, run, program(run, "fine_tune_local", *start, log="train", **needs))
         words.append(f"{summary.counted(run.configuration.training.updates, 'update')}")
+
+
+def _is_trained(run: Run, words: list[str]) -> bool:
+    """Whether result and last checkpoint are there; the program makes either again from what is whole."""
+    result, steps = run.directory.result, run.directory.steps()
+    if not result.exists():
+        return False
+    if not is_sealed(result):
+        words.append(f"{result} is damaged; it was made again")
+    elif not steps or _is_whole_folder(steps[-1], words):
+        return True
+    result.unlink()
+    return False
 
 
 def archive(run: Run, openenv_commit: str | None = None) -> None:
@@ -303,11 +352,23 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
             openenv_commit=openenv_commit,
             images=run.runtime.images.ids if run.runtime.images is not None else (),
         )
-        if not archives.exists(run.archive_url):  # a run that was stopped behind this stage has it
+        if not _is_archived(run, words):
             _write_report(run, archives.provenance(run.id, run.configuration, origin))
             archives.write(run.directory, run.archive_url, run.id, run.configuration, origin)
         manifest = archives.verify(run.archive_url)
         words.append(f"{len(manifest['files'])} files, {run.archive_url}")
+
+
+def _is_archived(run: Run, words: list[str]) -> bool:
+    """Whether a run that was stopped behind this stage has its archive; a damaged one is written again."""
+    if not archives.exists(run.archive_url):
+        return False
+    try:
+        archives.verify(run.archive_url)
+    except ArchiveInvalid as error:
+        words.append(f"{error}; it was written again")
+        return False
+    return True
 
 
 def _write_report(run: Run, origin: dict[str, Any]) -> None:
@@ -327,7 +388,7 @@ def promote(run: Run, models: str, judge: Judge | None = None) -> Decision:
     with announced(run, "promote") as words:
         rule = run.configuration.promotion
         decision = Registry(models, run.configuration.name).promote(run.archive_url, rule, judge)
-        write_text(run.directory.decision, json.dumps(dataclasses.asdict(decision)) + "\n")
+        write_sealed(run.directory.decision, dataclasses.asdict(decision))
         words.append(decision.reason)
         return decision
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from browser_control.errors import ArchiveInvalid, ConfigurationError
+from browser_control.errors import ArchiveInvalid, CheckpointDamaged, ConfigurationError, RecordDamaged
+from browser_control.integrity import read_sealed, verify_folder, write_sealed
 from browser_control.pipeline.run import Run, announced
 from browser_control.records import archive, summary
 from browser_control.records.registry import Promoted, Registry, misfit, other_language
-from browser_control.run_directory import write_text
 
 StartFrom = Literal["base", "promoted"]
 
@@ -57,9 +57,11 @@ def fetch_promoted(run: Run, models: str, start_from: StartFrom) -> Start:
         start = _read(run.directory.start)
         if start is None:
             start = _begin(run, Registry(models, run.configuration.name), start_from)
-            write_text(run.directory.start, start.model_dump_json(indent=2) + "\n")
+            write_sealed(run.directory.start, start.model_dump(mode="json"))
         elif start.start_from != start_from:
             raise ConfigurationError(f"run {run.id!r} was begun from {start.start_from}; choose another run_id")
+        else:
+            _mend_copy(run, start, words)
         words.append(_describe(start))
         return start
 
@@ -90,12 +92,27 @@ def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
     return Start(start_from="promoted", lot=lot, promoted=record.promoted, seeds_drawn=record.seeds_drawn)
 
 
+def _mend_copy(run: Run, start: Start, words: list[str]) -> None:
+    """Copies the promoted adapter again, where the run's copy of it is not what was copied.
+
+    Raises:
+        ArchiveInvalid: its archive is not whole either.
+    """
+    if start.promoted is None or start.trouble:
+        return
+    try:
+        verify_folder(run.directory.promoted)
+    except CheckpointDamaged as error:
+        words.append(f"{error}; it was copied again")
+        archive.fetch(start.promoted.archive, start.promoted.checkpoint, run.directory.promoted)
+
+
 def _read(path: Path) -> Start | None:
     if not path.exists():
         return None
     try:
-        return Start.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return Start.model_validate(read_sealed(path))
+    except (RecordDamaged, ValidationError) as error:
         raise ConfigurationError(f"{path} is damaged; choose another run_id") from error
 
 

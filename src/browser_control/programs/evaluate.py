@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from browser_control import progress
 from browser_control.configuration import LOTS
-from browser_control.errors import CheckpointDamaged, ConfigurationError
+from browser_control.errors import CheckpointDamaged, ConfigurationError, RecordDamaged
+from browser_control.integrity import file_digest, read_sealed, write_sealed
 from browser_control.language.version import VERSION
 from browser_control.programs import program
-from browser_control.run_directory import RunDirectory, read_json, write_json
+from browser_control.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from browser_control.environment.client import Environments
@@ -89,9 +90,11 @@ def _evaluate(job: program.Job) -> None:
                 progress.report(f"evaluate {wanted}", done, total, won / done)
 
         scores = evaluate(work.policy, work.environments, job.configuration, pages, count)
-        write_episodes(played, job.arguments.output.with_suffix(".episodes.jsonl"))
+        transcripts = job.arguments.output.with_suffix(".episodes.jsonl")
+        write_episodes(played, transcripts)
         judged = {"checkpoint": "base" if folder is None else folder.name, "pages": job.arguments.pages}
-        write_json(job.arguments.output, {**judged, "lot": job.arguments.lot, **scores})
+        judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
+        write_sealed(job.arguments.output, {**judged, **scores})
         print(f"{wanted}: {_words(scores)}", flush=True)
         if job.arguments.pictures:
             action_format = job.configuration.policy.action_format
@@ -110,7 +113,8 @@ def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
         "language": VERSION,
     }
     path = job.run.pages(job.arguments.pages, job.arguments.lot)
-    if path.exists() and (kept := read_json(path))["asked"] == asked:
+    kept = _kept(path)
+    if kept.get("asked") == asked:
         return [HeldOut(each["web_task"], tuple(map(tuple, each["pages"])), each["drawn"]) for each in kept["chosen"]]
     chosen = choose(
         environments,
@@ -120,8 +124,19 @@ def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
         job.arguments.lot,
         on_page=job.preemption.check,
     )
-    write_json(path, {"asked": asked, "chosen": [asdict(each) for each in chosen]})
+    write_sealed(path, {"asked": asked, "chosen": [asdict(each) for each in chosen]})
     return chosen
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What was chosen before; nothing where there is none, or it is damaged: the same pages are found again."""
+    try:
+        return read_sealed(path)
+    except FileNotFoundError:
+        return {}
+    except RecordDamaged as error:
+        print(f"{error}; the pages are looked for again", flush=True)
+        return {}
 
 
 def _words(scores: dict[str, Any]) -> str:

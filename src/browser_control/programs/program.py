@@ -4,7 +4,6 @@ Nothing heavy is imported until the arguments are known to be right, so that `--
 """
 
 import argparse
-import errno
 import gc
 import os
 import shutil
@@ -21,12 +20,14 @@ from browser_control.configuration import Configuration
 from browser_control.errors import (
     EXIT_PREEMPTED,
     EXIT_USER_ERROR,
+    CheckpointDamaged,
     ConfigurationError,
     EnvironmentFailure,
     EnvironmentLost,
     Preempted,
     TrainingFailed,
     UserError,
+    refusal,
 )
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
@@ -85,7 +86,7 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
         job = Job(settings, directory, arguments, Preemption().listen(), argv)
         with _begun(job):
             return work(job) or 0
-    except UserError as error:
+    except (UserError, CheckpointDamaged) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
     except Preempted as error:
@@ -99,9 +100,9 @@ def run(parser: argparse.ArgumentParser, work: Callable[[Job], int | None], argv
         print(f"error: {error}; the same command continues", file=sys.stderr, flush=True)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if (words := refusal(error)) is None:
             raise
-        print(f"error: {error.strerror or error}: {error.filename or 'the run directory'}", file=sys.stderr, flush=True)
+        print(f"error: {words}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
 
 

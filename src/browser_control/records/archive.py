@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,8 @@ from browser_control.configuration import (
     TRAINING_SEEDS,
     Configuration,
 )
-from browser_control.errors import ArchiveInvalid
+from browser_control.errors import ArchiveInvalid, RecordDamaged
+from browser_control.integrity import seal, unsealed
 from browser_control.language.version import VERSION
 from browser_control.run_directory import RunDirectory
 
@@ -72,7 +73,7 @@ def write(directory: RunDirectory, url: str, run_id: str, settings: Configuratio
     for stray in set(_listing(system, root)) - set(files) - {MANIFEST}:
         system.rm_file(f"{root}/{stray}")
     manifest = {**provenance(run_id, settings, origin), "files": files}
-    _put(system, f"{root}/{MANIFEST}", json.dumps(manifest, indent=2).encode() + b"\n")
+    _put(system, f"{root}/{MANIFEST}", json.dumps(seal(manifest), indent=2).encode() + b"\n")
     return manifest
 
 
@@ -111,11 +112,12 @@ def read_manifest(url: str) -> dict[str, Any]:
     """Raises ArchiveInvalid where there is none, or it cannot be read."""
     system, root = _open(url)
     try:
-        manifest: dict[str, Any] = json.loads(system.cat_file(f"{root}/{MANIFEST}"))
-        dict(manifest["files"])
+        manifest = unsealed(system.cat_file(f"{root}/{MANIFEST}"), MANIFEST)
+        for entry in dict(manifest["files"]).values():
+            str(entry["sha256"]), int(entry["bytes"])
     except FileNotFoundError:
         raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (RecordDamaged, ValueError, KeyError, TypeError):
         raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
     for name in manifest["files"]:  # an archive may be anybody's
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
@@ -124,7 +126,10 @@ def read_manifest(url: str) -> dict[str, Any]:
 
 
 def read(url: str, name: str) -> bytes:
-    """One file of an archive; raises ArchiveInvalid where it is not there."""
+    """One file of an archive; raises ArchiveInvalid where it is not there.
+
+    It is not compared with the manifest: who has not called `verify` compares it by `read_listed`.
+    """
     system, root = _open(url)
     try:
         content: bytes = system.cat_file(f"{root}/{name}")
@@ -133,8 +138,27 @@ def read(url: str, name: str) -> bytes:
     return content
 
 
+def read_listed(url: str, name: str) -> bytes:
+    """`read`, once it was compared with the manifest; raises ArchiveInvalid where it was altered or is not listed."""
+    listed, content = read_manifest(url)["files"], read(url, name)
+    if not is_listed(listed, name, content):
+        raise ArchiveInvalid(f"{name} of the archive at {url} was altered")
+    return content
+
+
+def is_listed(listed: Mapping[str, dict[str, Any]], name: str, content: bytes) -> bool:
+    """Whether a file is what the manifest's `files` say of it."""
+    return name in listed and hashlib.sha256(content).hexdigest() == listed[name]["sha256"]
+
+
 def read_json(url: str, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(read(url, name))
+    """A JSON file, once it was compared with the manifest; raises ArchiveInvalid where it is not what was archived."""
+    try:
+        value = json.loads(read_listed(url, name))
+    except ValueError as error:
+        raise ArchiveInvalid(f"{name} of the archive at {url} is no JSON") from error
+    if not isinstance(value, dict):
+        raise ArchiveInvalid(f"{name} of the archive at {url} is no JSON object")
     return value
 
 

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from browser_control import configuration
 from browser_control.configuration import LOTS, Configuration, Promotion
-from browser_control.errors import ArchiveInvalid, ConfigurationError, UserError
+from browser_control.errors import ArchiveInvalid, ConfigurationError, RecordDamaged, UserError
+from browser_control.integrity import SEAL, read_sealed, write_sealed
 from browser_control.language.version import VERSION
 from browser_control.records import archive, promotion
 from browser_control.records.promotion import Decision
-from browser_control.run_directory import write_text
 
 
 class Promoted(BaseModel):
@@ -130,11 +130,14 @@ class Registry:
     def read(self) -> Record:
         """Raises ConfigurationError where the file is damaged."""
         try:
-            return Record.model_validate_json(self.path.read_bytes())
+            return Record.model_validate(read_sealed(self.path))
         except FileNotFoundError:
             return Record()
-        except ValidationError as error:
-            raise ConfigurationError(f"{self.path} is damaged: mend or delete it") from error
+        except (RecordDamaged, ValidationError) as error:
+            raise ConfigurationError(
+                f"{self.path} is damaged, or was edited: bring back a copy of it, take its line {SEAL!r} out if you"
+                " edited it, or delete it to begin anew"
+            ) from error
 
     def refuse_another_shape(self, settings: Configuration) -> None:
         """Raises ConfigurationError where training cannot go on from the promoted adapter as `settings` describe it."""
@@ -264,7 +267,7 @@ class Registry:
         return f"run {record.promoted.run_id} is the first" if record.promoted else "nothing was promoted yet"
 
     def _write(self, record: Record) -> None:
-        write_text(self.path, record.model_dump_json(indent=2) + "\n")
+        write_sealed(self.path, record.model_dump(mode="json"))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -4,9 +4,11 @@
 """
 
 import base64
+import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,8 @@ from markupsafe import escape
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import ArchiveInvalid, UserError
+from browser_control.errors import ArchiveInvalid, RecordDamaged, UserError
+from browser_control.integrity import lines, unsealed
 from browser_control.records import archive, promotion, summary
 from browser_control.records.promotion import Comparison
 from browser_control.records.summary import TITLES, Score, Scores, counted
@@ -114,6 +117,7 @@ class Report:
         where: archive or run directory, as it was named.
         evaluations: by name (`base`, `after`, ...), as the files hold them.
         metrics: of each update.
+        damaged: lines of metrics that are not what was written, and so are left out.
         episodes: by evaluation; empty where an earlier release archived it.
         origin: of the manifest: commits, images, versions and seeds.
         from_promoted: whether training began from the promoted adapter.
@@ -129,6 +133,7 @@ class Report:
     origin: dict[str, Any]
     from_promoted: bool
     lot: int
+    damaged: int = 0
 
     @property
     def title(self) -> str:
@@ -264,22 +269,34 @@ def of_run(folder: Path, where: str, origin: dict[str, Any]) -> Report:
 
 def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Report:
     files = {name: content for name in _wanted() if (content := _content(url, name)) is not None}
+    for name, content in files.items() if "files" in origin else ():
+        if not archive.is_listed(origin["files"], name, content):
+            raise ArchiveInvalid(f"{name} of the archive at {url} was altered")
     evaluations = {
-        name: json.loads(files[f"evaluation/{name}.json"]) for name in _NAMES if f"evaluation/{name}.json" in files
+        name: unsealed(files[f"evaluation/{name}.json"], f"{url}/evaluation/{name}.json")
+        for name in _NAMES
+        if f"evaluation/{name}.json" in files
     }
     if not evaluations:
         raise UserError(f"{url} holds no evaluation yet")
     if any("strict" not in each["overall"] for each in evaluations.values()):
         raise UserError(f"{url} is of an earlier release, whose evaluations hold one kind of success only")
-    start = json.loads(files.get("start.json", b"{}"))
+    start = unsealed(files.get("start.json", b"{}"), f"{url}/start.json")
+    metrics = tuple(lines(files.get("metrics.jsonl", b"")))
     return Report(
         id=run_id,
         where=where or url,
         settings=configuration.validate(yaml.safe_load(files["config.yaml"]), f"{url}/config.yaml"),
         evaluations=evaluations,
-        metrics=tuple(map(json.loads, files.get("metrics.jsonl", b"").splitlines())),
+        metrics=tuple(each for each in metrics if each is not None),
+        damaged=metrics.count(None),
         episodes={
-            name: _episodes(files[f"evaluation/{name}.episodes.jsonl"], files.get(f"evaluation/{name}.pictures.zip"))
+            name: _episodes(
+                files[f"evaluation/{name}.episodes.jsonl"],
+                files.get(f"evaluation/{name}.pictures.zip"),
+                evaluations[name],
+                f"{url}, evaluation {name}",
+            )
             for name in evaluations
             if f"evaluation/{name}.episodes.jsonl" in files
         },
@@ -302,9 +319,12 @@ def _content(url: str, name: str) -> bytes | None:
         return None
 
 
-def _episodes(lines: bytes, archived: bytes | None) -> tuple[Episode, ...]:
+def _episodes(content: bytes, archived: bytes | None, evaluation: Mapping[str, Any], name: str) -> tuple[Episode, ...]:
+    written = evaluation.get("transcripts")  # an earlier release's evaluations do not say
+    if written is not None and written != hashlib.sha256(content).hexdigest():
+        raise RecordDamaged(f"{name}: its episodes are damaged: they are not what was written")
     pictures = _pictures(archived) if archived else {}
-    return tuple(_episode(json.loads(line), pictures) for line in lines.splitlines())
+    return tuple(_episode(json.loads(line), pictures) for line in content.splitlines())
 
 
 def _pictures(archived: bytes) -> dict[str, str]:
@@ -313,7 +333,7 @@ def _pictures(archived: bytes) -> dict[str, str]:
         with zipfile.ZipFile(io.BytesIO(archived)) as file:
             found = [each for each in file.infolist() if each.file_size <= _LARGEST_PICTURE]
             return {each.filename: base64.b64encode(file.read(each)).decode() for each in found}
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):  # each for another bit that flips
         return {}
 
 

@@ -5,9 +5,7 @@ and the trainer's: counters, seeds used, the web task sampler. `digests.json` is
 There is no random state to keep: every draw is keyed by seed, update, episode and turn.
 """
 
-import hashlib
 import io
-import json
 import os
 import shutil
 import sys
@@ -23,12 +21,12 @@ from safetensors.torch import save as serialized  # to bytes: a full disk is the
 
 from browser_control.configuration import OFF, Configuration
 from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
+from browser_control.integrity import verify_folder, write_digests
 from browser_control.language.version import VERSION
 from browser_control.policy.identity import Base
 from browser_control.policy.policy import Policy
 from browser_control.run_directory import RunDirectory, read_json, sync, write_json
 
-_DIGESTS = "digests.json"
 _WEIGHTS = "adapter_model.safetensors"
 _ALL_WEIGHTS = "model.safetensors"
 # settings that may differ between the run that wrote a checkpoint and the one that continues from it
@@ -86,8 +84,7 @@ def save(
                 "configuration": configuration.model_dump(mode="json"),
             },
         )
-        digests = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        write_json(temporary / _DIGESTS, digests)
+        write_digests(temporary)
         os.chmod(temporary, 0o755)
         for path in (*temporary.iterdir(), temporary):
             sync(path)
@@ -117,7 +114,7 @@ def load(
         CheckpointMismatch: it was written under a configuration that differs where it matters, for another base
             model, or under another version of listing, prompt and actions.
     """
-    verify(folder)
+    verify_folder(folder)
     state: dict[str, Any] = read_json(folder / "state.json")
     written = state.get("language", 1)
     if written != VERSION and not any_language:
@@ -136,20 +133,6 @@ def load(
     return state
 
 
-def verify(folder: Path) -> None:
-    """Raises `CheckpointDamaged` unless every file is what was written."""
-    try:
-        digests = read_json(folder / _DIGESTS)
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointDamaged(f"{folder} has no readable {_DIGESTS}") from error
-    for name, digest in digests.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointDamaged(f"{path} is missing")
-        if _sha256(path) != digest:
-            raise CheckpointDamaged(f"{path} is damaged")
-
-
 def newest(run: RunDirectory) -> Path | None:
     """The newest checkpoint of training that is whole; damaged ones are named on stderr and passed over.
 
@@ -159,7 +142,7 @@ def newest(run: RunDirectory) -> Path | None:
     steps = run.steps()
     for folder in reversed(steps):
         try:
-            verify(folder)
+            verify_folder(folder)
         except CheckpointDamaged as error:
             print(f"{error}; using the one before", file=sys.stderr, flush=True)
         else:
@@ -265,8 +248,3 @@ def _replace(temporary: Path, folder: Path) -> None:
     os.replace(folder, aside / "old")
     os.replace(temporary, folder)
     shutil.rmtree(aside)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Metrics of a run: TensorBoard, `metrics.jsonl` and, where its key is set, Weights & Biases."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from browser_control.integrity import line, lines
 from browser_control.run_directory import RunDirectory, write_text
 
 _WANDB_SECONDS = 30.0  # that training waits for it to answer, once
@@ -33,7 +33,7 @@ class Metrics:
     def log(self, update: int, values: Mapping[str, Value]) -> None:
         """One line of `metrics.jsonl`, and one point a number; names with a slash group them in TensorBoard."""
         with self._path.open("a") as file:
-            file.write(json.dumps({"update": update, **values}) + "\n")
+            file.write(line({"update": update, **values}))
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._tensorboard.add_scalar(name, value, update)
@@ -62,11 +62,14 @@ class Unlogged:
 
 
 def _keep_until(path: Path, update: int) -> None:
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        write_text(
-            path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["update"] <= update)
-        )
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]  # a kill cuts the last one short
+    found = list(lines(whole))
+    if None in found:
+        print(f"{path}: {found.count(None)} damaged lines are left out", flush=True)
+    write_text(path, "".join(line(each) for each in found if each is not None and each.get("update", 0) <= update))
 
 
 def _wandb(run: RunDirectory, project: str) -> Any:

@@ -15,9 +15,10 @@ import torch
 from browser_control import progress
 from browser_control.configuration import TRAINING_SEEDS, Configuration
 from browser_control.errors import CheckpointDamaged, ConfigurationError, EnvironmentLost, Preempted, TrainingFailed
+from browser_control.integrity import verify_folder, write_sealed
 from browser_control.policy.policy import Policy, trainable
 from browser_control.preemption import Preemption
-from browser_control.run_directory import RunDirectory, write_json
+from browser_control.run_directory import RunDirectory
 from browser_control.training import checkpoint, grpo, schedule
 from browser_control.training.held_out import Draws, may_be_trained
 from browser_control.training.metrics import Metrics, Unlogged
@@ -139,7 +140,7 @@ class Trainer:
             self._ahead.shutdown(cancel_futures=True)
             metrics.close()
         result = {"updates": self.update, "episodes": self.episodes, "success": self.sampler.success}
-        self.processes.once(partial(write_json, self.run.result, result))
+        self.processes.once(partial(write_sealed, self.run.result, result))
 
     def _one_update(self, metrics: Metrics | Unlogged) -> None:
         began = time.perf_counter()
@@ -314,7 +315,7 @@ class Trainer:
         return newest
 
     def _warm_start(self) -> None:
-        if not self.run.warm_start.exists():
+        if not _is_whole(self.run.warm_start):
             state = warm_start(self.policy, self.environments, self.configuration, self.preemption)
             checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
 
@@ -339,6 +340,18 @@ class Trainer:
         count = sum(parameter.numel() for parameter in trainable(self.policy.model))
         total = sum(parameter.numel() for parameter in self.policy.model.parameters())
         print(f"training {count:,} of {total:,} parameters on {self.policy.device}", flush=True)
+
+
+def _is_whole(warm_started: Path) -> bool:
+    """Whether the warm start is there; one that is damaged is made again, in its place."""
+    if not warm_started.exists():
+        return False
+    try:
+        verify_folder(warm_started)
+    except CheckpointDamaged as error:
+        print(f"{error}; it is made again", flush=True)
+        return False
+    return True
 
 
 def _load_initial(initial: Initial, policy: Policy, configuration: Configuration) -> None:

@@ -201,6 +201,6 @@ def reason_of(exit_code: int, tail: Sequence[str], killed_for_memory: bool) -> R
 def _last_words(tail: Sequence[str]) -> str:
     """What a program said of what is wrong: the line of a full disk, else the last one."""
     for line in reversed(tail):
-        if _NO_SPACE in line:
+        if _NO_SPACE in line and "free some" not in line:
             return f"{line.removeprefix('error: ')}: free some, and run the same command again"
     return tail[-1].removeprefix("error: ") if tail else ""

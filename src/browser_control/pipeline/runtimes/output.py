@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from browser_control.pipeline.runtimes.base import TAIL
 
@@ -45,7 +46,8 @@ class Output:
                 stack.callback(self._source.close)
             file = None
             with contextlib.suppress(OSError):
-                file = stack.enter_context(log.open("a", encoding="utf-8"))
+                file = log.open("a", encoding="utf-8")
+                stack.callback(_close, file)
             for line in self._source:
                 self._tail.append(line.rstrip("\n"))
                 self._lines.put(line.rstrip("\n"))
@@ -53,3 +55,9 @@ class Output:
                     if file is not None:
                         file.write(line.rstrip("\n") + "\n")
                         file.flush()
+
+
+def _close(file: TextIO) -> None:
+    """What a full disk did not take before, it does not take now."""
+    with contextlib.suppress(OSError):
+        file.close()

@@ -1,0 +1,139 @@
+"""The fault matrix: every cell, listed before anything is run.
+
+A cell is a task of a run, a fault and a runtime. Of each it is known what the user reads and how the command ends; that
+nothing is left and that the same command then succeeds, with the numbers of an undisturbed run, holds for all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Runtime = Literal["process", "docker", "worker", "s3"]
+CONTINUES = "stopped; the same command continues this run"
+OWNER = "have its owner"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one place.
+
+    Attributes:
+        what: task of the flow, or the file that is damaged.
+        fault: in words.
+        code: exit code of the disturbed command; negative for a signal.
+        words: that the user reads, as a regular expression; empty where the run just goes on.
+        quick: whether it is run in every test run.
+    """
+
+    runtime: Runtime
+    what: str
+    fault: str
+    code: int
+    words: str
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.runtime}-{self.what}-{self.fault}".replace(" ", "_").replace("/", ".")
+
+
+PROGRAMS = {  # by task: the stand-in that it runs
+    "fetch-model": "fetch_model",
+    "health-gate": "health_gate",
+    "evaluate-before": "evaluate:base",
+    "warm-start": "warm_start",
+    "evaluate-warm-start": "evaluate:warm-start",
+    "train": "fine_tune_local",
+    "evaluate-after": "evaluate:latest",
+}
+UNDER_LOCK = ("fetch-promoted", "promote")  # tasks of the flow's own process
+
+MADE_AGAIN = "is damaged.*made again"
+FILES = {  # by file of a run directory: what is said where it is cut short or a bit of it flips
+    "config.yaml": "choose another run_id",
+    "start.json": "is damaged; choose another run_id",
+    "evaluation/base.json": MADE_AGAIN,
+    "evaluation/warm-start.json": MADE_AGAIN,
+    "evaluation/after.json": MADE_AGAIN,
+    "evaluation/base.episodes.jsonl": MADE_AGAIN,
+    "evaluation/after.episodes.jsonl": MADE_AGAIN,
+    "result.json": MADE_AGAIN,
+    "metrics.jsonl": "",  # a gap, which the report counts
+    "checkpoints/warm-start/adapter.bin": MADE_AGAIN,
+    "checkpoints/warm-start/digests.json": "made again",
+    "checkpoints/step-000002/adapter.bin": MADE_AGAIN,
+    "checkpoints/step-000002/state.json": MADE_AGAIN,
+    "checkpoints/step-000002/digests.json": "made again",
+    "checkpoints/step-000001/adapter.bin": "",  # no more needed
+    "logs/train.log": "",
+    "report.html": "",
+}
+ARCHIVED = {  # by file of the archive of a run that was stopped before it was judged
+    "manifest.json": "damaged; it was written again",
+    "evaluation/after.json": "was altered; it was written again",
+    "checkpoints/step-000002/adapter.bin": "was altered; it was written again",
+}
+DAMAGE = ("cut short", "a bit flipped", "emptied")
+REFUSING = ("start.json", "config.yaml")
+
+
+def _programs() -> Iterator[Cell]:
+    for task in PROGRAMS:
+        quick = task == "train"
+        gate = task == "health-gate"
+        fetch = task == "fetch-model"
+        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES, quick)
+        yield Cell("process", task, "SIGINT of the flow", 75, CONTINUES)
+        yield Cell("process", task, "SIGKILL of the flow", -9, "", quick)
+        yield Cell("process", task, "program frozen, SIGTERM of the flow", 75, CONTINUES)
+        killed = f"{task} was killed by signal 9"
+        yield Cell("process", task, "SIGKILL of the program, once", 1 if gate else 0, killed if gate else "", quick)
+        yield Cell("process", task, "SIGKILL of the program, for ever", 1, killed)
+        yield Cell("process", task, "disk full", 2, "No space left on device.*free some")
+        yield Cell("process", task, "memory ends", 1, f"{task} ran out of memory; lower")
+        if not fetch:
+            died = "ended before it was healthy" if gate else f"the environment service died during {task}"
+            yield Cell("process", task, "SIGKILL of the service, once", 2 if gate else 0, died if gate else "", quick)
+            yield Cell("process", task, "SIGKILL of the service, for ever", 2 if gate else 1, died)
+
+
+def _flow() -> Iterator[Cell]:
+    for task in UNDER_LOCK:
+        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES)
+        yield Cell("process", task, "SIGINT of the flow", 75, CONTINUES)
+        yield Cell("process", task, "SIGKILL of the flow", -9, "")
+
+
+def _files() -> Iterator[Cell]:
+    for file, words in FILES.items():
+        for damage in DAMAGE:
+            code = 2 if file in REFUSING else 0
+            yield Cell("process", file, damage, code, words, file == "evaluation/base.json")
+    for file, words in ARCHIVED.items():
+        for damage in DAMAGE:
+            yield Cell("process", f"archive/{file}", damage, 0, words)
+    for damage in DAMAGE:
+        yield Cell("process", "models/promoted.json", damage, 2, "promoted.json is damaged, or was edited: bring back")
+    for file in (
+        "config.yaml",
+        "start.json",
+        "evaluation/base.json",
+        "result.json",
+        "checkpoints/warm-start/adapter.bin",
+    ):
+        yield Cell("process", file, "another user's", 2, f"Permission denied: .*{file}: {OWNER}")
+    for folder in ("run directory", "checkpoints", "evaluation", "logs", "models"):
+        yield Cell(
+            "process",
+            folder,
+            "another user's",
+            2,
+            f"may not be written to: {OWNER} .* give it to you",
+            folder == "models",
+        )
+    for folder in ("run directory", "archives", "models"):
+        yield Cell("process", folder, "read-only file system", 2, "may( not)? be written to")
+
+
+CELLS = (*_programs(), *_flow(), *_files())
+assert len({cell.name for cell in CELLS}) == len(CELLS)
