@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketExcepti
 
 from browser_control import proxies
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentMismatch, EnvironmentUnreachable
+from browser_control.web_tasks import registry
 
 _T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
@@ -178,7 +179,9 @@ class _Session:
         if self._connection is None:
             await self._connect_anew()
         asked = {"seed": seed, "task_name": web_task, **({"screenshot": True} if pictures else {})}
-        return await self._observe({"type": "reset", "data": asked})
+        own = registry.own(web_task)
+        starting = own.application.server.seconds if own is not None and own.application is not None else 0.0
+        return await self._observe({"type": "reset", "data": asked}, ANSWER_SECONDS + starting)
 
     async def _connect_anew(self) -> None:
         deadline = time.monotonic() + LOST_SECONDS
@@ -200,10 +203,10 @@ class _Session:
         if connection is not None:
             await connection.close()
 
-    async def _observe(self, message: dict[str, Any]) -> Observation:
+    async def _observe(self, message: dict[str, Any], patience: float = ANSWER_SECONDS) -> Observation:
         begin = time.perf_counter()
         try:
-            data = await self._ask(message)
+            data = await self._ask(message, patience)
         except EnvironmentFailure:
             if self._connection is None:
                 await self._connect_anew()  # now, so that an update that lost its service never counts as one
@@ -227,11 +230,14 @@ class _Session:
             boxes=metadata.get("boxes", {}),
         )
 
-    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One message and its answer; raises EnvironmentFailure, and drops a connection of no more use."""
+    async def _ask(self, message: dict[str, Any], patience: float = ANSWER_SECONDS) -> dict[str, Any]:
+        """One message and its answer, which may take that many seconds.
+
+        Raises EnvironmentFailure, and drops a connection of no more use.
+        """
         assert self._connection is not None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(patience):
                 with contextlib.suppress(ConnectionClosed):  # a server that refuses us has said why before it closed
                     await self._connection.send(json.dumps(message))
                 answer = json.loads(await self._connection.recv())
