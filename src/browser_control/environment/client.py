@@ -24,7 +24,6 @@ from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketExcepti
 
 from browser_control import proxies
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentMismatch, EnvironmentUnreachable
-from browser_control.web_tasks import registry
 
 _T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
@@ -140,6 +139,7 @@ class _Session:
     def __init__(self, url: str, max_turns: int) -> None:
         self._url = url
         self._max_turns = max_turns
+        self._start_seconds = 0.0  # that a reset may take where it starts a web task's own server
         self._connection: ClientConnection | None = None
 
     async def connect(self) -> None:
@@ -167,6 +167,7 @@ class _Session:
                     f"No environment answers at {self._url} ({_reason(error)}); is it running?"
                 ) from error
             else:
+                self._start_seconds = float(state.get("start_seconds") or 0.0)
                 turns = state.get("max_steps")
                 if turns is not None and turns < self._max_turns:
                     raise EnvironmentMismatch(
@@ -179,9 +180,7 @@ class _Session:
         if self._connection is None:
             await self._connect_anew()
         asked = {"seed": seed, "task_name": web_task, **({"screenshot": True} if pictures else {})}
-        own = registry.own(web_task)
-        starting = own.application.server.seconds if own is not None and own.application is not None else 0.0
-        return await self._observe({"type": "reset", "data": asked}, ANSWER_SECONDS + starting)
+        return await self._observe({"type": "reset", "data": asked}, ANSWER_SECONDS + self._start_seconds)
 
     async def _connect_anew(self) -> None:
         deadline = time.monotonic() + LOST_SECONDS
