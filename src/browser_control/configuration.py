@@ -313,7 +313,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Configuration:
     path = find(name)
     try:
         values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: endless digits, endless brackets
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must hold a mapping of sections, such as model and training")
@@ -349,18 +349,18 @@ def write(configuration: Configuration, path: Path) -> None:
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigurationError(f"{override!r} is not of the form section.key=value")
+        raise ConfigurationError(f"{_short(override)} is not of the form section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"the value in {override!r} is not valid YAML") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"the value in {_short(override)} is not valid YAML") from error
     *sections, last = key.split(".")
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
         values = values[section]
         if not isinstance(values, dict):
-            raise ConfigurationError(f"{section!r} in {override!r} is a value, not a section")
+            raise ConfigurationError(f"{section!r} in {_short(override)} is a value, not a section")
     values[last] = value
 
 

@@ -159,12 +159,25 @@ def _refuse_unwritable(chosen: Parameters) -> None:
     for parameter, where in (("runs", chosen.runs), ("archives", chosen.archives), ("models", chosen.models)):
         if "://" in where:
             continue
-        nearest = next(path for path in (Path(where).absolute(), *Path(where).absolute().parents) if path.exists())
+        nearest = _nearest(parameter, where)
         if not _may_be_written_to(nearest):
             raise ConfigurationError(
                 f"{parameter}: no folder can be made at {where!r}, since {nearest} is not a folder"
                 " that may be written to"
             )
+
+
+def _nearest(parameter: str, where: str) -> Path:
+    """The folder itself, or the nearest above it that there is."""
+    path = Path(where).absolute()
+    try:
+        return next(each for each in (path, *path.parents) if "\0" not in where and each.exists())
+    except (StopIteration, OSError) as error:  # a name that is too long, say
+        raise ConfigurationError(f"{parameter}: no folder can be called {_short(where)}; choose another") from error
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= 60 else f"{name[:57]!r}..."
 
 
 def _refuse_foreign(run: Path, models: Path) -> None:
