@@ -116,6 +116,7 @@ class PlainBrowserGym:
         self._tasks = {task.subdomain: task for task in vars(tasks).values() if hasattr(task, "subdomain")}
         self._url = url
         self._env: Any = None
+        self.observation: dict[str, Any] = {}  # the last one, whole
 
     def close(self) -> None:
         if self._env is not None:
@@ -137,6 +138,7 @@ class PlainBrowserGym:
         return seen
 
     def _seen(self, observation: dict[str, Any]) -> Seen:
+        self.observation = observation
         nodes = observation["axtree_object"]["nodes"]
         extra = observation["extra_element_properties"]
         return Seen(

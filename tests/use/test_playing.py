@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -240,3 +242,23 @@ def test_what_is_asked_wrongly_is_one_sentence(
     ):
         assert main(["play", *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_browser_that_starts_removes_what_killed_ones_left_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        program = find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    stale, ours, other = (
+        tmp_path / f"browser-control-{name}" for name in (f"of-{ended}-x", f"of-{os.getpid()}-x", "x")
+    )
+    for folder in (stale, ours, other):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    page = tmp_path / "page.html"
+    page.write_text(ORDER)
+    with LiveEnvironments(program, page.as_uri(), "Go.", "", 1):
+        assert (stale.exists(), ours.exists(), other.exists()) == (False, True, True)

@@ -21,7 +21,7 @@ from typing import Any
 from browser_control.environment.chromium import command_line
 
 _START_SECONDS = 30.0
-PROFILE = "browser-control-"
+PROFILE = "browser-control-of-"  # begins a folder of the process whose id follows
 _PAGE_ENDS = ("Inspector.targetCrashed", "Target.detachedFromTarget")
 
 Message = dict[str, Any]
@@ -219,7 +219,7 @@ def _remove_stale_profiles() -> None:
     """Removes the profiles of servers that were killed and could not do so themselves."""
     for profile in Path(tempfile.gettempdir()).glob(f"{PROFILE}*"):
         owner = profile.name.removeprefix(PROFILE).partition("-")[0]
-        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(profile, ignore_errors=True)
 
 

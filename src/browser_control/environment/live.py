@@ -42,6 +42,7 @@ class LivePage(OwnPageSession):
         """
         self._goal = goal
         self._judges = (f"(() => (\n{until}\n))" if until else "null", "null")
+        self._judged = True
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 await self._browser.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})

@@ -7,6 +7,7 @@ way and the document is at rest (page_own.js).
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
+_MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
+_REQUEST_SECONDS = 5.0  # that requests of a page are waited for
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 
@@ -177,6 +180,13 @@ class OwnPageSession(PageSession):
     async def _settle(self) -> Message:
         """The page at rest, and how the episode stands; raises ApplicationFailed where its server is gone."""
         seen = await self._rest()
+        begin = time.monotonic()
+        while self.gate is not None and "missed" not in seen and time.monotonic() - begin < _REQUEST_SECONDS:
+            if self.gate.quiet_for > _MOMENT / 1000:
+                break
+            await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
+            if self.gate.quiet_for > _MOMENT / 1000:
+                seen = await self._rest()
         if self.instance is None or "missed" in seen:
             return seen
         if trouble := self.instance.trouble:
@@ -194,13 +204,14 @@ class OwnPageSession(PageSession):
 
     async def _rest(self) -> Message:
         success, failure = self._judges if self._judged else ("null", "null")
+        moment = _MOMENT if self.gate is not None else 0
         while True:
             try:
                 answer = await self._send(
                     "Runtime.evaluate",
                     {
                         # what is no JavaScript fails here before anything runs
-                        "expression": f"globalThis.browserControl?.settle({success}, {failure})",
+                        "expression": f"globalThis.browserControl?.settle({success}, {failure}, {moment})",
                         "awaitPromise": True,
                         "returnByValue": True,
                     },

@@ -28,7 +28,7 @@ def run(program: Path, listener: socket.socket, sessions: int) -> None:
         raise ConfigurationError(
             "--engine stock needs OpenEnv's own environment: put the folder `envs` of its clone on PYTHONPATH."
         )
-    with _pages() as url, _playwright_browsers(program) as browsers:
+    with pages() as url, playwright_browsers(program) as browsers:
         os.environ |= {
             "MINIWOB_URL": url,
             "PLAYWRIGHT_BROWSERS_PATH": str(browsers),
@@ -46,7 +46,7 @@ def run(program: Path, listener: socket.socket, sessions: int) -> None:
 
 
 @contextlib.contextmanager
-def _pages() -> Iterator[str]:
+def pages() -> Iterator[str]:
     """MiniWoB's pages over HTTP; the URL that BrowserGym calls MINIWOB_URL."""
     loop = asyncio.new_event_loop()
     server = PageServer(bundle_folder())
@@ -63,7 +63,7 @@ def _pages() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _playwright_browsers(program: Path) -> Iterator[Path]:
+def playwright_browsers(program: Path) -> Iterator[Path]:
     """A folder as Playwright's own downloads, in which its Chromium is `program`."""
     folder = Path(tempfile.mkdtemp(prefix="browser-control-stock-"))
     try:

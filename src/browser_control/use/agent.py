@@ -1,0 +1,113 @@
+"""An adapter as an agent of BrowserGym's and AgentLab's loops (`browsergym.experiments.agent.Agent`).
+
+    from browsergym.experiments.loop import EnvArgs, ExpArgs
+    from browser_control.use.agent import AdapterArgs
+
+    experiment = ExpArgs(AdapterArgs(adapter="archives/RUN"), EnvArgs("miniwob.click-test", max_steps=10))
+    experiment.prepare("results")
+    experiment.run()
+
+It reads the page out of BrowserGym's own observation (`language.snapshot`) and says only what the page offers. Verbs
+that BrowserGym's action set has no call for, such as `click-at`, are left out.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from browser_control.language import prompts, snapshot
+from browser_control.language.actions import VERBS, InvalidAction
+from browser_control.language.page import format_page
+from browser_control.use.benchmark import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from browsergym.core.action.highlevel import HighLevelActionSet
+
+    from browser_control.policy.policy import Policy
+
+_SUBSETS = ("bid", "coord")  # of BrowserGym's action set
+
+
+@dataclass
+class AdapterArgs:
+    """What an agent is made of; can be pickled, as BrowserGym's `AgentArgs`.
+
+    Attributes:
+        adapter: an archive, the folder of a checkpoint or of a run, `promoted` or `base`.
+        config: configuration that says which `promoted` and `base` are meant.
+        models: where promotion is kept.
+        base: another place of the base model; empty: where it was in training.
+    """
+
+    adapter: str = "promoted"
+    config: str = DEFAULT_CONFIG
+    models: str = "models"
+    base: str = ""
+    agent_name: str = "browser-control"
+
+    def make_agent(self) -> "AdapterAgent":
+        """Loads the adapter; raises UserError where it is not there."""
+        from browser_control.use import adapter
+
+        found = adapter.find(self.adapter, self.config, self.models, self.base)
+        policy = found.settings.policy
+        offered = tuple(verb for verb in policy.actions if VERBS[verb].function in action_set().action_set)
+        settings = found.settings.model_copy(update={"policy": policy.model_copy(update={"actions": offered})})
+        return AdapterAgent(adapter.load(replace(found, settings=settings), device="auto"))
+
+    # What the loops call beside; nothing is to be done.
+
+    def prepare(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def set_benchmark(self, benchmark: Any, demo_mode: Any) -> None: ...
+
+    def set_reproducibility_mode(self) -> None: ...
+
+
+class AdapterAgent:
+    """One agent; an episode begins where BrowserGym names no last action."""
+
+    def __init__(self, policy: "Policy") -> None:
+        self.policy = policy
+        self.action_set = action_set()
+        self._memory = prompts.Memory()
+
+    def obs_preprocessor(self, obs: dict[str, Any]) -> dict[str, Any]:
+        """The observation with the page as text in place of snapshot and tree."""
+        kept = {name: value for name, value in obs.items() if name not in ("dom_object", "axtree_object")}
+        return {**kept, "page": format_page(snapshot.items(obs["dom_object"], obs["focused_element_bid"]))}
+
+    def get_action(self, obs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The action, and what AgentLab shows of it.
+
+        Args:
+            obs: as `obs_preprocessor` returns it.
+        """
+        from browser_control.environment.client import Observation
+        from browser_control.policy.sampling import Request
+        from browser_control.training.rollout import build_prompt, read_action
+
+        if not obs["last_action"]:
+            self._memory = prompts.Memory()
+        error = obs["last_action_error"]
+        observation = Observation(obs["goal"], obs["page"], error, 0.0, False, False, 0.0)
+        prompt = build_prompt(self.policy, observation, self._memory, error)
+        said = self.policy.act([Request(prompt)])[0].text
+        action_format = self.policy.settings.action_format
+        try:
+            action = read_action(said, prompt, action_format)
+        except InvalidAction:
+            self._memory.fail(said[:80])
+            call = "noop()"
+        else:
+            self._memory.act(action, prompt.elements, action_format)
+            call = action.to_browsergym()
+        return call, {"think": said, "chat_messages": [prompt.text, said], "stats": {}, "extra_info": {"said": said}}
+
+
+def action_set() -> "HighLevelActionSet":
+    """BrowserGym's calls that the policy's actions become."""
+    from browsergym.core.action.highlevel import HighLevelActionSet
+
+    return HighLevelActionSet(subsets=list(_SUBSETS), multiaction=False, strict=True)

@@ -1,0 +1,51 @@
+"""An adapter as an agent of BrowserGym: in BrowserGym's own loop, on pages as BrowserGym observes them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser_control.environment.chromium import find_chromium
+from browser_control.errors import BrowserNotFound
+from browser_control.policy.policy import Policy
+
+LOOP = Path(__file__).with_name("browsergym_loop.py")
+
+
+def run(*arguments: str) -> Any:
+    try:
+        find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", str(LOOP), *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_an_adapter_acts_in_browsergyms_own_loop(trained: Callable[..., tuple[str, Policy]], tmp_path: Path) -> None:
+    url, _ = trained(policy={"actions": ["click", "click-at", "fill"]})
+    result = run("loop", url, str(tmp_path / "results"))
+    assert result["error"] is None
+    first = result["steps"][0]
+    assert first["page"].splitlines()[-1].startswith('button "Click Me!"')
+    for step in result["steps"]:
+        assert step["think"].startswith("click button")  # which the page offers, and nothing else
+        assert step["action"].startswith("click('")
+    assert result["reward"] == 1.0  # there is one button
+
+
+def test_pages_are_read_out_of_browsergyms_observation_as_our_service_lists_them() -> None:
+    for web_task, listed in run("pages").items():
+        assert listed["agent"] == listed["service"], web_task
