@@ -339,7 +339,7 @@ def find(name: str) -> Path:
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
     raise ConfigurationError(
-        f"there is no configuration {short(name)}{nearest(name, known)}; there are {', '.join(known)}"
+        f"there is no configuration {short(name, 300)}{nearest(name, known)}; there are {', '.join(known)}"
     )
 
 

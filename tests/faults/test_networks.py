@@ -20,6 +20,7 @@ from processes import wait_until
 from stand_ins import CONFIG
 from test_matrix import cells, expect, expect_the_same_again
 
+from browser_control.environment import health
 from browser_control.errors import RepositoryUnavailable
 from browser_control.pipeline import openenv
 from browser_control.pipeline.runtimes.process import free_port
@@ -120,6 +121,7 @@ def somebody_s_environment(place: Place) -> Iterator[int]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "STAND_IN": ""}
     process = subprocess.Popen([sys.executable, "-m", "stand_ins.environment", *where], env=environ)
     try:
+        wait_until(lambda: health.answers(f"http://127.0.0.1:{port}"), 60)
         yield port
     finally:
         process.terminate()
