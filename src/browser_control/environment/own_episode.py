@@ -243,7 +243,7 @@ class OwnPageSession(PageSession):
         return any(sign in words for sign in ("context was destroyed", "navigated", "Cannot find context", "collected"))
 
     def _view(self, seen: Message) -> View:
-        away = urlsplit(seen["url"]).hostname != self._task.host
+        away = not self._stays(seen["url"])
         items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
         if away:
             return View(self._goal, items, seen["url"], 0.0, True)
@@ -266,8 +266,21 @@ class OwnPageSession(PageSession):
     async def _do_noop(self, wait_ms: float) -> None:
         await self._call("advance", max(0.0, min(wait_ms, _LONGEST_WAIT)))
 
+    def _stays(self, url: str) -> bool:
+        """Whether a URL is of the web task's own host."""
+        return urlsplit(url).hostname == self._task.host
+
+    async def _step_history(self, by: int) -> None:
+        """Back or on, within the episode."""
+        history = await self._send("Page.getNavigationHistory")
+        index = history["currentIndex"] + by
+        entries = history["entries"][max(0, index) : index + 1]
+        if not entries or not self._stays(entries[0]["url"]):
+            raise ActionFailed(f"there is no page {'before' if by < 0 else 'after'} this one")
+        await self._send("Page.navigateToHistoryEntry", {"entryId": entries[0]["id"]})
+
     async def _do_goto(self, url: str) -> None:
-        if urlsplit(url).hostname != self._task.host:
+        if not self._stays(url):
             raise ActionFailed(f"goto leaves the web task's own host {self._task.host}")
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
