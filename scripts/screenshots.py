@@ -37,8 +37,11 @@ def main() -> None:
         ):
             tab = browser.new_page(viewport=size, color_scheme=scheme)
             tab.goto(page.as_uri())
-            tab.locator("#episodes ~ details").first.evaluate("each => { each.open = true; }")
-            tab.locator(place).first.evaluate("each => { each.scrollIntoView(); }")
+            episodes = tab.locator("#episodes ~ details")
+            lost = tab.locator("#episodes ~ details", has=tab.locator(".lost"))
+            shown = (lost if lost.count() else episodes).first
+            shown.evaluate("each => { each.open = true; }")
+            (shown if place == "#episodes" else tab.locator(place).first).evaluate("each => { each.scrollIntoView(); }")
             write(tab, chosen.output / f"{name}.webp")
         if len(reports) > 1:
             page.write_text(report_page.render_comparison(reports))

@@ -214,7 +214,8 @@ class Report:
             "generation": "time/generation",
             "the gradient step": "time/training",
         }
-        spent = {words: sum(float(each.get(key) or 0) for each in self.metrics) for words, key in parts.items()}
+        updates = self.metrics
+        spent = {words: sum(float(each.get(key) or 0) for each in updates) for words, key in parts.items() if updates}
         whole = sum(float(each.get("time/seconds") or 0) for each in self.metrics)
         if (rest := whole - sum(spent.values())) > 0:
             spent["the rest of training"] = rest
