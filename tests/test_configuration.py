@@ -77,3 +77,25 @@ def test_an_adapter_is_of_another_model_by_name_only_where_names_say_so(then: st
     assert configuration.load(DEFAULT, [f"model.name={now}", "lora.rank=3"]).misfit(trained.shape) == (
         expected or "lora"
     )
+
+
+def test_the_recipe_of_another_model_differs_from_the_first_ones_in_nothing_but_what_it_says() -> None:
+    first, other = (
+        configuration.load(name).model_dump(mode="json") for name in ("smollm2_135m_miniwob", "lfm2_350m_local_lora")
+    )
+    differing = {
+        f"{section}.{key}"
+        for section, values in first.items()
+        if isinstance(values, dict)
+        for key in values
+        if other[section][key] != values[key]
+    }
+    assert differing == {
+        "model.name",
+        "lora.targets",
+        "warm_start.learning_rate",
+        "training.learning_rate",
+        "training.tokens_per_micro_batch",
+    }
+    assert other["training"]["learning_rate"] * 2 == first["training"]["learning_rate"]
+    assert other["warm_start"]["learning_rate"] * 2 == first["warm_start"]["learning_rate"]

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, short
 from browser_control.run_directory import write_text
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -82,7 +82,7 @@ class Environment(_Section):
 # Of language.actions.VERBS, in its order.
 Verb = Literal[
     "click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click", "key", "type", "toggle", "click-at",
-    "drag-by", "scroll-in", "copy", "paste",
+    "drag-by", "scroll-in", "copy", "paste", "back",
 ]  # fmt: skip
 
 
@@ -321,7 +321,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Configuration:
     path = find(name)
     try:
         values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the last two: endless digits, endless brackets
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must hold a mapping of sections, such as model and training")
@@ -346,7 +346,9 @@ def find(name: str) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise ConfigurationError(f"there is no configuration {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    raise ConfigurationError(
+        f"there is no configuration {short(name, 300)}{nearest(name, known)}; there are {', '.join(known)}"
+    )
 
 
 def write(configuration: Configuration, path: Path) -> None:
@@ -357,18 +359,18 @@ def write(configuration: Configuration, path: Path) -> None:
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigurationError(f"{override!r} is not of the form section.key=value")
+        raise ConfigurationError(f"{short(override)} is not of the form section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"the value in {override!r} is not valid YAML") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"the value in {short(override)} is not valid YAML") from error
     *sections, last = key.split(".")
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
         values = values[section]
         if not isinstance(values, dict):
-            raise ConfigurationError(f"{section!r} in {override!r} is a value, not a section")
+            raise ConfigurationError(f"{short(section)} in {short(override)} is a value, not a section")
     values[last] = value
 
 
@@ -382,7 +384,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f", not {_short(first['input'])}"
+    shown = "" if first["type"] == "value_error" else f", not {short(first['input'])}"
     return f"{where}: {message[0].lower()}{message[1:]}{shown}" if where else message
 
 
@@ -404,8 +406,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is most like `name`, to end a sentence with; empty where none is."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -50,6 +50,12 @@ def refusal(error: OSError) -> str | None:
     return f"{error.strerror}: {where}: {_REFUSALS[error.errno]}, and run the same command again"
 
 
+def short(value: object, length: int = 60) -> str:
+    """What a person gave, as Python spells it, at a length that a sentence bears."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 class BrowserControlError(Exception):
     """Base of all errors this package raises on purpose."""
 

@@ -21,9 +21,15 @@ def named(environ: Mapping[str, str] = os.environ) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def present(devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """Numbers of the GPUs for which there is a driver."""
-    return tuple(sorted(path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*")))
+def present(devices: Path = Path("/dev"), wsl: Path = Path("/usr/lib/wsl/lib")) -> tuple[str, ...]:
+    """Numbers of the GPUs for which there is a driver.
+
+    In WSL every GPU is behind `/dev/dxg`; one is NVIDIA's where the driver of Windows lends its libcuda, and it counts
+    as one.
+    """
+    found = tuple(sorted(path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*")))
+    lent = (devices / "dxg").exists() and (wsl / "libcuda.so.1").exists()
+    return found or (("0",) if lent else ())
 
 
 def numbers(drivers: Path = Path("/proc/driver/nvidia/gpus")) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Web tasks with a server of their own: started, reset, asked, confined, and ended with whoever started it."""
 
+import contextlib
 import os
 import signal
 import time
@@ -127,9 +128,10 @@ def applications(service: Service) -> list[int]:
     """Process ids of the servers that a service runs."""
     found = []
     for pid in leash.descendants(service.process.pid):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if any(word.endswith(b"app.py") for word in words) and not any(b"leash" in word for word in words):
-            found.append(pid)
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if any(word.endswith(b"app.py") for word in words) and not any(b"leash" in word for word in words):
+                found.append(pid)
     return found
 
 

@@ -13,6 +13,7 @@ from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
 from browser_control.environment.episode import COMMAND_SECONDS
 from browser_control.errors import ConfigurationError, EnvironmentFailure, EnvironmentMismatch
+from browser_control.language.actions import Action
 from browser_control.language.page import parse_page
 from browser_control.solvers.playing import play
 from browser_control.web_tasks import registry
@@ -125,6 +126,20 @@ def test_an_answer_of_the_server_is_waited_for_and_so_is_another_page(notes: Ser
         second = act(environments, first, "click", "link", "second")
         assert '"Second page"' in second.text
         assert not second.done
+
+
+def test_going_back_leads_to_the_page_before_and_not_out_of_the_episode(notes: Service) -> None:
+    with Environments([notes.url], 1) as environments:
+        first = environments.reset(0, "notes.save", 0).result()
+        nowhere = environments.step(0, "go_back()").result()
+        assert (nowhere.error, nowhere.text) == ("there is no page before this one", first.text)
+        second = act(environments, nowhere, "click", "link", "second")
+        back = environments.step(0, Action("back").to_browsergym()).result()
+        assert ('"Second page"' in second.text, '"Second page"' in back.text, back.error) == (True, False, "")
+        assert bid(back, "button", "Save")
+        again = environments.reset(0, "notes.save", 1).result()  # what the episode before opened is not gone back to
+        assert environments.step(0, "go_back()").result().error == "there is no page before this one"
+        assert bid(again, "button", "Save")
 
 
 def test_an_episode_is_cut_off_after_the_turns_of_its_file(notes: Service) -> None:

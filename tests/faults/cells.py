@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from meddler import WAYS
+
 Runtime = Literal["process", "docker", "worker", "s3"]
 CONTINUES = "stopped; the same command continues this run"
 OWNER = "have its owner"
@@ -135,5 +137,15 @@ def _files() -> Iterator[Cell]:
         yield Cell("process", folder, "read-only file system", 2, "may( not)? be written to")
 
 
-CELLS = (*_programs(), *_flow(), *_files())
+def _networks() -> Iterator[Cell]:
+    """A way in which a network is bad, for good or for a while."""
+    for way in WAYS:
+        yield Cell("process", "Prefect API, at the start", f"network {way}", 2, "no Prefect server answers at")
+        yield Cell("process", "Prefect API, while a program works", f"network {way} for a while", 0, "")
+        yield Cell("process", "environment.urls, at the start", f"network {way}", 2, "no environment answers at")
+        yield Cell("process", "environment.urls, at the health gate", f"network {way} for a while", 0, "")
+        yield Cell("process", "OpenEnv's repository", f"network {way}", 2, "cannot be cloned .*: check the network")
+
+
+CELLS = (*_programs(), *_flow(), *_files(), *_networks())
 assert len({cell.name for cell in CELLS}) == len(CELLS)

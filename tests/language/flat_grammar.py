@@ -61,6 +61,8 @@ def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tupl
                 yield from ((Action(verb, "", key), False) for key in FOCUS_KEYS)
             case "type":
                 yield Action(verb), True
+            case "back":
+                yield Action(verb), False
 
 
 def spell(action: Action, elements: Sequence[Element], action_format: str) -> str:

@@ -71,6 +71,16 @@ def test_a_run_gets_the_gpus_that_cuda_visible_devices_names(
     assert gpus.visible({"CUDA_VISIBLE_DEVICES": value}, tmp_path / "none") == ()
 
 
+def test_in_wsl_a_gpu_counts_where_windows_lends_nvidias_library(tmp_path: Path) -> None:
+    (tmp_path / "dxg").touch()
+    assert gpus.present(tmp_path, tmp_path / "lib") == ()  # another maker's
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libcuda.so.1").touch()
+    assert gpus.present(tmp_path, tmp_path / "lib") == ("0",)
+    (tmp_path / "nvidia3").touch()
+    assert gpus.present(tmp_path, tmp_path / "lib") == ("3",)
+
+
 def test_a_uuid_is_the_gpu_that_the_driver_says(tmp_path: Path) -> None:
     folder = tmp_path / "0000:18:00.0"
     folder.mkdir()

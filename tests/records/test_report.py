@@ -55,6 +55,7 @@ def archived(folder: Path, web_tasks: list[str], name: str = "small", learned: i
     Image.new("RGB", (160, 210), "white").save(file, "WEBP")
     taken = {pictures.name(task, 0, turn): file.getvalue() for task in web_tasks for turn in range(3)}
     pictures.write(taken, run.evaluation("after").with_suffix(".pictures.zip"))
+    write_json(run.warm_start / "state.json", {"seconds": 41.5})
     updates = [{"update": number, "strict/all": 0.5, "success/all": 0.6, "time/seconds": 2.0} for number in (1, 2)]
     write_text(run.metrics, "".join(json.dumps(each) + "\n" for each in updates))
     origin = archive.Origin(git_commit="c0ffee")
@@ -138,6 +139,7 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     causes = page.locator("#failures ~ div tbody tr").first.inner_text().split("\t")
     assert causes[0] == "out of turns: repeated one action"
     assert causes[1:3] == ["12", "4"]
+    assert "warm start 41.5 s; pages 0.0 s" in page.inner_text("#training ~ figure:last-of-type figcaption")
     assert "make train" in page.inner_text("#command") and "c0ffee" in page.inner_text("main")
 
 

@@ -101,7 +101,8 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "hold":  # until somebody does something to it
             note("held", str(os.getpid()))
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-            time.sleep(600)
+            while not (Path(os.environ["STAND_IN_PLACE"]) / "go").exists():
+                time.sleep(0.05)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "die-once" if note("died"):

@@ -81,6 +81,7 @@ def test_rounds_of_dagger_go_on_to_the_end_and_say_what_solvers_solved(
     _, plain = run(model_folder("llama"), tmp_path / "plain", 0)
     before = read_json(plain.warm_start / "state.json")
     assert (before["demonstrations"], before["steps"], before["takeovers"]) == (12, 6, [])
+    assert before["seconds"] > 0
     capsys.readouterr()
     _, corrected = run(model_folder("llama"), tmp_path / "corrected", 2)
     state, said = read_json(corrected.warm_start / "state.json"), capsys.readouterr().out

@@ -70,3 +70,10 @@ def test_what_cannot_be_answered_is_400_with_the_reason(
     answer = ask(server, content, **more)
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"messages": ' * 50_000, b"\xff", b"", b"9" * 5000, b'{"a": NaN}'])
+def test_a_body_that_is_no_request_is_400_and_the_next_is_answered(server: serving.Server, body: bytes) -> None:
+    answer = httpx.post(f"{server.url}/chat/completions", content=body, trust_env=False)
+    assert (answer.status_code, bool(answer.json()["error"]["message"])) == (400, True)
+    assert httpx.get(f"{server.url}/models", trust_env=False).status_code == 200

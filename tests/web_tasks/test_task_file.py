@@ -207,3 +207,15 @@ def test_numbers_and_their_texts_are_the_same_and_nothing_else_is() -> None:
     assert not server_file.matches(None, "None")
     assert not server_file.matches("2 ", 2)
     assert server_file.matches([1], [1])
+
+
+EXAMPLES = EXAMPLE.parents[1]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*/task.yaml")), ids=lambda path: path.parent.name)
+def test_every_example_is_right_has_enough_goals_and_a_solution(path: Path) -> None:
+    found = task_file.read(path.parent)
+    assert found.file.solution
+    assert found.goals >= task_file.ENOUGH_PAGES or found.name == "library.remove-book"
+    assert len(found.file.solution) <= found.file.max_turns
+    assert found.goal(found.draw(0))

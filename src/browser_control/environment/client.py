@@ -139,6 +139,7 @@ class _Session:
     def __init__(self, url: str, max_turns: int) -> None:
         self._url = url
         self._max_turns = max_turns
+        self._start_seconds = 0.0  # that a reset may take where it starts a web task's own server
         self._connection: ClientConnection | None = None
 
     async def connect(self) -> None:
@@ -166,6 +167,7 @@ class _Session:
                     f"No environment answers at {self._url} ({_reason(error)}); is it running?"
                 ) from error
             else:
+                self._start_seconds = float(state.get("start_seconds") or 0.0)
                 turns = state.get("max_steps")
                 if turns is not None and turns < self._max_turns:
                     raise EnvironmentMismatch(
@@ -178,7 +180,7 @@ class _Session:
         if self._connection is None:
             await self._connect_anew()
         asked = {"seed": seed, "task_name": web_task, **({"screenshot": True} if pictures else {})}
-        return await self._observe({"type": "reset", "data": asked})
+        return await self._observe({"type": "reset", "data": asked}, ANSWER_SECONDS + self._start_seconds)
 
     async def _connect_anew(self) -> None:
         deadline = time.monotonic() + LOST_SECONDS
@@ -200,10 +202,10 @@ class _Session:
         if connection is not None:
             await connection.close()
 
-    async def _observe(self, message: dict[str, Any]) -> Observation:
+    async def _observe(self, message: dict[str, Any], patience: float = ANSWER_SECONDS) -> Observation:
         begin = time.perf_counter()
         try:
-            data = await self._ask(message)
+            data = await self._ask(message, patience)
         except EnvironmentFailure:
             if self._connection is None:
                 await self._connect_anew()  # now, so that an update that lost its service never counts as one
@@ -227,11 +229,14 @@ class _Session:
             boxes=metadata.get("boxes", {}),
         )
 
-    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One message and its answer; raises EnvironmentFailure, and drops a connection of no more use."""
+    async def _ask(self, message: dict[str, Any], patience: float = ANSWER_SECONDS) -> dict[str, Any]:
+        """One message and its answer, which may take that many seconds.
+
+        Raises EnvironmentFailure, and drops a connection of no more use.
+        """
         assert self._connection is not None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(patience):
                 with contextlib.suppress(ConnectionClosed):  # a server that refuses us has said why before it closed
                     await self._connection.send(json.dumps(message))
                 answer = json.loads(await self._connection.recv())

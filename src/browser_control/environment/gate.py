@@ -9,6 +9,7 @@ no episode sees another's; scripts, styles, fonts and images are, as far as the 
 import asyncio
 import contextlib
 import re
+import time
 
 HEAD_BYTES = 64 * 1024
 _KEPT = re.compile(rb"\r\nsec-fetch-dest: (script|style|font|image)\r\n", re.IGNORECASE)
@@ -30,6 +31,8 @@ class Gate:
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = 0
+        self._under_way = 0  # requests without an answer yet, streams of events left out
+        self._last = 0.0  # when one came or ended
         self._host = b""
         self._behind = 0
         self._server: asyncio.Server | None = None
@@ -39,6 +42,11 @@ class Gate:
     def proxy(self) -> str:
         """As a browser context names it."""
         return f"http://{self.name}:80"
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last request was answered; 0 while one is under way."""
+        return 0.0 if self._under_way else time.monotonic() - self._last
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES)
@@ -75,6 +83,18 @@ class Gate:
             return
         if (asked["method"] == b"CONNECT") != (asked["to"] is not None):
             return
+        counted = int(not asked["to"] and b"\r\nAccept: text/event-stream" not in head)
+        self._under_way += counted
+        self._last = time.monotonic()
+        try:
+            await self._exchange(head, asked, reader, writer)
+        finally:
+            self._under_way -= counted
+            self._last = time.monotonic()
+
+    async def _exchange(
+        self, head: bytes, asked: re.Match[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         behind, to_behind = await asyncio.open_connection("127.0.0.1", self._behind, limit=HEAD_BYTES)
         self._open.add(to_behind)
         try:

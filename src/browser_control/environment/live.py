@@ -60,6 +60,9 @@ class LivePage(OwnPageSession):
         raw = float(seen["raw"])
         return View(self._goal, self._items(seen), seen["url"], raw, bool(seen["done"]), raw, self._viewport(seen))
 
+    def _stays(self, url: str) -> bool:
+        return url != "about:blank"
+
     async def _do_goto(self, url: str) -> None:
         raise ActionFailed("an episode stays where its page leads")
 

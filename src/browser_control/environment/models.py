@@ -36,3 +36,4 @@ class BrowserGymState(State):  # type: ignore[misc]
     current_url: str = Field(default="", description="URL of the page")
     max_steps: int | None = Field(default=None, description="Steps after which an episode is truncated")
     cum_reward: float = Field(default=0.0, description="Sum of the rewards of this episode")
+    start_seconds: float = Field(default=0.0, description="That a web task's own server may take at the first reset")

@@ -7,6 +7,7 @@ way and the document is at rest (page_own.js).
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
+_MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
+_REQUEST_SECONDS = 5.0  # that requests of a page are waited for
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 
@@ -177,6 +180,13 @@ class OwnPageSession(PageSession):
     async def _settle(self) -> Message:
         """The page at rest, and how the episode stands; raises ApplicationFailed where its server is gone."""
         seen = await self._rest()
+        begin = time.monotonic()
+        while self.gate is not None and "missed" not in seen and time.monotonic() - begin < _REQUEST_SECONDS:
+            if self.gate.quiet_for > _MOMENT / 1000:
+                break
+            await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
+            if self.gate.quiet_for > _MOMENT / 1000:
+                seen = await self._rest()
         if self.instance is None or "missed" in seen:
             return seen
         if trouble := self.instance.trouble:
@@ -194,13 +204,14 @@ class OwnPageSession(PageSession):
 
     async def _rest(self) -> Message:
         success, failure = self._judges if self._judged else ("null", "null")
+        moment = _MOMENT if self.gate is not None else 0
         while True:
             try:
                 answer = await self._send(
                     "Runtime.evaluate",
                     {
                         # what is no JavaScript fails here before anything runs
-                        "expression": f"globalThis.browserControl?.settle({success}, {failure})",
+                        "expression": f"globalThis.browserControl?.settle({success}, {failure}, {moment})",
                         "awaitPromise": True,
                         "returnByValue": True,
                     },
@@ -232,7 +243,7 @@ class OwnPageSession(PageSession):
         return any(sign in words for sign in ("context was destroyed", "navigated", "Cannot find context", "collected"))
 
     def _view(self, seen: Message) -> View:
-        away = urlsplit(seen["url"]).hostname != self._task.host
+        away = not self._stays(seen["url"])
         items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
         if away:
             return View(self._goal, items, seen["url"], 0.0, True)
@@ -255,8 +266,21 @@ class OwnPageSession(PageSession):
     async def _do_noop(self, wait_ms: float) -> None:
         await self._call("advance", max(0.0, min(wait_ms, _LONGEST_WAIT)))
 
+    def _stays(self, url: str) -> bool:
+        """Whether a URL is of the web task's own host."""
+        return urlsplit(url).hostname == self._task.host
+
+    async def _step_history(self, by: int) -> None:
+        """Back or on, within the episode."""
+        history = await self._send("Page.getNavigationHistory")
+        index = history["currentIndex"] + by
+        entries = history["entries"][max(0, index) : index + 1]
+        if not entries or not self._stays(entries[0]["url"]):
+            raise ActionFailed(f"there is no page {'before' if by < 0 else 'after'} this one")
+        await self._send("Page.navigateToHistoryEntry", {"entryId": entries[0]["id"]})
+
     async def _do_goto(self, url: str) -> None:
-        if urlsplit(url).hostname != self._task.host:
+        if not self._stays(url):
             raise ActionFailed(f"goto leaves the web task's own host {self._task.host}")
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):

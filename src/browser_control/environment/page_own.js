@@ -9,7 +9,8 @@ if (window.name === FORGET) {
 }
 const forget = () => { window.name = FORGET; };
 
-const QUIET = 20;       // ms without a change of the document
+let quiet = 20;         // ms without a change of the document; an application's page is given more, for it asks its server
+let asked = -Infinity;  // since when its effects are waited for
 const DEADLINE = 5000;  // ms, after which the page is taken as it is
 
 const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
@@ -18,7 +19,7 @@ const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
 function isBusy() {
   return leaving || requests > 0 || awaited.size > 0 || document.readyState !== "complete" || hasMoving() ||
     [...document.images].some(image => !image.complete && image.loading !== "lazy") || loadsFrames(document) ||
-    framesOf(document).some(frame => frame.isBusy()) || performance.now() - changed < QUIET;
+    framesOf(document).some(frame => frame.isBusy()) || performance.now() - Math.max(changed, asked) < quiet;
 }
 
 // Waits until the page is at rest; false where it never was.
@@ -33,7 +34,8 @@ async function rest() {
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
 // something else than their target, that is said at once instead. `success` and `failure` are the web task's.
-async function settle(success, failure) {
+async function settle(success, failure, moment) {
+  if (moment) [quiet, asked] = [moment, performance.now()];
   const covered = missed();
   if (covered) return { missed: covered };
   // the browser's own page, which says that there is no such host

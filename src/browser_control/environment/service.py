@@ -250,7 +250,9 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._view: View | None = None
         self._screenshots = False
         self._over = ""  # why the episode takes no more actions
-        self._state = BrowserGymState(episode_id=None, max_steps=max_turns)
+        servers = [each.application.server for each in registry.all_own() if each.application is not None]
+        starting = max((server.seconds for server in servers), default=0.0)
+        self._state = BrowserGymState(episode_id=None, max_steps=max_turns, start_seconds=starting)
 
     async def reset_async(
         self,

@@ -227,6 +227,7 @@ _ALL = (
     Verb("scroll-in", ("scroll-in", ELEMENT, EDGE), "scroll_in", (ELEMENT, EDGE), _scrolls),
     Verb("copy", ("copy", ELEMENT), "copy", (ELEMENT,), _can_be_copied),
     Verb("paste", ("paste", ELEMENT), "paste", (ELEMENT,), _writable),
+    Verb("back", ("back",), "go_back", ()),
 )
 VERBS: Mapping[str, Verb] = MappingProxyType({verb.name: verb for verb in _ALL})
 _BY_NAME = {**VERBS, WAIT.name: WAIT}
@@ -573,6 +574,9 @@ def _call_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
     if ELEMENT not in verb.label:
         taking = [None]
     bids = tuple((element.bid,) for element in taking if element is not None)
+    if not verb.kinds:
+        yield Offer(_call_fragments(Action(verb.name)))
+        return
     if verb.kinds[-1] in (TARGET, OFFSET):
         if len(bids) > (TARGET in verb.label):
             after = (

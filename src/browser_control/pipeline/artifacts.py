@@ -119,7 +119,7 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
     """The table of scores and the summary, in Prefect and on the terminal."""
     rows = summary.table(evaluations)
     places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
-    places = {"adapter": decision.reason, **places}
+    places = {"adapter": decision.reason, **_few(run, evaluations), **places}
     run.listener.finished(rows, places)
     found = report.of_run(run.directory.root, run.archive_url, {})
     link = _link(places["report"])
@@ -131,10 +131,15 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
         create_link_artifact(link, "the report", key=_key(run.id, "report"), description=found.headline)
 
 
+def _few(run: Run, evaluations: Mapping[str, summary.Scores]) -> dict[str, str]:
+    words = summary.fewer_pages(evaluations, run.configuration.evaluation.episodes)
+    return {"fewer": words} if words else {}
+
+
 def publish_scores(run: Run, evaluations: Mapping[str, summary.Scores]) -> None:
     """The table of scores of a run that makes no archive."""
     rows = summary.table(evaluations)
-    run.listener.finished(rows, {"logs": str(run.directory.logs)})
+    run.listener.finished(rows, {**_few(run, evaluations), "logs": str(run.directory.logs)})
     publish_table(run.id, rows)
 
 

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from browser_control import configuration
 from browser_control.errors import UserError
+from browser_control.language.version import VERSION
 from browser_control.pipeline import stages
 from browser_control.pipeline.parameters import Parameters, validate
 from browser_control.pipeline.run import Run, announced, begin
 from browser_control.records import archive
 from browser_control.records.promotion import Decision
 from browser_control.records.registry import Candidate, Promoted, Registry, absolute, misfit, read_candidate
+from browser_control.run_directory import RunDirectory, write_json
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def judge_beside(run: Run, candidate: Candidate, promoted: Promoted) -> dict[str
         UserError: its archive is not whole, or what is needed to play is not there.
     """
     folder = run.directory.checkpoints / f"beside-{promoted.run_id}"
+    take_pages(run.directory, candidate)
     with announced(run, "fetch-adapter") as words:
         archive.fetch(promoted.archive, promoted.checkpoint, folder)
         words.append(f"run {promoted.run_id}, which was promoted meanwhile")
@@ -81,6 +84,26 @@ def judge_beside(run: Run, candidate: Candidate, promoted: Promoted) -> dict[str
         environment = services.enter_context(stages.browsergym(run, 0))
         stages.pass_health_gate(run, environment)
         return stages.evaluate_beside(run, folder, environment, candidate.lot)
+
+
+def take_pages(directory: RunDirectory, candidate: Candidate) -> None:
+    """Lets the run play the very pages that the candidate's evaluation lists, unless it has them.
+
+    Chosen anew, by another release say, they might be others, and the two could not be compared.
+    """
+    path = directory.pages("evaluation", candidate.lot)
+    if path.exists():
+        return
+    pages: dict[str, list[tuple[int, str]]] = {name: [] for name in candidate.settings.judged_web_tasks}
+    for each in candidate.after["episodes"]:
+        pages.setdefault(each["web_task"], []).append((each["seed"], each["page"]))
+    asked = {
+        "web_tasks": list(candidate.settings.judged_web_tasks),
+        "episodes": candidate.settings.evaluation.episodes,
+        "language": candidate.after.get("language", VERSION),
+    }
+    chosen = [{"web_task": name, "pages": found, "drawn": len(found)} for name, found in pages.items()]
+    write_json(path, {"asked": asked, "chosen": chosen})
 
 
 def promote(url: str, models: str, runs: str = "runs") -> Decision:

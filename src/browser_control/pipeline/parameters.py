@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from browser_control.configuration import LOTS
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, short
 from browser_control.pipeline import openenv
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -74,7 +74,7 @@ def validate(values: dict[str, Any]) -> Parameters:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}: {first['msg'].lower()}, not {first['input']!r}") from error
+        raise ConfigurationError(f"{where}: {first['msg'].lower()}, not {short(first['input'])}") from error
 
 
 def parse(arguments: Sequence[str] | None = None) -> Parameters:

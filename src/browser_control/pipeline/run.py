@@ -13,7 +13,7 @@ from pathlib import Path
 
 from browser_control import configuration, drivers, gpus, proxies
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, short
 from browser_control.pipeline import browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
@@ -91,11 +91,11 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
-        raise ConfigurationError(f"archives: {chosen.archives} cannot be written to: {trouble}")
+        raise ConfigurationError(f"archives: {short(chosen.archives, 300)[1:-1]} cannot be written to: {trouble}")
     name = chosen.run_id or next_run_id(settings, chosen)
     if not _RUN_ID.fullmatch(name):
         raise ConfigurationError(
-            f"run_id {name!r} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
+            f"run_id {short(name)} must be lower-case letters, digits, dots, dashes and underscores, at most 100"
         )
     if _finished(chosen, name):
         raise ConfigurationError(f"run {name!r} is finished and archived; choose another run_id")
@@ -159,12 +159,21 @@ def _refuse_unwritable(chosen: Parameters) -> None:
     for parameter, where in (("runs", chosen.runs), ("archives", chosen.archives), ("models", chosen.models)):
         if "://" in where:
             continue
-        nearest = next(path for path in (Path(where).absolute(), *Path(where).absolute().parents) if path.exists())
+        nearest = _nearest(parameter, where)
         if not _may_be_written_to(nearest):
             raise ConfigurationError(
-                f"{parameter}: no folder can be made at {where!r}, since {nearest} is not a folder"
+                f"{parameter}: no folder can be made at {short(where, 300)}, since {nearest} is not a folder"
                 " that may be written to"
             )
+
+
+def _nearest(parameter: str, where: str) -> Path:
+    """The folder itself, or the nearest above it that there is."""
+    path = Path(where).absolute()
+    try:
+        return next(each for each in (path, *path.parents) if "\0" not in where and each.exists())
+    except (StopIteration, OSError) as error:  # a name that is too long, say
+        raise ConfigurationError(f"{parameter}: no folder can be called {short(where, 300)}; choose another") from error
 
 
 def _refuse_foreign(run: Path, models: Path) -> None:

@@ -30,6 +30,7 @@ _SHOWN_CHARACTERS = 2_500  # of what the policy saw at a turn
 _EPISODE_BYTES = 2_000_000  # of all episodes that are shown, as HTML spells them: a quote is five bytes
 _PICTURE_BYTES = 2_400_000  # of all pictures, as base64 spells them
 _LARGEST_PICTURE = 100_000  # bytes; a larger one is none of ours
+_WARM_START = "checkpoints/warm-start/state.json"
 _GOAL = "Goal: "  # begins the last line of what the policy saw
 _CURVE_CHARACTERS = 40
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -122,6 +123,7 @@ class Report:
         origin: of the manifest: commits, images, versions and seeds.
         from_promoted: whether training began from the promoted adapter.
         lot: of held-out pages, that the run was judged on.
+        warm_start_seconds: that the warm start took; 0 where there was none, or an earlier release made it.
     """
 
     id: str
@@ -133,6 +135,7 @@ class Report:
     origin: dict[str, Any]
     from_promoted: bool
     lot: int
+    warm_start_seconds: float = 0.0
     damaged: int = 0
 
     @property
@@ -205,16 +208,19 @@ class Report:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Where the time of training and evaluations went."""
+        """Where the time of warm start, training and evaluations went, without what loads the model."""
         parts = {
             "pages": "time/environment",
             "generation": "time/generation",
             "the gradient step": "time/training",
         }
-        spent = {words: sum(float(each.get(key) or 0) for each in self.metrics) for words, key in parts.items()}
+        updates = self.metrics
+        spent = {words: sum(float(each.get(key) or 0) for each in updates) for words, key in parts.items() if updates}
         whole = sum(float(each.get("time/seconds") or 0) for each in self.metrics)
         if (rest := whole - sum(spent.values())) > 0:
             spent["the rest of training"] = rest
+        if self.warm_start_seconds:
+            spent = {"warm start": self.warm_start_seconds, **spent}
         for name, evaluation in self.evaluations.items():
             spent[f"evaluation: {TITLES[name]}"] = float(evaluation.get("seconds") or 0)
         return spent
@@ -303,11 +309,12 @@ def _read(url: str, run_id: str, origin: dict[str, Any], where: str = "") -> Rep
         origin=origin,
         from_promoted=start.get("start_from") == "promoted",
         lot=int(start.get("lot", 0)),
+        warm_start_seconds=float(json.loads(files.get(_WARM_START, b"{}")).get("seconds", 0)),
     )
 
 
 def _wanted() -> Iterator[str]:
-    yield from ("config.yaml", "metrics.jsonl", "start.json")
+    yield from ("config.yaml", "metrics.jsonl", "start.json", _WARM_START)
     for name in _NAMES:
         yield from (f"evaluation/{name}{kind}" for kind in (".json", ".episodes.jsonl", ".pictures.zip"))
 

@@ -108,13 +108,13 @@ def facts(report: Report) -> dict[str, str]:
     lora = settings.lora
     episodes = training.groups * training.group_size
     warm = settings.warm_start
+    updates = f"{counted(len(report.metrics), 'update')} of {training.updates}"
+    updates += f", each {training.groups} groups of {training.group_size} ({episodes} episodes)"
     facts = {
         "base model": settings.model.name,
         "what is trained": f"LoRA of rank {lora.rank}" if lora else "all weights",
         "demonstrations": f"{warm.demonstrations} of {', '.join(warm.web_tasks)}" if warm.demonstrations else "none",
-        "GRPO": f"{counted(len(report.metrics), 'update')} of {training.updates},"
-        f" each {training.groups} groups of {training.group_size} ({episodes} episodes)"
-        + (f"; {report.damaged} more, whose lines in metrics.jsonl are damaged" if report.damaged else ""),
+        "GRPO": updates if training.updates else "none",
         "rewarded": {"strict": "the whole task", "browsergym": "any positive reward"}[training.reward],
         "web tasks": ", ".join(training.web_tasks),
         "actions": ", ".join(settings.policy.actions),

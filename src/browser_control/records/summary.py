@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from browser_control.errors import ConfigurationError
 from browser_control.run_directory import RunDirectory
 from browser_control.training.statistics import wilson
 
@@ -62,7 +63,16 @@ def interval(successes: int, pages: int) -> str:
 
 
 def read_scores(evaluation: Mapping[str, Any]) -> Scores:
-    """The scores in an evaluation file, by web task; unscorable episodes count neither way."""
+    """The scores in an evaluation file, by web task; unscorable episodes count neither way.
+
+    Raises:
+        ConfigurationError: an earlier release wrote it, and it does not say how often the whole task was done.
+    """
+    if any("strict" not in values for values in evaluation["web_tasks"].values()):
+        raise ConfigurationError(
+            "an earlier release wrote this run's evaluations, which do not say how often the whole task was done"
+            " (strict): judge its adapter again, in a new run directory"
+        )
     return {
         name: Score(
             values["strict"]["successes"],
@@ -125,6 +135,16 @@ def table(evaluations: Mapping[str, Scores]) -> list[dict[str, str]]:
     )
     rows.append({"web task": "all", **{TITLES[key]: str(score) for key, score in overall.items()}})
     return rows
+
+
+def fewer_pages(evaluations: Mapping[str, Scores], asked: int) -> str:
+    """Which web tasks have fewer distinct pages than were asked for; empty where none has.
+
+    A mean over pages counts each page once, so that these weigh less in it.
+    """
+    pages = {name: score.pages for scores in evaluations.values() for name, score in scores.items() if not score.exempt}
+    few = [f"{name} {count}" for name, count in pages.items() if count < asked]
+    return f"{', '.join(few)} of {asked} pages: they weigh less in all" if few else ""
 
 
 def counted(number: int, noun: str) -> str:

@@ -35,7 +35,7 @@ def warm_start(
     Raises:
         ConfigurationError: no solver for a web task, or no demonstration succeeded.
     """
-    settings = configuration.warm_start
+    settings, began = configuration.warm_start, time.perf_counter()
     demonstrations = _demonstrate(policy, environments, configuration, preemption)
     steps = _learn(policy, demonstrations, configuration, preemption)
     takeovers: list[dict[str, dict[str, int]]] = []
@@ -49,7 +49,12 @@ def warm_start(
         )
         demonstrations += found.demonstrations
         steps += _learn(policy, demonstrations, configuration, preemption, number + 1)
-    return {"demonstrations": len(demonstrations), "steps": steps, "takeovers": takeovers}
+    return {
+        "demonstrations": len(demonstrations),
+        "steps": steps,
+        "takeovers": takeovers,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
 
 
 def spread(settings: WarmStart, before: Corrections | None) -> list[str]:

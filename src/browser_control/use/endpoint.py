@@ -49,6 +49,7 @@ _MEANING: Mapping[str, str] = {
     "drag-by": "by DX,DY pixels",
     "scroll": "the page",
     "scroll-in": "a scrollable element, to its end",
+    "back": "to the page before this one",
 }
 
 

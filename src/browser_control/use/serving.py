@@ -117,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(self.rfile.read(length))
             with self.server.one_at_a_time:
                 found = answer(self.server.policy, self.server.model, asked)
+        except RecursionError:
+            self._say(400, _error("the request is nested too deeply"))
         except ValueError as error:  # BadRequest, no JSON, no length
             self._say(400, _error(str(error)))
         else:

@@ -71,7 +71,7 @@ class Server(BaseModel):
     command: tuple[str, ...] = Field(min_length=1, description="program and arguments; {port}, {data} and {host} in it")
     environment: dict[str, str] = Field(default={}, description="variables, with the same places and {secret:NAME}")
     ready: str = Field(default="/", pattern="^/", description="path that it answers without an error once it is ready")
-    seconds: float = Field(default=30, gt=0, le=50, description="in which it has to be ready")
+    seconds: float = Field(default=30, gt=0, le=300, description="in which it has to be ready")
     reset: Annotated[
         Annotated[Literal["restart"], Tag("~text")]
         | Annotated[Request, Tag("~mapping")]

@@ -1,0 +1,1 @@
+"""A bookshop: authors and books, which Django's admin keeps."""
