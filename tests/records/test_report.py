@@ -126,7 +126,10 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     before = archive.read_json(url, "evaluation/base.json")["episodes"]
     spelled = [spelled_of(sum(each["strict"] for each in played), 20) for played in (before, episodes)]
     headline = page.inner_text("#headline")
-    assert f"rose from {spelled[0]} to {spelled[1]} on 20 held-out pages: 8 pages won, 0 lost of 20" in headline
+    assert (
+        f"rose from {spelled[0]} to {spelled[1]} on 20 held-out pages: 8 pages newly won, 0 newly lost, 12 as before"
+        in headline
+    )
     rows = page.locator("#web-tasks tbody tr")
     assert rows.count() == 2
     for played, title in ((before, "base"), (episodes, "after training")):
@@ -139,7 +142,8 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     causes = page.locator("#failures ~ div tbody tr").first.inner_text().split("\t")
     assert causes[0] == "out of turns: repeated one action"
     assert causes[1:3] == ["12", "4"]
-    assert "warm start 41.5 s; pages 0.0 s" in page.inner_text("#training ~ figure:last-of-type figcaption")
+    assert "Lowest at the end: click-button, click-link (0.70). None fell." in page.inner_text("#extremes")
+    assert "warm start 41.5 s; GRPO: the rest 4.0 s; " in page.inner_text("#training ~ figure:last-of-type figcaption")
     assert "make train" in page.inner_text("#command") and "c0ffee" in page.inner_text("main")
 
 
@@ -154,8 +158,7 @@ def test_the_report_is_readable_on_a_phone_in_the_dark_and_by_keyboard(tmp_path:
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     assert [each.strip() for each in names.all_inner_texts()] == ["click-button", "click-link"]
-    page.locator("#episodes ~ details > summary").first.focus()
-    page.keyboard.press("Enter")
+    page.locator("#episodes ~ details > summary").first.focus()  # the first is open
     page.keyboard.press("Tab")  # the strip, which arrows scroll
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -236,7 +239,11 @@ def test_a_run_that_is_not_archived_has_a_report_too(tmp_path: Path, page: Page)
 @pytest.mark.parametrize(
     ("learned", "words"),
     [
-        (0, "Success stayed at 0.30 [0.11, 0.60] on 10 held-out pages: 0 pages won, 0 lost of 10 (p = 1)."),
+        (
+            0,
+            "Success stayed at 0.30 [0.11, 0.60] on 10 held-out pages: 0 pages newly won, 0 newly lost, 10 as before"
+            " (exact McNemar, p = 1).",
+        ),
         (2, "Success rose from 0.30 [0.11, 0.60] to 0.50 [0.24, 0.76] on 10 held-out pages:"),
         (-2, "Success fell from 0.30 [0.11, 0.60] to 0.10 [0.02, 0.40] on 10 held-out pages:"),
     ],

@@ -167,7 +167,28 @@ class Report:
 
     @property
     def headline(self) -> str:
-        return headline(self.scores, self.comparison)
+        words = headline(self.scores, self.comparison)
+        if not self.metrics and self.settings.warm_start.demonstrations and self.last != "base":
+            words += " All of it is the warm start's: GRPO made no update."
+        return words
+
+    @property
+    def extremes(self) -> str:
+        """Which web tasks have the lowest success at the end, and which fell most; empty where all were won."""
+        scores = self.scores
+        last = {name: score for name, score in scores[self.last].items() if score.pages}
+        if not last or all(score.strict == score.pages for score in last.values()):
+            return ""
+        low = min(score.rate for score in last.values())
+        lowest = [name for name, score in last.items() if score.rate == low]
+        words = f"Lowest at the end: {_few(lowest)} ({low:.2f})."
+        base = scores.get("base", {}) if self.last != "base" else {}
+        falls = {name: base[name].strict - score.strict for name, score in last.items() if name in base}
+        worst = max(falls.values(), default=0)
+        if worst <= 0:
+            return words + (" None fell." if falls else "")
+        fell = [name for name, pages in falls.items() if pages == worst]
+        return words + f" Fell most: {_few(fell)} (by {counted(worst, 'page')})."
 
     @property
     def curve(self) -> str:
@@ -210,20 +231,20 @@ class Report:
     def seconds(self) -> dict[str, float]:
         """Where the time of warm start, training and evaluations went, without what loads the model."""
         parts = {
-            "pages": "time/environment",
-            "generation": "time/generation",
-            "the gradient step": "time/training",
+            "GRPO: waiting for pages": "time/environment",
+            "GRPO: generation": "time/generation",
+            "GRPO: gradient steps": "time/training",
         }
         updates = self.metrics
         spent = {words: sum(float(each.get(key) or 0) for each in updates) for words, key in parts.items() if updates}
         whole = sum(float(each.get("time/seconds") or 0) for each in self.metrics)
         if (rest := whole - sum(spent.values())) > 0:
-            spent["the rest of training"] = rest
+            spent["GRPO: the rest"] = rest
         if self.warm_start_seconds:
             spent = {"warm start": self.warm_start_seconds, **spent}
         for name, evaluation in self.evaluations.items():
             spent[f"evaluation: {TITLES[name]}"] = float(evaluation.get("seconds") or 0)
-        return spent
+        return {words: seconds for words, seconds in spent.items() if seconds}
 
     @property
     def command(self) -> str:
@@ -255,8 +276,18 @@ def headline(scores: Mapping[str, Scores], comparison: Comparison | None = None)
     if comparison is None:
         return words + "."
     if change == 0:
-        return f"{words}: {comparison}."
-    return f"{words}: {comparison}, {'more than chance' if comparison.p < 0.05 else 'which may be chance'}."
+        return f"{words}: {_paired(comparison)}."
+    return f"{words}: {_paired(comparison)}, {'more than chance' if comparison.p < 0.05 else 'which may be chance'}."
+
+
+def _paired(comparison: Comparison) -> str:
+    same = comparison.paired - comparison.gained - comparison.lost
+    words = f"{counted(comparison.gained, 'page')} newly won, {comparison.lost} newly lost, {same} as before"
+    return f"{words} (exact McNemar, p = {comparison.p:.2g})"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def read(where: str) -> Report:

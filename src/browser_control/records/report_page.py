@@ -1,6 +1,7 @@
 """A report as one HTML file that needs nothing else: jinja2's templates, pygal's charts as SVG inside."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def render(report: Report) -> str:
         curve=_curve(report.metrics),
         seconds=report.seconds,
         time=_time(report.seconds),
+        differs=any(score.success != score.strict for score in map(summary.total, scores.values())),
+        played=Counter(each.web_task for each in report.episodes.get(report.last, ())),
         failures=sum(cause.after for cause in report.causes),
         settings=yaml.safe_dump(report.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         **_words(),
@@ -110,21 +113,29 @@ def facts(report: Report) -> dict[str, str]:
     warm = settings.warm_start
     updates = f"{counted(len(report.metrics), 'update')} of {training.updates}"
     updates += f", each {training.groups} groups of {training.group_size} ({episodes} episodes)"
+    rounds = f"; {counted(warm.dagger_rounds, 'round')} of DAgger, {warm.dagger_episodes} episodes each"
+    judged = summary.total(report.scores[report.last])
+    pages = counted(judged.pages, "page")
     facts = {
         "base model": settings.model.name,
         "what is trained": f"LoRA of rank {lora.rank}" if lora else "all weights",
-        "demonstrations": f"{warm.demonstrations} of {', '.join(warm.web_tasks)}" if warm.demonstrations else "none",
+        "demonstrations": f"{warm.demonstrations} in all, of {', '.join(warm.web_tasks)}"
+        + (rounds if warm.dagger_rounds else "")
+        if warm.demonstrations
+        else "none",
         "GRPO": updates if training.updates else "none",
         "rewarded": {"strict": "the whole task", "browsergym": "any positive reward"}[training.reward],
-        "web tasks": ", ".join(training.web_tasks),
+        "web tasks of GRPO": ", ".join(training.web_tasks) if training.updates else "",
         "actions": ", ".join(settings.policy.actions),
-        "judged on": f"{counted(summary.total(report.scores[report.last]).pages, 'page')} that training keeps off",
+        "judged on": f"{pages} of web tasks that have too few to hold any out"
+        if judged.exempt
+        else f"{pages}, all different, that no demonstration and no training showed (told by content, not by seed)",
     }
-    if settings.judged_web_tasks != training.web_tasks:
+    if settings.judged_web_tasks != training.web_tasks or not training.updates:
         facts["judged web tasks"] = ", ".join(settings.judged_web_tasks)
     if report.from_promoted and not report.settings.warm_start.demonstrations:
         facts["began from"] = "the promoted adapter"
-    return facts
+    return {name: value for name, value in facts.items() if value}
 
 
 def _interval(successes: int, pages: int) -> dict[str, float]:
