@@ -95,11 +95,13 @@ def test_completions_of_their_own_prompts_are_read_in_one_row(
     assert policy._rows is not None
     for first, second in zip(apart, found(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-5, rtol=1e-4)
-    assert [shape[0] for shape in policy._rows._rows] == [1024]  # all, since little would be saved
+    assert len(policy.rows(completions)) == len(completions)  # little would be saved
     monkeypatch.setattr(training_rows, "WORTH_SHARING", 1)
     for first, second in zip(apart, found(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-5, rtol=1e-4)
     assert len(policy.rows(completions)) < len(completions)
+    for share in (True, False):
+        torch.testing.assert_close(policy.log_probs(completions, share), apart[0], atol=2e-5, rtol=1e-4)
 
 
 def test_a_long_completion_has_a_row_of_its_own_length(make_policy: MakePolicy) -> None:

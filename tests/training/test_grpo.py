@@ -135,7 +135,7 @@ def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy, archi
     rows = grpo.rows(policy, batch)
     whole, small = (list(grpo.micro_batches(policy, rows, tokens)) for tokens in (10**6, 128))
     assert len(whole) == 1 < len(small)
-    assert sorted(id(sample) for chunk in small for sample in chunk) == sorted(map(id, batch))
+    assert sorted(id(sample) for chunk in small for sample in chunk.samples) == sorted(map(id, batch))
     together, apart = (gradient(policy, batch, 24, tokens) for tokens in (10**6, 128))
     torch.testing.assert_close(together, apart, atol=1e-7, rtol=1e-3)
 

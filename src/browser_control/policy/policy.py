@@ -102,7 +102,8 @@ class Policy:
         dtype = self._causal.head.weight.dtype
         if not attention.install(self._causal.decoder) or (graphs and not attention.flashes(self.device, dtype)):
             return None
-        return TrainingRows(self._causal, trainable(self.model), graphs)
+        read = [each for each in self._causal.decoder.parameters() if each.requires_grad]
+        return TrainingRows(self._causal, read, graphs) if read else None
 
     @property
     def device(self) -> torch.device:
@@ -203,25 +204,32 @@ class Policy:
         if row.token_ids != list(said) or not matcher.done:
             raise ValueError(f"not an action of this page: {self.tokenizer.decode(list(said))!r}")
 
-    def log_probs(self, completions: Sequence[Completion]) -> Tensor:
+    def log_probs(self, completions: Sequence[Completion], share: bool | None = None) -> Tensor:
         """Log-probabilities of all decisions, one after another, shape (decisions,), with gradient.
 
         Completions of one prompt share its reading, where the model can (`packing`). Padding is on the right, so that
         no position depends on what the batch is made of. Every completion needs a decision. On a GPU the gradient has
         to be asked for before the next call (`training_rows`).
+
+        Args:
+            share: whether completions of one prompt are read together, where there are two ways; None: as `rows` says.
         """
-        return self._of_decisions(self._logits(completions), completions)[0]
+        return self._of_decisions(self._logits(completions, share), completions)[0]
 
-    def log_probs_and_entropies(self, completions: Sequence[Completion]) -> tuple[Tensor, Tensor]:
+    def log_probs_and_entropies(
+        self, completions: Sequence[Completion], share: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The same, and the entropy in nats of what each decision was drawn from, both with gradient."""
-        return self._of_decisions(self._logits(completions), completions, with_entropies=True)
+        return self._of_decisions(self._logits(completions, share), completions, with_entropies=True)
 
-    def _logits(self, completions: Sequence[Completion]) -> Tensor:
+    def _logits(self, completions: Sequence[Completion], share: bool | None) -> Tensor:
         """Those of all decisions, shape (decisions, vocabulary)."""
         if self._rows is None:
             hidden = self._padded(completions)
         else:
-            laid = self.rows(completions)
+            laid = packing.rows(completions, self.shares_prompts and bool(share))
+            if share is None:
+                laid = self.rows(completions)
             alone = [row[0] for row in laid if len(row) == 1]
             shared = [index for row in laid if len(row) > 1 for index in row]
             found = [

@@ -37,7 +37,7 @@ class Policy(Protocol):
 
     def talk(self, requests: Sequence[Request], longest: int) -> list[Completion]: ...
 
-    def log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
+    def log_probs(self, completions: Sequence[Completion], share: bool | None = None) -> Tensor: ...
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor: ...
 
@@ -79,5 +79,9 @@ def _gaps(policy: Policy) -> dict[str, float]:
     made = policy.talk(requests, _LONGEST)
     plain = policy.plain_log_probs(made)
     sampled = torch.tensor([value for each in made for value in each.log_probs], device=policy.device)
-    found = {"sampler": sampled, "trainer": policy.log_probs(made)}
+    found = {
+        "sampler": sampled,
+        "trainer": policy.log_probs(made),
+        "trainer that shares prompts": policy.log_probs(made, share=True),
+    }
     return {who: (values - plain).abs().mean().item() for who, values in found.items()}

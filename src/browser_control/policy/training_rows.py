@@ -30,6 +30,9 @@ _SHAPES = 32  # recorded at a time
 class TrainingRows:
     """Reads completions, with gradient.
 
+    Attributes:
+        readings: that were begun or whose gradient was taken; what a gradient needs lasts until the next.
+
     Args:
         model: that is trained; a token has to see all before it, and nothing else.
         parameters: that have a gradient.
@@ -41,7 +44,8 @@ class TrainingRows:
         self._parameters = list(parameters)
         self._graphs = graphs
         self._rows: OrderedDict[tuple[int, ...], _Row] = OrderedDict()
-        self._pool: Any = torch.cuda.graph_pool_handle() if graphs else None
+        self._pool: Any = None  # of all rows: what one of them keeps between its passes, another may overwrite
+        self.readings = 0
         self._sums: list[Tensor] = []  # where gradients are summed; the same memory for each step
 
     def read(self, completions: Sequence[Completion]) -> Tensor:
@@ -49,33 +53,36 @@ class TrainingRows:
 
         With graphs, the gradient has to be asked for before the next call.
         """
-        row = self._row(completions)
-        row.fill(completions)
-        if not self._graphs:
+        shape = _shape(completions)
+        if not self._graphs or not torch.is_grad_enabled() or (row := self._recorded(shape)) is None:
+            row = _Row(self._model, *shape)
+            row.fill(completions)
             return row.forward()[: row.decisions]
+        row.fill(completions)
+        self.readings += 1
         hook = torch.zeros((), device=self._model.device, requires_grad=True)
         made: Tensor = _Replay.apply(hook, row, self)  # type: ignore[no-untyped-call]
         return made
 
-    def _row(self, completions: Sequence[Completion]) -> "_Row":
-        lengths = [packing.length([each]) for each in completions]
-        longest = _at_least(_SEQUENCE, max(lengths))
-        step = _STEPS[sum(lengths) > _SHORT]
-        tokens = -(-sum(lengths) // step) * step
-        fillers = -(-step // longest)
-        decisions = sum(len(each.decisions) for each in completions)
-        shape = (
-            tokens,
-            longest,
-            _at_least(_SEQUENCES, len(lengths) + fillers),
-            _at_least(_DECISIONS, decisions),
-        )
+    def _recorded(self, shape: tuple[int, int, int, int]) -> "_Row | None":
+        """The row of a shape; None where this model's passes cannot be recorded, which is said once."""
         if shape not in self._rows:
+            if shape[0] > max((each[0] for each in self._rows), default=0):
+                self._rows.clear()  # a pool has no room for a larger row in that of smaller ones
+                self._pool = torch.cuda.graph_pool_handle()
             if len(self._rows) == _SHAPES:
                 self._rows.popitem(last=False)
-            self._rows[shape] = _Row(self._model, *shape)
-            if self._graphs:
-                self._rows[shape].record(self._parameters, self._pool)
+            row = _Row(self._model, *shape)
+            try:
+                row.record(self._parameters, self._pool)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                print(f"training goes on without CUDA graphs, slower: they cannot be recorded ({words})", flush=True)
+                self._graphs = False
+                return None
+            self._rows[shape] = row
         self._rows.move_to_end(shape)
         return self._rows[shape]
 
@@ -99,13 +106,16 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hook: Tensor, row: "_Row", rows: TrainingRows) -> Tensor:
-        ctx.row, ctx.rows, ctx.filled = row, rows, row.filled
+        ctx.row, ctx.rows, ctx.readings = row, rows, rows.readings
         return row.replay()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
-        if ctx.filled != ctx.row.filled:
-            raise RuntimeError("the row was filled again before its gradient was asked for")
+        if ctx.readings != ctx.rows.readings:
+            raise RuntimeError(
+                "other completions were read before this gradient was asked for, or it was taken already"
+            )
+        ctx.rows.readings += 1
         ctx.rows.add(ctx.row.replay_backward(gradients[0]))
         return None, None, None
 
@@ -115,7 +125,6 @@ class _Row:
 
     Attributes:
         decisions: how many of its places are in use.
-        filled: how often it was.
     """
 
     def __init__(self, model: Model, tokens: int, longest: int, sequences: int, decisions: int) -> None:
@@ -127,7 +136,6 @@ class _Row:
         self._before = torch.zeros(decisions, dtype=torch.long, device=device)  # the column before each
         self._no_mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)  # keeps transformers from making one
         self.decisions = 0
-        self.filled = 0
         self._forward_graph: Any = None
         self._backward_graph: Any = None
 
@@ -154,7 +162,6 @@ class _Row:
         self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32))
         self._before.copy_(torch.from_numpy(before))
         self.decisions = number
-        self.filled += 1
 
     def forward(self) -> Tensor:
         """States at all places, in use or not."""
@@ -222,6 +229,16 @@ def _replaced(module: torch.nn.Module, parameters: Sequence[Tensor]) -> Iterator
     finally:
         for owner, name, each in places:
             owner._parameters[name] = each
+
+
+def _shape(completions: Sequence[Completion]) -> tuple[int, int, int, int]:
+    """Tokens of a row, of its longest sequence at most, sequences and decisions, of which there are few values."""
+    lengths = [packing.length([each]) for each in completions]
+    longest = _at_least(_SEQUENCE, max(lengths))
+    step = _STEPS[sum(lengths) > _SHORT]
+    tokens = -(-sum(lengths) // step) * step
+    sequences = _at_least(_SEQUENCES, len(lengths) + -(-step // longest))
+    return tokens, longest, sequences, _at_least(_DECISIONS, sum(len(each.decisions) for each in completions))
 
 
 def _at_least(least: int, wanted: int) -> int:

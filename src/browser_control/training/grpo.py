@@ -233,9 +233,9 @@ def clipped_step(
 
 
 def loss(
-    policy: Policy, batch: Sequence[Sample], normaliser: float, clip: Clip, entropy: float = 0.0
+    policy: Policy, micro_batch: "MicroBatch", normaliser: float, clip: Clip, entropy: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The share of `batch` in the loss, and what is worth knowing of its decisions.
+    """The share of a micro-batch in the loss, and what is worth knowing of its decisions.
 
     A decision's objective is the surrogate, the log-probability times the sample's `imitated`, and its entropy times
     `entropy` and the sample's `count`.
@@ -245,7 +245,8 @@ def loss(
         distance of the trainer's log-probability from the sampler's, and the surprise when sampled of each decision,
         shape (3, decisions).
     """
-    log_probs, entropies = _log_probs(policy, batch, entropy)
+    batch = micro_batch.samples
+    log_probs, entropies = _log_probs(policy, micro_batch, entropy)
     sampled, positive, negative, imitated, count = _per_decision(batch, log_probs.device).unbind(1)
     ratio = torch.exp(log_probs - sampled)
     objective = surrogate(ratio, positive, negative, clip)
@@ -257,9 +258,11 @@ def loss(
     return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
 
 
-def _log_probs(policy: Policy, batch: Sequence[Sample], entropy: float) -> tuple[Tensor, Tensor | None]:
-    completions = [sample.completion for sample in batch]
-    return policy.log_probs_and_entropies(completions) if entropy else (policy.log_probs(completions), None)
+def _log_probs(policy: Policy, micro_batch: "MicroBatch", entropy: float) -> tuple[Tensor, Tensor | None]:
+    completions = [sample.completion for sample in micro_batch.samples]
+    if entropy:
+        return policy.log_probs_and_entropies(completions, micro_batch.share)
+    return policy.log_probs(completions, micro_batch.share), None
 
 
 def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
@@ -285,27 +288,35 @@ def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
     return sorted(([batch[index] for index in row] for row in laid), key=lambda row: -_length(row))
 
 
-def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
+@dataclass(frozen=True)
+class MicroBatch:
+    """What is computed at once; `share` is that of `Policy.log_probs`."""
+
+    samples: list[Sample]
+    share: bool | None
+
+
+def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[MicroBatch]:
     """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each.
 
     Where the policy reads completions that share no prompt in another way than others (`row_tokens`), they are apart.
     """
     if policy.row_tokens is None:
-        yield from _neighbours(rows, tokens)
+        parts: list[tuple[Sequence[Sequence[Sample]], int, bool | None]] = [(rows, tokens, None)]
     else:
-        yield from _neighbours([row for row in rows if len(row) > 1], tokens)
-        yield from _neighbours([row for row in rows if len(row) == 1], min(tokens, policy.row_tokens))
-
-
-def _neighbours(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[list[Sample]]:
-    chunk: list[Sequence[Sample]] = []
-    for row in rows:
-        if chunk and _length(chunk[0]) * (len(chunk) + 1) > tokens:
-            yield list(chain.from_iterable(chunk))
-            chunk = []
-        chunk.append(row)
-    if chunk:
-        yield list(chain.from_iterable(chunk))
+        parts = [
+            ([row for row in rows if len(row) > 1], tokens, True),
+            ([row for row in rows if len(row) == 1], min(tokens, policy.row_tokens), False),
+        ]
+    for part, limit, share in parts:
+        chunk: list[Sequence[Sample]] = []
+        for row in part:
+            if chunk and _length(chunk[0]) * (len(chunk) + 1) > limit:
+                yield MicroBatch(list(chain.from_iterable(chunk)), share)
+                chunk = []
+            chunk.append(row)
+        if chunk:
+            yield MicroBatch(list(chain.from_iterable(chunk)), share)
 
 
 def _length(row: Sequence[Sample]) -> int:

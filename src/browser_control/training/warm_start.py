@@ -122,7 +122,7 @@ def clone(
     samples = [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions]
     chunks = micro_batches(policy, rows(policy, samples), configuration.training.tokens_per_micro_batch)
     for chunk in chunks:
-        loss = -policy.log_probs([sample.completion for sample in chunk]).sum() / decisions
+        loss = -policy.log_probs([sample.completion for sample in chunk.samples], chunk.share).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     norm = clipped_step(optimizer, trainable(policy.model), configuration.training.max_gradient_norm)
