@@ -210,7 +210,7 @@ def update(
         seen = [torch.empty(3, 0, device=policy.device)]
         for micro_batch in micro_batches(policy, share, tokens_per_micro_batch):
             before_micro_batch()
-            value, decisions = loss(policy, micro_batch, normaliser, clip, entropy)
+            value, decisions = loss(policy, micro_batch.samples, normaliser, clip, entropy, micro_batch.share)
             value.backward()  # type: ignore[no-untyped-call]
             seen.append(decisions)
         return torch.cat(seen, dim=1).cpu()
@@ -233,9 +233,14 @@ def clipped_step(
 
 
 def loss(
-    policy: Policy, micro_batch: "MicroBatch", normaliser: float, clip: Clip, entropy: float = 0.0
+    policy: Policy,
+    batch: Sequence[Sample],
+    normaliser: float,
+    clip: Clip,
+    entropy: float = 0.0,
+    share: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The share of a micro-batch in the loss, and what is worth knowing of its decisions.
+    """The part of `batch` in the loss, read as `share` says (`Policy.log_probs`), and what is worth knowing of its decisions.
 
     A decision's objective is the surrogate, the log-probability times the sample's `imitated`, and its entropy times
     `entropy` and the sample's `count`.
@@ -245,8 +250,7 @@ def loss(
         distance of the trainer's log-probability from the sampler's, and the surprise when sampled of each decision,
         shape (3, decisions).
     """
-    batch = micro_batch.samples
-    log_probs, entropies = _log_probs(policy, micro_batch, entropy)
+    log_probs, entropies = _log_probs(policy, batch, entropy, share)
     sampled, positive, negative, imitated, count = _per_decision(batch, log_probs.device).unbind(1)
     ratio = torch.exp(log_probs - sampled)
     objective = surrogate(ratio, positive, negative, clip)
@@ -258,11 +262,13 @@ def loss(
     return value, torch.stack([ratio.detach(), (log_probs.detach() - sampled).abs(), -sampled])
 
 
-def _log_probs(policy: Policy, micro_batch: "MicroBatch", entropy: float) -> tuple[Tensor, Tensor | None]:
-    completions = [sample.completion for sample in micro_batch.samples]
+def _log_probs(
+    policy: Policy, batch: Sequence[Sample], entropy: float, share: bool | None
+) -> tuple[Tensor, Tensor | None]:
+    completions = [sample.completion for sample in batch]
     if entropy:
-        return policy.log_probs_and_entropies(completions, micro_batch.share)
-    return policy.log_probs(completions, micro_batch.share), None
+        return policy.log_probs_and_entropies(completions, share)
+    return policy.log_probs(completions, share), None
 
 
 def _statistics(batch: Sequence[Sample], tokens: int, decisions: Tensor, gradient_norm: float) -> UpdateStatistics:
