@@ -240,7 +240,7 @@ def loss(
     entropy: float = 0.0,
     share: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The part of `batch` in the loss, read as `share` says (`Policy.log_probs`), and what is worth knowing of its decisions.
+    """The part of `batch` in the loss, and what is worth knowing of its decisions; `share`: see `Policy.log_probs`.
 
     A decision's objective is the surrogate, the log-probability times the sample's `imitated`, and its entropy times
     `entropy` and the sample's `count`.
