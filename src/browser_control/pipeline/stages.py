@@ -360,7 +360,7 @@ def archive(run: Run, openenv_commit: str | None = None) -> None:
 
 
 def _is_archived(run: Run, words: list[str]) -> bool:
-    """Whether a run that was stopped behind this stage has its archive; a damaged one is written again."""
+    """Whether a run that was stopped after this stage has its archive; a damaged one is written again."""
     if not archives.exists(run.archive_url):
         return False
     try:

@@ -227,9 +227,7 @@ class Policy:
         if self._rows is None:
             hidden = self._padded(completions)
         else:
-            laid = packing.rows(completions, self.shares_prompts and bool(share))
-            if share is None:
-                laid = self.rows(completions)
+            laid = self.rows(completions) if share is None else packing.rows(completions, share)
             alone = [row[0] for row in laid if len(row) == 1]
             shared = [index for row in laid if len(row) > 1 for index in row]
             found = [

@@ -6,7 +6,7 @@ from browser_control.configuration import Training
 
 
 def learning_rate(settings: Training, update: int) -> float:
-    """Of the update with this number, from 0: linear warm-up, then constant or falling to 0 behind the last update."""
+    """Of the update with this number, from 0: linear warm-up, then constant or falling to 0 after the last update."""
     warmup = settings.warmup_updates
     if update < warmup or settings.decay == "none":
         return settings.learning_rate * min(1.0, (update + 1) / (warmup + 1))

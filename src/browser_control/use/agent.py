@@ -1,4 +1,4 @@
-"""An adapter as an agent of BrowserGym's and AgentLab's loops (`browsergym.experiments.agent.Agent`).
+"""An adapter as an agent of BrowserGym's loops, whose protocol AgentLab's share (`browsergym.experiments.agent.Agent`).
 
     from browsergym.experiments.loop import EnvArgs, ExpArgs
     from browser_control.use.agent import AdapterArgs
