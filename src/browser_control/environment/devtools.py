@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from browser_control.environment.chromium import command_line
 
@@ -33,6 +33,22 @@ class DevToolsError(Exception):
 
 class BrowserGone(Exception):
     """The browser died, or was closed, before it answered."""
+
+
+class Commands(Protocol):
+    """Where commands go; `Connection.send` says how."""
+
+    def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]: ...
+
+
+class Driven(Protocol):
+    """A browser as a page needs it."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def connection(self) -> Commands: ...
 
 
 class Connection(asyncio.Protocol):
