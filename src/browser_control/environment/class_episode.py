@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from browser_control import leash
 from browser_control.environment.application import GRACE, ApplicationFailed, opened_log
-from browser_control.environment.devtools import BrowserGone, DevToolsError, Message
+from browser_control.environment.devtools import BrowserGone, DevToolsError, Listener, Message
 from browser_control.environment.episode import ORIGIN, ActionFailed, PageLost, View
 from browser_control.environment.own_episode import MOMENT, OwnPageSession
 from browser_control.environment.page_server import HOST
@@ -37,6 +37,7 @@ class Worker:
         self._process = process
         self._pipe = pipe  # the leash's
         self._log = log
+        self.listeners: dict[str, Listener] = {}  # of whom none is told: events are Playwright's
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._commands: list[tuple[tuple[str, Message], asyncio.Future[Message]]] = []
         self._listening = asyncio.ensure_future(self._listen())
@@ -111,6 +112,9 @@ class Worker:
 
         self.ask("send", *(command for command, _ in sent)).add_done_callback(answered)
 
+    def interrupt(self, session: str, error: Exception) -> None:
+        """Nothing is: a dialog is dismissed by Playwright."""
+
     def _write(self, message: Mapping[str, object]) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):  # it is seen to be dead where its answers end
@@ -165,9 +169,10 @@ class ClassPageSession(OwnPageSession):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, "", "", "", frozenset())
-        self._said = []
+        self._said, self._late = [], []
 
-    async def reset(self, web_task: str, seed: int, kept: bool = False) -> View:
+    async def reset(self, web_task: str, seed: int, kept: bool = False, shows: frozenset[str] = frozenset()) -> View:
+        """Begins an episode; dialogs are Playwright's, which dismisses them, whatever `shows` asks for."""
         package = registry.package_of(web_task)
         assert package is not None
         self._name, self._raw, self._said, self._copied = web_task, 0.0, [], ""
@@ -202,7 +207,7 @@ class ClassPageSession(OwnPageSession):
         """Adds to the chat that the class reads."""
         self._said.append((role, text))
 
-    async def _settle(self) -> Message:
+    async def _come_to_rest(self) -> Message:
         await self._browser.ask("windows")
         seen = await self._rest()
         if "missed" in seen:
