@@ -141,6 +141,21 @@ def test_solvers_go_on_only_where_the_policy_lost(model_folder: ModelFolder, tmp
     assert (every.failed, every.taken_over.total()) == (lost.failed, 20)
 
 
+def test_a_page_that_comes_out_otherwise_for_the_solver_is_no_demonstration(model_folder: ModelFolder) -> None:
+    configuration = settings(1)
+    made = policy.load(configuration, model_folder("llama"))
+
+    def page(seed: int) -> str:
+        """Its fields have other ids whenever it is loaded again."""
+        first = 10 * [each for _, each in environments.started].count(seed)
+        return f'"Form {seed}"\ntextbox "" [{first}]\nbutton "Submit" [{first + 5}]'
+
+    environments = PaperEnvironments(8, lambda taken: 0.0 if len(taken) == 3 else None, page, GOAL)
+    found = correct(made, environments, ["enter-text"], range(40, 50), 6, 0)
+    assert found.played == found.failed == found.taken_over == {"enter-text": 10}
+    assert found.demonstrations == []
+
+
 def test_a_warm_start_that_was_stopped_anywhere_begins_again_and_ends_the_same(
     model_folder: ModelFolder, tmp_path: Path
 ) -> None:

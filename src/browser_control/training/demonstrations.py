@@ -251,6 +251,8 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
     action: actions.Action | None
     if len(play.taken) < len(play.led):
         action = play.led[len(play.taken)]
+        if not {element.bid for element in prompt.elements}.issuperset(action.bids):
+            return None  # the page came out otherwise than when the policy played it
     else:
         view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
         action = _asked(play, view)
