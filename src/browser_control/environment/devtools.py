@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from browser_control.environment.chromium import command_line
 
@@ -39,6 +39,31 @@ class BrowserGone(Exception):
 
 class Interrupted(Exception):
     """The page will not answer: a dialog of the browser opened, or the window was closed."""
+
+
+class Commands(Protocol):
+    """Where commands go; `Connection` says how."""
+
+    listeners: dict[str, Listener]
+
+    def interrupt(self, session: str, error: Exception) -> None: ...
+
+    def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]: ...
+
+
+class Driven(Protocol):
+    """A browser as a page needs it; `Browser` says what its attributes are."""
+
+    windows: dict[str, Callable[[str, str], None]]
+    sessions: dict[str, Callable[[], None]]
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def connection(self) -> Commands: ...
+
+    async def follow_windows(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):

@@ -15,7 +15,7 @@ from typing import Any, Self
 from PIL import Image
 
 from browser_control.environment.actions import Call
-from browser_control.environment.devtools import Browser, Interrupted, Message
+from browser_control.environment.devtools import Browser, Driven, Interrupted, Message
 from browser_control.environment.episode import VIEWPORT, ActionFailed, PageSession
 from browser_control.language import actions
 from browser_control.language.page import DIALOG
@@ -61,16 +61,18 @@ class DialogSession(PageSession):
 
     _shows: frozenset[str] = frozenset()  # language.actions.shows
     _dialog: Dialog | None = None
-    _late: list[dict[str, Any]]  # releases of the mouse that a dialog was in the way of
     _at = "about:blank"  # the page as it was last seen
     _pictured = ""
+
+    def __init__(self, browser: Driven, context: str, target: str, session: str, allowed_hosts: frozenset[str]) -> None:
+        super().__init__(browser, context, target, session, allowed_hosts)
+        self._late: list[Message] = []  # releases of the mouse that a dialog was in the way of
 
     @classmethod
     async def open(
         cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset(), proxy: str = ""
     ) -> Self:
         page = await super().open(browser, script, allowed_hosts, proxy)
-        page._late = []
         browser.connection.listeners[page._session] = functools.partial(page._hear, page._session)
         return page
 

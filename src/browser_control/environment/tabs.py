@@ -5,7 +5,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Self
 
-from browser_control.environment.devtools import Browser, DevToolsError, Interrupted, Message
+from browser_control.environment.devtools import Browser, DevToolsError, Driven, Interrupted, Message
 from browser_control.environment.dialogs import DialogSession
 from browser_control.environment.episode import ORIGIN, ActionFailed
 from browser_control.language import actions
@@ -36,13 +36,16 @@ class TabSession(DialogSession):
     _script: str
     _tabs: list[Tab]  # in the order in which they were opened; the first is the page itself
 
+    def __init__(self, browser: Driven, context: str, target: str, session: str, allowed_hosts: frozenset[str]) -> None:
+        super().__init__(browser, context, target, session, allowed_hosts)
+        self._tabs = [Tab(target, session)]
+
     @classmethod
     async def open(
         cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset(), proxy: str = ""
     ) -> Self:
         page = await super().open(browser, script, allowed_hosts, proxy)
         page._script = script
-        page._tabs = [Tab(page._target, page._session)]
         return page
 
     @property
