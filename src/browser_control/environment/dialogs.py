@@ -145,7 +145,7 @@ class DialogSession(PageSession):
         return self._pictured
 
     async def html(self) -> str:
-        with contextlib.suppress(DialogOpened):
+        with contextlib.suppress(Interrupted):
             return await super().html()
         return ""
 
