@@ -122,6 +122,15 @@ class WarmStart(_Section):
         le=1,
         description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
     )
+    dagger_failed_only: bool = Field(
+        default=False, description="whether solvers go on only in those of a round's episodes that the policy then lost"
+    )
+    dagger_replay: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the earlier demonstrations, drawn by lot, that a round clones again; the last takes all",
+    )
 
 
 class Training(_Section):
@@ -185,14 +194,17 @@ class Training(_Section):
     keep_checkpoints: int = Field(default=2, ge=1, description="the newest ones")
 
 
-# Switches of `Training` and what they are where they are off. A run from before they were there had them off, and a
-# switch that is off is no part of what names a run.
+# Switches of `Training` and `WarmStart` and what they are where they are off. A run from before they were there had
+# them off, and a switch that is off is no part of what names a run.
 OFF: Mapping[str, Any] = {
     name: Training.model_fields[name].default
     for name in (
         "decay", "entropy", "silent_temperature", "imitation", "baseline", "first_turns", "first_turns_updates"
     )
 }  # fmt: skip
+OFF_WARM_START: Mapping[str, Any] = {
+    name: WarmStart.model_fields[name].default for name in ("dagger_focus", "dagger_failed_only", "dagger_replay")
+}
 
 
 class Evaluation(_Section):
@@ -285,8 +297,9 @@ class Configuration(_Section):
         environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
         off = {name for name, value in OFF.items() if getattr(self.training, name) == value}
         left_out: dict[str, Any] = {"environment": environment, "training": {"processes"} | off, "promotion": True}
-        if not self.warm_start.dagger_focus:
-            left_out["warm_start"] = {"dagger_focus"}
+        left_out["warm_start"] = {
+            name for name, value in OFF_WARM_START.items() if getattr(self.warm_start, name) == value
+        }
         values = self.model_dump(mode="json", exclude=left_out)
         if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
             values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]
