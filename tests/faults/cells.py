@@ -84,7 +84,7 @@ def _programs() -> Iterator[Cell]:
         quick = task == "train"
         gate = task == "health-gate"
         fetch = task == "fetch-model"
-        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES, quick)
+        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES)
         yield Cell("process", task, "SIGINT of the flow", 75, CONTINUES)
         yield Cell("process", task, "SIGKILL of the flow", -9, "", quick)
         yield Cell("process", task, "program frozen, SIGTERM of the flow", 75, CONTINUES)

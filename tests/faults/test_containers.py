@@ -110,7 +110,8 @@ def test_what_is_done_to_a_container(
 ) -> None:
     for_ever = cell.fault.endswith("for ever")
     paused = "paused" in cell.fault
-    tell(place, cell, "dawdle" if paused else "hang" if for_ever else "hang-once")
+    works = "lose" if "service" in cell.fault else "hang"
+    tell(place, cell, "dawdle" if paused else works if for_ever else f"{works}-once")
     disturbing = Disturbing(
         client, place, cell, 10 if for_ever else 1, pause if paused else stop if "stopped" in cell.fault else kill
     )

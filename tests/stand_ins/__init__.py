@@ -128,6 +128,15 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "dawdle":  # for as long as a pause of the tests takes
             report("dawdle", 1, 2)
             time.sleep(5)
+        case "lose":  # the environment, as soon as somebody takes it away
+            from browser_control.environment import health
+
+            report("lose", 1, 2)
+            while health.answers(os.environ["BROWSERGYM_URL"]):
+                time.sleep(0.2)
+            raise RuntimeError("where is the environment?")
+        case "lose-once" if first:
+            misbehave("lose")
         case "hang-once" if first:
             misbehave("hang")
         case "hang":
