@@ -75,7 +75,9 @@ class Environment(_Section):
         default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
     )
     web_tasks: tuple[str, ...] = Field(
-        default=(), description="folders of web tasks of your own, NAME/task.yaml, and `flight` (docs/own-web-tasks.md)"
+        default=(),
+        description="folders of web tasks of your own, NAME/task.yaml, Python packages with BrowserGym's classes, and"
+        " `flight` (docs/own-web-tasks.md)",
     )
 
 
