@@ -11,7 +11,6 @@ import sys
 import warnings
 from typing import Any
 
-import httpx
 import pytest
 from service_process import Service
 
@@ -62,12 +61,6 @@ def test_a_session_may_ask_for_html_and_for_browsergyms_loose_reading(service: S
             assert result.observation["error"] == "an action is exactly one call, such as click('12')"
 
     asyncio.run(play())
-
-
-def test_a_step_over_http_says_where_episodes_are(service: Service) -> None:
-    answer = httpx.post(f"{service.url}/step", json={"action": {"action_str": "click('13')"}}, trust_env=False)
-    assert answer.status_code == 426
-    assert answer.json() == {"detail": "an episode is a session's: connect a WebSocket to /ws"}
 
 
 if CLONE:  # not on the package index: collected only where somebody has a clone

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from browser_control.environment.application import ApplicationFailed, default_logs
@@ -459,11 +458,6 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
     ours = ("/health", "/step")
     app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in ours]
 
-    @app.post("/step")
-    async def step() -> Response:
-        """An episode is a session's, and plain HTTP has none: 426, Upgrade Required."""
-        return JSONResponse({"detail": "an episode is a session's: connect a WebSocket to /ws"}, status_code=426)
-
     @app.get("/health")
     async def health(response: Response) -> dict[str, str]:
         """Healthy where an episode can begin, not where something listens."""
@@ -471,6 +465,11 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
             response.status_code = 503
             return {"status": "unhealthy", "reason": trouble}
         return {"status": "healthy"}
+
+    @app.post("/step", status_code=400)
+    async def step() -> dict[str, str]:
+        """Refused: over HTTP there is no session whose episode could go on."""
+        return {"detail": "episodes are played over a WebSocket: use a WebSocket session at /ws"}
 
     app.add_middleware(_QuietDisconnects)
     app.add_middleware(_NoPages)
