@@ -75,14 +75,16 @@ class Environment(_Section):
         default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
     )
     web_tasks: tuple[str, ...] = Field(
-        default=(), description="folders of web tasks of your own, NAME/task.yaml, and `flight` (docs/own-web-tasks.md)"
+        default=(),
+        description="folders of web tasks of your own, NAME/task.yaml, Python packages with BrowserGym's classes, and"
+        " `flight` (docs/own-web-tasks.md)",
     )
 
 
 # Of language.actions.VERBS, in its order.
 Verb = Literal[
     "click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click", "key", "type", "toggle", "click-at",
-    "drag-by", "scroll-in", "copy", "paste", "back", "accept", "answer", "dismiss",
+    "drag-by", "scroll-in", "copy", "paste", "back", "tab", "close", "accept", "answer", "dismiss",
 ]  # fmt: skip
 
 
