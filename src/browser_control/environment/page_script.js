@@ -595,7 +595,7 @@ function aim(bid, kind, at = null) {
     if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
     let point = at ? pointWithin(element, at) : clickPoint(element);
     let shown = element;
-    if (point === undefined && !at) [shown, point] = pointOnLabel(element);
+    if (point === undefined && !at && CLICKS_LABELS) [shown, point] = pointOnLabel(element);
     if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
     const target = retarget(shown, "button-link");
     let blocking = obstacle(target, ...point);
