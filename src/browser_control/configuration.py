@@ -122,6 +122,14 @@ class WarmStart(_Section):
         le=1,
         description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
     )
+    kept: tuple[str, ...] = Field(
+        default=(), description="files of `browser-control play --keep`, whose won episodes are demonstrations as well"
+    )
+
+    @property
+    def demonstrates(self) -> bool:
+        """Whether there is anything to be cloned."""
+        return bool(self.demonstrations or self.kept)
 
 
 class Training(_Section):
@@ -285,9 +293,10 @@ class Configuration(_Section):
         environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
         off = {name for name, value in OFF.items() if getattr(self.training, name) == value}
         left_out: dict[str, Any] = {"environment": environment, "training": {"processes"} | off, "promotion": True}
-        if not self.warm_start.dagger_focus:
-            left_out["warm_start"] = {"dagger_focus"}
+        left_out["warm_start"] = {name for name in ("dagger_focus", "kept") if not getattr(self.warm_start, name)}
         values = self.model_dump(mode="json", exclude=left_out)
+        if kept := self.warm_start.kept:
+            values["warm_start"]["kept"] = [_content(Path(each)) for each in kept]
         if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
             values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
@@ -306,6 +315,13 @@ def contents(folder: Path) -> str:
                 body = path.read_bytes()
                 digest.update(f"{'/'.join(parts)} {len(body)} ".encode() + body)
     return digest.hexdigest()[:12]
+
+
+def _content(file: Path) -> str:
+    """The sha256 of a file; empty where it cannot be read: who needs it says so."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    return ""
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Configuration:
