@@ -1,9 +1,10 @@
 """What may import what: two worlds that meet at a command line, and rooms of which none imports upward."""
 
 import ast
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,24 @@ ORDER = [
 ]
 
 
-def imported_by(module: str) -> set[str]:
-    """Names of the top-level packages that are loaded once `module` is."""
-    code = f"import sys, {module}; print(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+def imported_by(modules: Sequence[str]) -> dict[str, set[str]]:
+    """Names of the top-level packages that are loaded once each of `modules` is, one after the other in one process."""
+    code = """if True:
+        import importlib, json, sys
+        for module in sys.argv[1:]:
+            importlib.import_module(module)
+            print(json.dumps([module, sorted({name.split(".")[0] for name in sys.modules})]))"""
     found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-W", "ignore", "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return set(found.stdout.split())
+    return {module: set(names) for module, names in map(json.loads, found.stdout.splitlines())}
+
+
+def who_imports(packages: set[str], modules: Sequence[str]) -> list[str]:
+    """Those of `modules` once which are loaded, one of `packages` is."""
+    loaded = imported_by(modules)
+    assert list(loaded) == [*modules]
+    return [module for module, names in loaded.items() if names & packages]
 
 
 def room_of(path: Path) -> str:
@@ -74,19 +86,22 @@ def rooms_used(path: Path) -> Iterator[str]:
             yield from (each.name.split(".")[1] for each in node.names if each.name.startswith("browser_control."))
 
 
-@pytest.mark.parametrize("module", ORCHESTRATION)
-def test_flows_import_no_torch(module: str) -> None:
-    assert not {"torch", "transformers", "peft"} & imported_by(module)
+def test_flows_import_no_torch() -> None:
+    assert who_imports({"torch", "transformers", "peft"}, ORCHESTRATION) == []
 
 
-@pytest.mark.parametrize("module", PROGRAMS)
-def test_programs_import_no_prefect_and_no_docker(module: str) -> None:
-    assert not {"prefect", "prefect_docker", "docker"} & imported_by(module)
+def test_programs_import_no_prefect_and_no_docker() -> None:
+    assert who_imports({"prefect", "prefect_docker", "docker"}, PROGRAMS) == []
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_arguments_are_parsed_before_torch_is_imported(module: str) -> None:
-    assert not {"torch", "transformers", "prefect"} & imported_by(module)
+def test_arguments_are_parsed_before_torch_is_imported() -> None:
+    assert who_imports({"torch", "transformers", "prefect"}, LIGHT) == []
+
+
+def test_who_imports_what_is_found_out() -> None:
+    assert who_imports({"yaml"}, ["browser_control.errors", "browser_control.configuration"]) == [
+        "browser_control.configuration"
+    ]
 
 
 def test_every_module_is_in_a_room_of_the_order() -> None:

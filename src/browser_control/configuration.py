@@ -82,7 +82,7 @@ class Environment(_Section):
 # Of language.actions.VERBS, in its order.
 Verb = Literal[
     "click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click", "key", "type", "toggle", "click-at",
-    "drag-by", "scroll-in", "copy", "paste", "back",
+    "drag-by", "scroll-in", "copy", "paste", "back", "accept", "answer", "dismiss",
 ]  # fmt: skip
 
 

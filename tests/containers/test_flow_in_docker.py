@@ -58,7 +58,7 @@ class Killer:
         return "".join(path.read_text() for path in self._runs.glob(f"*/{name}"))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_run_in_docker_is_killed_twice_and_ends_in_an_archive_with_the_numbers_of_a_process(
     flow: ModuleType,
     client: Any,

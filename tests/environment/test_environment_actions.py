@@ -18,6 +18,8 @@ from browser_control.environment.actions import ActionRefused, Call, parse_actio
         ("fill('21', 'a', True)", Call("fill", {"bid": "21", "value": "a", "enable_autocomplete_menu": True})),
         ("scroll(0, -200.5)", Call("scroll", {"delta_x": 0, "delta_y": -200.5})),
         ("select_option('3', ['a', 'b'])", Call("select_option", {"bid": "3", "options": ["a", "b"]})),
+        ("accept_dialog()", Call("accept_dialog", {"text": None})),
+        ("accept_dialog('Ada')", Call("accept_dialog", {"text": "Ada"})),
         ("press(bid='3', key_comb='Enter')", Call("press", {"bid": "3", "key_comb": "Enter"})),
     ],
 )
@@ -53,6 +55,8 @@ def test_an_action_is_read(text: str, call: Call) -> None:
         "scroll(True, 0)",
         "eval('1')",
         "new_tab()",
+        "accept_dialog(3)",
+        "dismiss_dialog('no')",
         "upload_file('1', '/etc/passwd')",
         "click('1\0')",
         "fill('1', '\\ud800')",

@@ -24,7 +24,8 @@ from browser_control.language.page import Page, format_page, parse_page
 
 PAGES = 2000
 MAX_TEXT = 12
-OFFERED = tuple(verb for verb in VERBS if verb != "back")  # which sessions of own pages alone can do
+_BESIDE = {"back", "accept", "answer", "dismiss"}
+OFFERED = tuple(verb for verb in VERBS if verb not in _BESIDE)  # which sessions of own pages alone can do
 
 words = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from("\"'\\[]()<>&\n\t\u00a0"),

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import VERBS, Action, is_offered, parse_bid, parse_label
-from browser_control.language.page import Element
+from browser_control.language.page import Element, parse_page
 
 FORMATS = ("label", "bid")
 MAX_TEXT = 8
@@ -246,3 +246,37 @@ def test_points_and_distances_are_spelled_as_whole_numbers_within_bounds(
         with pytest.raises(ValueError, match="is not admitted here"):
             for token in tree.encode(action, page):
                 matcher.consume(token)
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+def test_a_dialog_is_answered_and_nothing_else_is_offered(
+    tokenizer: PreTrainedTokenizerFast, action_format: str
+) -> None:
+    verbs = tuple(VERBS)
+    prompt = parse_page('prompt "Your name?" [dialog] value "Bob"').elements
+    alert = parse_page('alert "Saved." [dialog]').elements
+    page = (Element("button", "OK", "12"),)
+    tree = trees(tokenizer, verbs, action_format)
+    accept, answer, dismiss = Action("accept"), Action("answer", "", "Ada"), Action("dismiss")
+    assert (len(tree.tree(alert)), len(tree.tree(prompt))) == (2, 3)
+    for elements, offered in ((prompt, (accept, answer, dismiss)), (alert, (accept, dismiss)), (page, ())):
+        for action in (accept, answer, dismiss):
+            assert is_offered(action, elements, verbs) == (action in offered)
+        for action in offered:
+            matcher = tree.matcher(elements)
+            for token in tree.encode(action, elements):
+                matcher.consume(token)
+            assert matcher.done
+    assert not is_offered(Action("click", "dialog"), alert, verbs)
+    assert not is_offered(Action("key", "", "Enter"), alert, verbs)
+    assert len(trees(tokenizer, ("click", "key"), action_format).tree(alert)) == 1  # to wait
+
+
+def test_dialogs_are_spelled_as_calls_of_the_service() -> None:
+    for action, said, call in (
+        (Action("accept"), "accept", "accept_dialog()"),
+        (Action("answer", "", "Ada"), 'answer "Ada"', "accept_dialog('Ada')"),
+        (Action("dismiss"), "dismiss", "dismiss_dialog()"),
+    ):
+        assert (action.spell(()), action.to_browsergym()) == (said, call)
+        assert parse_label(said) == parse_bid(call) == action

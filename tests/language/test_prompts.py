@@ -31,6 +31,15 @@ def test_of_a_huge_page_no_more_lines_are_counted_than_fit() -> None:
     assert len(counted) <= 51
 
 
+def test_the_same_dialog_again_can_be_answered_as_the_one_before() -> None:
+    page = 'confirm "Sure?" [dialog]'
+    elements, memory = build(page, "go").elements, Memory()
+    for _ in range(3):
+        memory.see(page)
+        assert memory.spent == ()
+        memory.act(Action("accept"), elements, "label")
+
+
 def test_an_action_that_changed_nothing_is_spent_until_the_page_changes() -> None:
     elements, memory = build(PAGE, "go").elements, Memory()
     click, fill = Action("click", "3"), Action("fill", "3", "x")

@@ -10,7 +10,7 @@ from browser_control.authoring.checking import begin
 from browser_control.environment.client import Environments, Observation
 from browser_control.environment.steps import step
 from browser_control.errors import ConfigurationError
-from browser_control.language.actions import VERBS, Action, InvalidAction, check, is_offered, parse_label
+from browser_control.language.actions import VERBS, Action, InvalidAction, check, has_dialog, is_offered, parse_label
 from browser_control.language.page import Element, parse_page
 from browser_control.run_directory import write_text
 from browser_control.solvers import own
@@ -34,6 +34,8 @@ def offers(observation: Observation) -> list[str]:
     found = []
     for name, verb in VERBS.items():
         fitting = [each for each in elements if verb.takes(each)] if "{element}" in verb.kinds else []
+        if has_dialog(elements) and verb.fits(elements):
+            found.append(name)
         if fitting:
             count = f", and {len(fitting) - 1} more" if len(fitting) > 1 else ""
             found.append(f"{name}: {fitting[0].label}{count}")

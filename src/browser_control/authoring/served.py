@@ -10,6 +10,7 @@ from pathlib import Path
 from browser_control import proxies
 from browser_control.environment.client import Environments
 from browser_control.errors import ServiceFailed
+from browser_control.language.actions import VERBS, shows
 from browser_control.web_tasks import registry, task_file
 from browser_control.web_tasks.task_file import WebTask
 
@@ -23,8 +24,15 @@ def read(folder: str) -> WebTask:
 
 @contextmanager
 def served(web_task: WebTask, sessions: int) -> Iterator[Environments]:
-    """Sessions of a service of this process's own; raises ServiceFailed."""
-    with service(web_task.folder.parent, sessions) as url, Environments([url], sessions) as environments:
+    """Sessions of a service of this process's own; raises ServiceFailed.
+
+    Dialogs are shown where the solution answers them, or where there is none yet.
+    """
+    verbs = [each.partition(" ")[0] for each in web_task.file.solution] or list(VERBS)
+    with (
+        service(web_task.folder.parent, sessions) as url,
+        Environments([url], sessions, shows=shows(verbs)) as environments,
+    ):
         yield environments
 
 

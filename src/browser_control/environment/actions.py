@@ -53,6 +53,7 @@ def _click_at(bid: str, x: int, y: int) -> None: ...
 def _drag_by(bid: str, x: int, y: int) -> None: ...
 def _toggle_option(bid: str, option: str) -> None: ...
 def _scroll_in(bid: str, edge: Edge) -> None: ...
+def _accept_dialog(text: str | None = None) -> None: ...
 
 
 ACTIONS: dict[str, Callable[..., None]] = {
@@ -87,6 +88,8 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "scroll_in": _scroll_in,
     "copy": _bid,
     "paste": _bid,
+    "accept_dialog": _accept_dialog,
+    "dismiss_dialog": _nothing,
 }
 _SIGNATURES = {name: inspect.signature(function) for name, function in ACTIONS.items()}
 _MODIFIERS = {"Alt", "Control", "ControlOrMeta", "Meta", "Shift"}
@@ -137,6 +140,8 @@ def _check(name: str, parameter: str, value: object) -> None:
             fits = isinstance(value, bool)
         case "edge":
             fits = value in ("up", "down", "top", "bottom")
+        case "text" if name == "accept_dialog" and value is None:
+            fits = True
         case "button":
             fits = value in ("left", "middle", "right")
         case "modifiers":

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -71,14 +71,17 @@ class Environments:
     EnvironmentUnreachable if a server does not answer at the beginning.
     """
 
-    def __init__(self, urls: Sequence[str], sessions: int, max_turns: int = 0) -> None:
+    def __init__(
+        self, urls: Sequence[str], sessions: int, max_turns: int = 0, shows: Collection[str] = frozenset()
+    ) -> None:
         """
         Args:
             max_turns: that an episode may take; a server that ends episodes earlier is refused.
+            shows: what is listed beside a page of one's own (`language.actions.shows`).
         """
         if not urls or sessions < 1:
             raise ValueError("at least one URL and one session are needed")
-        self._sessions = [_Session(urls[index % len(urls)], max_turns) for index in range(sessions)]
+        self._sessions = [_Session(urls[index % len(urls)], max_turns, shows) for index in range(sessions)]
         self._background = Background("environments")
         try:
             self._background.submit(self._connect_all()).result()
@@ -125,8 +128,9 @@ class Environments:
 class _Session:
     """One WebSocket connection, which is one session of the server."""
 
-    def __init__(self, url: str, max_turns: int) -> None:
+    def __init__(self, url: str, max_turns: int, shows: Collection[str]) -> None:
         self._url = url
+        self._shows = sorted(shows)
         self._max_turns = max_turns
         self._start_seconds = 0.0  # that a reset may take where it starts a web task's own server
         self._connection: ClientConnection | None = None
@@ -168,7 +172,11 @@ class _Session:
     async def reset(self, web_task: str, seed: int, pictures: bool = False) -> Observation:
         if self._connection is None:
             await self._connect_anew()
-        asked = {"seed": seed, "task_name": web_task, **({"screenshot": True} if pictures else {})}
+        asked: dict[str, Any] = {"seed": seed, "task_name": web_task}
+        if pictures:
+            asked["screenshot"] = True
+        if self._shows:
+            asked["shows"] = self._shows
         return await self._observe({"type": "reset", "data": asked}, ANSWER_SECONDS + self._start_seconds)
 
     async def _connect_anew(self) -> None:

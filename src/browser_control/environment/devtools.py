@@ -15,6 +15,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ PROFILE = "browser-control-of-"  # begins a folder of the process whose id follo
 _PAGE_ENDS = ("Inspector.targetCrashed", "Target.detachedFromTarget")
 
 Message = dict[str, Any]
+Listener = Callable[[str, Message], bool]  # takes an event's method and parameters; whether it saw to it
 
 
 class DevToolsError(Exception):
@@ -35,8 +37,16 @@ class BrowserGone(Exception):
     """The browser died, or was closed, before it answered."""
 
 
+class DialogOpened(Exception):
+    """A dialog of the browser opened, and the page answers nothing before that is answered."""
+
+
 class Connection(asyncio.Protocol):
-    """Commands to the browser and its answers; sessions of several pages share it."""
+    """Commands to the browser and its answers; sessions of several pages share it.
+
+    Attributes:
+        listeners: by session, who is told of its events first.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -46,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._reader: asyncio.BaseTransport | None = None
         self._writer: asyncio.WriteTransport | None = None
         self.closed = asyncio.get_running_loop().create_future()
+        self.listeners: dict[str, Listener] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._reader = transport
@@ -108,12 +119,7 @@ class Connection(asyncio.Protocol):
         message = json.loads(raw)
         number = message.get("id")
         if number is None:
-            if message["method"] == "Page.javascriptDialogOpening":
-                # as Playwright does: a page is left, whatever it asks, and every other question is dismissed
-                accept = message["params"]["type"] == "beforeunload"
-                self.send("Page.handleJavaScriptDialog", {"accept": accept}, message["sessionId"])
-            elif message["method"] in _PAGE_ENDS:
-                self._abandon(message["params"].get("sessionId") or message.get("sessionId", ""))
+            self._hear(message["method"], message["params"], message.get("sessionId", ""))
             return
         answer, _ = self._waiting.pop(number, (None, ""))
         if answer is None or answer.done():
@@ -123,11 +129,22 @@ class Connection(asyncio.Protocol):
         else:
             answer.set_result(message["result"])
 
-    def _abandon(self, session: str) -> None:
-        """Fails what a page that crashed or was closed will never answer."""
+    def _hear(self, method: str, params: Message, session: str) -> None:
+        listener = self.listeners.get(session)
+        if listener is not None and listener(method, params):
+            return
+        if method == "Page.javascriptDialogOpening":
+            # as Playwright does: a page is left, whatever it asks, and every other question is dismissed
+            accept = params["type"] == "beforeunload"
+            self.send("Page.handleJavaScriptDialog", {"accept": accept}, session)
+        elif method in _PAGE_ENDS:  # a page that crashed or was closed will never answer
+            self.interrupt(params.get("sessionId") or session, DevToolsError("the page crashed"))
+
+    def interrupt(self, session: str, error: Exception) -> None:
+        """Fails what a session has not answered yet."""
         for answer, asked in self._waiting.values():
             if asked == session and not answer.done():
-                answer.set_exception(DevToolsError("the page crashed"))
+                answer.set_exception(error)
 
 
 def _retrieve(answer: "asyncio.Future[Message]") -> None:

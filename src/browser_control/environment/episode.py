@@ -194,12 +194,13 @@ class PageSession:
             closing = self._browser.connection.send("Target.disposeBrowserContext", {"browserContextId": self._context})
             closing.add_done_callback(lambda done: done.exception())
 
-    async def reset(self, web_task: str, seed: int, kept: bool = False) -> View:
+    async def reset(self, web_task: str, seed: int, kept: bool = False, shows: frozenset[str] = frozenset()) -> View:
         """Begins an episode; raises PageLost.
 
         Args:
             kept: the page is to take more episodes of this web task without being loaded again; an episode begins in
                 the open page where the one before asked for that.
+            shows: what is listed beside the page (`language.actions.shows`); MiniWoB's pages have nothing of it.
         """
         self._url = page_url(web_task)
         self._copied = ""
@@ -257,7 +258,7 @@ class PageSession:
                 error = ""
                 for _ in range(AIMS):
                     try:
-                        await getattr(self, f"_do_{call.name}")(**call.arguments)
+                        await self._carry_out(call)
                     except (ActionFailed, keyboard.UnknownKey) as failure:
                         error = str(failure)
                     seen = await self._settle()
@@ -266,6 +267,10 @@ class PageSession:
                 return self._view(await self._settle()), str(seen["missed"])
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
             raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+
+    async def _carry_out(self, call: Call) -> None:
+        """Raises ActionFailed and UnknownKey."""
+        await getattr(self, f"_do_{call.name}")(**call.arguments)
 
     async def look(self) -> View:
         """The page as it is, where no action was carried out; raises PageLost."""
@@ -533,6 +538,12 @@ class PageSession:
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
             raise ActionFailed(f"goto: {answer['errorText']}")
+
+    async def _do_accept_dialog(self, text: str | None) -> None:
+        raise ActionFailed("no dialog is open")
+
+    async def _do_dismiss_dialog(self) -> None:
+        raise ActionFailed("no dialog is open")
 
     async def _do_go_back(self) -> None:
         await self._step_history(-1)

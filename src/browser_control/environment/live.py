@@ -32,8 +32,10 @@ window.addEventListener("click", event => {
 class LivePage(OwnPageSession):
     """One page of any address, in real time."""
 
-    async def begin(self, url: str, goal: str, until: str) -> View:
+    async def begin(self, url: str, goal: str, until: str, shows: frozenset[str] = frozenset()) -> View:
         """Goes there; `until` is JavaScript in the page that says when the goal is reached, or empty.
+
+        `shows` is what is listed beside the page (`language.actions.shows`).
 
         Raises:
             PageLost: it cannot be loaded, or `until` throws.
@@ -41,12 +43,13 @@ class LivePage(OwnPageSession):
         self._goal = goal
         self._judges = (f"(() => (\n{until}\n))" if until else "null", "null")
         self._judged = True
+        self._forget_dialogs()
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
+                await self._let_go()
+                self._shows = shows
                 await self._browser.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})
-                answer = await self._send("Page.navigate", {"url": url})
-                if answer.get("errorText"):
-                    raise PageLost(f"{url} could not be loaded: {answer['errorText']}")
+                await self._load_url(url)
                 return self._view(await self._settle())
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             raise PageLost(f"{url} could not be loaded: {error or type(error).__name__}") from error
@@ -72,8 +75,11 @@ class LiveEnvironments:
         ServiceFailed: the browser does not start.
     """
 
-    def __init__(self, program: Path, url: str, goal: str, until: str, max_turns: int) -> None:
+    def __init__(
+        self, program: Path, url: str, goal: str, until: str, max_turns: int, shows: frozenset[str] = frozenset()
+    ) -> None:
         self._url, self._goal, self._until, self._max_turns = url, goal, until, max_turns
+        self._shows = shows
         self._pictures, self._turns = False, 0
         self._background = Background("live page")
         self._browser: Browser | None = None
@@ -124,7 +130,8 @@ class LiveEnvironments:
     async def _begin(self) -> Observation:
         began = time.perf_counter()
         try:
-            return await self._observation(await self._page.begin(self._url, self._goal, self._until), "", began)
+            view = await self._page.begin(self._url, self._goal, self._until, self._shows)
+            return await self._observation(view, "", began)
         except PageLost as error:
             raise UserError(str(error)) from error
 

@@ -14,18 +14,19 @@ from urllib.parse import urlsplit
 from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.application import ApplicationFailed, Instance, missing
 from browser_control.environment.devtools import BrowserGone, DevToolsError, Message
+from browser_control.environment.dialogs import DialogSession
 from browser_control.environment.episode import (
     COMMAND_SECONDS,
     KEPT_EPISODES,
     ORIGIN,
     ActionFailed,
     PageLost,
-    PageSession,
     View,
 )
 from browser_control.environment.gate import Gate
 from browser_control.environment.steps import step
 from browser_control.errors import ConfigurationError
+from browser_control.language import actions
 from browser_control.language.page import Element, Item, Text
 from browser_control.web_tasks import registry
 from browser_control.web_tasks.parameters import Value, fill_in, reveal, spelled
@@ -42,7 +43,7 @@ _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 _HIDDEN = "***"  # where the page would show a secret
 
 
-class OwnPageSession(PageSession):
+class OwnPageSession(DialogSession):
     """One page that plays the episodes of one web task, or of those of one application.
 
     Attributes:
@@ -60,7 +61,7 @@ class OwnPageSession(PageSession):
     gate: Gate | None = None
     session = ""
 
-    async def reset(self, web_task: str, seed: int, kept: bool = False) -> View:
+    async def reset(self, web_task: str, seed: int, kept: bool = False, shows: frozenset[str] = frozenset()) -> View:
         found = registry.own(web_task)
         assert found is not None
         self._task = found
@@ -78,7 +79,7 @@ class OwnPageSession(PageSession):
             async with asyncio.timeout(COMMAND_SECONDS):
                 if self._episodes:
                     await self._clear()
-                view = await self._open()
+                view = await self._open(shows)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
             raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
@@ -87,9 +88,10 @@ class OwnPageSession(PageSession):
         self.left = not self.web_task
         return view
 
-    async def _open(self) -> View:
+    async def _open(self, shows: frozenset[str]) -> View:
         """The first page that the policy sees, after what its file has done before."""
         before = list(self._task.file.before)
+        self._shows = shows | actions.shows([str(each).partition(" ")[0] for each in before])
         self._secrets = tuple(os.environ[name] for name in self._task.secrets if os.environ.get(name))
         while before and isinstance(before[0], Request):
             await self._ask(before.pop(0))
@@ -103,13 +105,18 @@ class OwnPageSession(PageSession):
             elif isinstance(each, Goto):
                 path = fill_in(each.goto, {**self._parameters, "session": self.session})
                 await self._settle()
+                await self._let_go()
                 await self._load_url(f"http://{self._task.host}{path}")
             else:
                 await self._take(each)
+        self._shows = shows
+        if actions.DIALOGS not in shows:
+            await self._let_go()
         self._judged = True
         return self._view(await self._settle())
 
     async def _load_url(self, url: str) -> None:
+        self._at = url
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
             raise PageLost(f"{url} could not be loaded: {answer['errorText']}{self._trouble()}")
@@ -120,7 +127,11 @@ class OwnPageSession(PageSession):
 
     async def _take(self, written: str) -> None:
         """One action of those before the first turn; its words are never shown, for they may hold a secret."""
-        elements = [each for each in self._items(await self._settle()) if isinstance(each, Element)]
+        seen = await self._settle()
+        if self._dialog is not None and not actions.shows([written.partition(" ")[0]]):
+            await self._let_go()
+            seen = await self._settle()
+        elements = [each for each in self._items(seen) if isinstance(each, Element)]
         parameters = {name: spelled(value) for name, value in self._parameters.items()}
         try:
             action = step(written).on(elements, {**parameters, "session": self.session})
@@ -146,6 +157,8 @@ class OwnPageSession(PageSession):
 
     async def _clear(self) -> None:
         """Takes away what the episode before left: its document first, whose scripts then have had their last word."""
+        self._forget_dialogs()
+        await self._let_go()
         for button in tuple(self._held):
             self._mouse_event("mouseReleased", button, 1)
         if self._mouse != ORIGIN:
@@ -177,7 +190,7 @@ class OwnPageSession(PageSession):
             return ""
         return str(answer["result"].get("value"))
 
-    async def _settle(self) -> Message:
+    async def _come_to_rest(self) -> Message:
         """The page at rest, and how the episode stands; raises ApplicationFailed where its server is gone."""
         seen = await self._rest()
         begin = time.monotonic()

@@ -1,4 +1,4 @@
-// Frames, what answers to the mouse, and dialogs.
+// Frames, and what answers to the mouse.
 
 // ------------------------------------------------------------------ frames
 // This script runs in each frame too. Those of another origin cannot be looked into: they are listed by their title.
@@ -63,10 +63,6 @@ function listens(element) {
   return false;
 }
 
-// Playwright dismisses dialogs by itself; none may stop the page here.
-window.alert = () => undefined;
-window.confirm = () => false;
-window.prompt = () => null;
 window.print = () => undefined;
 
 const collapse = text => (text || "").replace(/\s+/g, " ").trim();

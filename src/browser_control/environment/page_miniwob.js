@@ -1,5 +1,10 @@
 // MiniWoB's episodes: begun and judged as BrowserGym does. It shares a scope with page_rollback.js, page_clock.js and page_script.js.
 
+// Playwright dismisses dialogs by itself; none may stop the page here.
+window.alert = () => undefined;
+window.confirm = () => false;
+window.prompt = () => null;
+
 let displayParts = {}, queryCopy = null;
 const DISPLAY_PARTS = ["reward-display", "click-canvas", "sync-task-cover"];
 

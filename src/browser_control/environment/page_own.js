@@ -57,4 +57,7 @@ async function settle(success, failure, moment) {
   return seen;
 }
 
-const episodes = { settle, isBusy, forget, hold: () => undefined };
+// The page was about to be left, and is not.
+const stays = () => { leaving = false; };
+
+const episodes = { settle, isBusy, forget, stays, hold: () => undefined };

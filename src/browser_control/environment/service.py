@@ -249,6 +249,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._seat = Seat(pool.applications)
         self._view: View | None = None
         self._screenshots = False
+        self._shows: frozenset[str] = frozenset()
         self._over = ""  # why the episode takes no more actions
         servers = [each.application.server for each in registry.all_own() if each.application is not None]
         starting = max((server.seconds for server in servers), default=0.0)
@@ -260,6 +261,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         episode_id: str | None = None,
         task_name: str | None = None,
         screenshot: bool = False,
+        shows: Sequence[str] = (),
     ) -> BrowserGymObservation:
         try:
             web_task = registry.find(task_name or self._state.task_name or DEFAULT_TASK)
@@ -274,7 +276,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._state = BrowserGymState(
             episode_id=episode_id or str(uuid.uuid4()), task_name=web_task, max_steps=self._turns
         )
-        self._over, self._screenshots = "", bool(screenshot)
+        self._over, self._screenshots, self._shows = "", bool(screenshot), frozenset(map(str, shows))
         try:
             self._view = await self._begin(web_task, seed)
         except PageLost as error:
@@ -287,7 +289,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         kept = web_task in self._pool.in_page
         page, known = await self._take_page(web_task)
         try:
-            return await page.reset(web_task, seed, kept)
+            return await page.reset(web_task, seed, kept, self._shows)
         except PageLost as lost:
             if not known or isinstance(lost, ApplicationFailed):
                 raise
@@ -295,7 +297,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             self._page = None
             self._pool.discard(page)
         page, _ = await self._take_page(web_task)
-        return await page.reset(web_task, seed, kept)
+        return await page.reset(web_task, seed, kept, self._shows)
 
     async def _take_page(self, web_task: str) -> tuple[PageSession, bool]:
         """A page for an episode, and whether it may be one that was played in; raises PageLost."""

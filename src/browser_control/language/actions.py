@@ -2,8 +2,8 @@
 
 `VERBS` is the whole of it: a verb says which elements take it, and what stands in which place of its two spellings.
 Reading, writing, checking and offering all follow from that. Calls that BrowserGym's action set lacks (`click_at`,
-`drag_by`, `toggle_option`, `scroll_in`, `copy`, `paste`) are our service's; another server refuses them, and a
-configuration that plays there leaves their verbs out.
+`drag_by`, `toggle_option`, `scroll_in`, `copy`, `paste`, `accept_dialog`, `dismiss_dialog`) are our service's; another
+server refuses them, and a configuration that plays there leaves their verbs out.
 """
 
 import ast
@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
-from browser_control.language.page import BID, Element, quote, unquote
+from browser_control.language.page import BID, DIALOG, Element, quote, unquote
 
 KEYS = ("Enter", "Tab", "Escape", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Backspace", "Delete")
 FOCUS_KEYS = (*KEYS, "Home", "End", "PageUp", "PageDown", "Space")  # where the focus is
@@ -67,6 +67,8 @@ _POINTED = _TEXT_ROLES | {
 
 
 def _enabled(element: Element) -> bool:
+    if element.of_browser:
+        return False
     return "disabled" not in element.states and element.format != "file"  # no file of this machine can be given
 
 
@@ -111,6 +113,22 @@ def _scrolls(element: Element) -> bool:
     return "scrollable" in element.states
 
 
+# ---------------------------------------------------------------- which pages offer what
+
+
+def _has_no_dialog(elements: Sequence[Element]) -> bool:
+    return not elements or elements[0].bid != DIALOG
+
+
+def has_dialog(elements: Sequence[Element]) -> bool:
+    """Whether a dialog of the browser is open on a page with these elements."""
+    return not _has_no_dialog(elements)
+
+
+def _has_prompt(elements: Sequence[Element]) -> bool:
+    return has_dialog(elements) and elements[0].role == "prompt"
+
+
 # ---------------------------------------------------------------- verbs, and what stands in their places
 
 # Kinds of places. The value of an ELEMENT is a bid, that of a POINT or an OFFSET two numbers as in `45,80`.
@@ -138,6 +156,7 @@ class Verb:
         function: of the action set.
         given: its arguments, values and kinds of places.
         takes: whether an element does; not asked where no element is named.
+        fits: whether a page with these elements offers it at all.
     """
 
     name: str
@@ -145,6 +164,7 @@ class Verb:
     function: str
     given: tuple[object, ...]
     takes: Callable[[Element], bool] = _enabled
+    fits: Callable[[Sequence[Element]], bool] = _has_no_dialog
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -228,9 +248,22 @@ _ALL = (
     Verb("copy", ("copy", ELEMENT), "copy", (ELEMENT,), _can_be_copied),
     Verb("paste", ("paste", ELEMENT), "paste", (ELEMENT,), _writable),
     Verb("back", ("back",), "go_back", ()),
+    Verb("accept", ("accept",), "accept_dialog", (), fits=has_dialog),
+    Verb("answer", ("answer", TEXT), "accept_dialog", (TEXT,), fits=_has_prompt),
+    Verb("dismiss", ("dismiss",), "dismiss_dialog", (), fits=has_dialog),
 )
 VERBS: Mapping[str, Verb] = MappingProxyType({verb.name: verb for verb in _ALL})
 _BY_NAME = {**VERBS, WAIT.name: WAIT}
+
+
+# What a session lists beside the page for whom one of these verbs is offered.
+DIALOGS = "dialogs"
+_SHOWN: Mapping[str, frozenset[str]] = {DIALOGS: frozenset({"accept", "dismiss"})}
+
+
+def shows(verbs: Collection[str]) -> frozenset[str]:
+    """What a session is to list beside the page; what nobody could answer or go to is not."""
+    return frozenset(what for what, for_whom in _SHOWN.items() if not for_whom.isdisjoint(verbs))
 
 
 def _named(verb: str) -> Verb:
@@ -294,6 +327,8 @@ def parse_bid(text: str) -> Action:
 def check(action: Action, elements: Sequence[Element]) -> None:
     """Raises `InvalidAction` if `elements` do not offer what `action` asks of them."""
     verb = _named(action.verb)
+    if not verb.fits(elements):
+        raise InvalidAction("a dialog is open" if has_dialog(elements) else f"there is nothing to {action.verb}")
     by_bid = {element.bid: element for element in elements}
     for bid in [action.bid] * (ELEMENT in verb.kinds) + [action.argument] * (TARGET in verb.kinds):
         if bid not in by_bid:
@@ -315,6 +350,8 @@ def is_offered(action: Action, elements: Sequence[Element], verbs: Collection[st
         return False
     verb, by_bid = VERBS[action.verb], {element.bid: element for element in elements}
     element = by_bid.get(action.bid)
+    if not verb.fits(elements):
+        return False
     if ELEMENT in verb.kinds and (element is None or not verb.takes(element)):
         return False
     for kind in verb.kinds:
@@ -436,7 +473,7 @@ def offers(elements: Sequence[Element], verbs: Sequence[str], action_format: str
     and the policy cannot know what a page does with it. Where nothing is offered, waiting is.
     """
     spell = _label_offers if action_format == LABEL_FORMAT else _call_offers
-    offered = [offer for verb in verbs for offer in spell(VERBS[verb], elements)]
+    offered = [offer for verb in verbs if VERBS[verb].fits(elements) for offer in spell(VERBS[verb], elements)]
     return offered or [Offer(fragments(Action("wait"), (), action_format))]
 
 

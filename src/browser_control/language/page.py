@@ -13,6 +13,7 @@ STATES = (
     "multiline", "scrollable", "focused",
 )  # fmt: skip
 
+DIALOG = "dialog"  # bid of an open dialog of the browser: nothing else is listed until it is answered
 BID = r"[0-9A-Za-z]+(?:\.[0-9]+)?"  # BrowserGym's; of a shape that of its drawing, a dot and its number in there
 _BLANKS = re.compile(r"\s+")
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -60,6 +61,11 @@ class Element:
     format: str = ""
     place: tuple[int, int] | None = None
     size: tuple[int, int] | None = None
+
+    @property
+    def of_browser(self) -> bool:
+        """Whether it is the browser's, and no element of the page."""
+        return self.bid == DIALOG
 
     @property
     def label(self) -> str:

@@ -15,7 +15,10 @@ SYSTEM = "You operate a web page. Answer with the next action."
 REMEMBERED = 4  # actions of the episode that a prompt repeats
 
 # What is worth doing twice on a page that shows no difference: it may change what is not shown, or time must pass.
-_MAY_REPEAT = frozenset({"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait"})
+# A dialog may be followed by another that says the same.
+_MAY_REPEAT = frozenset(
+    {"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait", "accept", "answer", "dismiss"}
+)
 
 
 NOT_PAGE = ("Done: ", "Error: ", "Goal: ")  # what lines of a prompt begin with that are not the page's

@@ -160,13 +160,16 @@ def at_work(
         meanwhile: is called in a thread with the open sessions, while the model is loaded.
     """
     from browser_control.environment.client import Environments
+    from browser_control.language import actions
 
     settings = job.configuration
     if settings.environment.sessions < processes.size:
         raise ConfigurationError(f"environment.sessions must be at least {processes.size}, one a process")
     urls = processes.share(_session_urls(settings.environment))
     with (
-        Environments(urls, len(urls), settings.environment.max_turns) as environments,
+        Environments(
+            urls, len(urls), settings.environment.max_turns, actions.shows(settings.policy.actions)
+        ) as environments,
         ThreadPoolExecutor(1, "meanwhile") as pool,
     ):
         found = pool.submit(meanwhile, environments)

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from browser_control.environment.steps import Step, step
 from browser_control.errors import ConfigurationError
+from browser_control.language import actions
 from browser_control.language.actions import Action
 from browser_control.language.page import Element, quote
 from browser_control.solvers.view import View
@@ -42,6 +43,10 @@ class Solution:
     def __call__(self, view: View) -> Action | None:
         parameters = self.web_task.parameters_in(view.goal)
         written = steps(self.web_task)
-        if parameters is None or len(view.taken) >= len(written):
+        answers = any(actions.shows([each.action.verb]) for each in written)
+        if not answers and actions.has_dialog(view.page.elements):
+            return Action("dismiss")  # what is done where no dialog is shown
+        taken = sum(answers or each.verb != "dismiss" for each in view.taken)
+        if parameters is None or taken >= len(written):
             return None
-        return written[len(view.taken)].on(view.page.elements, parameters)
+        return written[taken].on(view.page.elements, parameters)

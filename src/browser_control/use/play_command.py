@@ -53,6 +53,7 @@ def run(chosen: argparse.Namespace) -> int:
 
         os.environ[chromium.VISIBLE_VARIABLE] = "1"  # of the service that is started, too
         chromium.find_chromium()
+    from browser_control.language import actions
     from browser_control.use import adapter, playing
     from browser_control.use.person import Person
 
@@ -60,7 +61,8 @@ def run(chosen: argparse.Namespace) -> int:
     found = adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
     turns = chosen.max_turns or (_LIVE_TURNS if chosen.url else found.settings.environment.max_turns)
     person = Person(chosen.step)
-    with _environments(chosen, turns, folders) as environments:
+    shown = actions.shows(found.settings.policy.actions)
+    with _environments(chosen, turns, folders, shown) as environments:
         policy = adapter.load(found, device="auto")
         with person.at_the_keyboard():
             played = playing.play(
@@ -119,12 +121,14 @@ def _address(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _environments(chosen: argparse.Namespace, turns: int, folders: list[Path]) -> "Iterator[Environments]":
+def _environments(
+    chosen: argparse.Namespace, turns: int, folders: list[Path], shown: frozenset[str]
+) -> "Iterator[Environments]":
     if chosen.url:
         from browser_control.environment.chromium import find_chromium
         from browser_control.environment.live import LiveEnvironments
 
-        with LiveEnvironments(find_chromium(), _address(chosen.url), chosen.goal, chosen.until, turns) as live:
+        with LiveEnvironments(find_chromium(), _address(chosen.url), chosen.goal, chosen.until, turns, shown) as live:
             yield live
         return
     from browser_control.environment.client import Environments
@@ -132,7 +136,7 @@ def _environments(chosen: argparse.Namespace, turns: int, folders: list[Path]) -
 
     with contextlib.ExitStack() as services:
         url = chosen.environment or services.enter_context(playing.service(turns, folders=folders))
-        yield services.enter_context(Environments([url], 1, turns))
+        yield services.enter_context(Environments([url], 1, turns, shown))
 
 
 def _write(chosen: argparse.Namespace, played: "Played") -> None:
