@@ -75,7 +75,9 @@ class Environment(_Section):
         default=(), description="that `goto` may open beside the web task's own; none in Docker, which has no way out"
     )
     web_tasks: tuple[str, ...] = Field(
-        default=(), description="folders of web tasks of your own, NAME/task.yaml, and `flight` (docs/own-web-tasks.md)"
+        default=(),
+        description="folders of web tasks of your own, NAME/task.yaml, Python packages with BrowserGym's classes, and"
+        " `flight` (docs/own-web-tasks.md)",
     )
 
 
@@ -121,6 +123,15 @@ class WarmStart(_Section):
         ge=0,
         le=1,
         description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
+    )
+    dagger_failed_only: bool = Field(
+        default=False, description="whether solvers go on only in those of a round's episodes that the policy then lost"
+    )
+    dagger_replay: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the earlier demonstrations, drawn by lot, that a round clones again; the last takes all",
     )
     kept: tuple[str, ...] = Field(
         default=(), description="files of `browser-control play --keep`, whose won episodes are demonstrations as well"
@@ -193,14 +204,18 @@ class Training(_Section):
     keep_checkpoints: int = Field(default=2, ge=1, description="the newest ones")
 
 
-# Switches of `Training` and what they are where they are off. A run from before they were there had them off, and a
-# switch that is off is no part of what names a run.
+# Switches of `Training` and `WarmStart` and what they are where they are off. A run from before they were there had
+# them off, and a switch that is off is no part of what names a run.
 OFF: Mapping[str, Any] = {
     name: Training.model_fields[name].default
     for name in (
         "decay", "entropy", "silent_temperature", "imitation", "baseline", "first_turns", "first_turns_updates"
     )
 }  # fmt: skip
+OFF_WARM_START: Mapping[str, Any] = {
+    name: WarmStart.model_fields[name].default
+    for name in ("dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
+}
 
 
 class Evaluation(_Section):
@@ -293,7 +308,9 @@ class Configuration(_Section):
         environment = {"urls", "web_tasks"} | (set() if self.environment.allowed_hosts else {"allowed_hosts"})
         off = {name for name, value in OFF.items() if getattr(self.training, name) == value}
         left_out: dict[str, Any] = {"environment": environment, "training": {"processes"} | off, "promotion": True}
-        left_out["warm_start"] = {name for name in ("dagger_focus", "kept") if not getattr(self.warm_start, name)}
+        left_out["warm_start"] = {
+            name for name, value in OFF_WARM_START.items() if getattr(self.warm_start, name) == value
+        }
         values = self.model_dump(mode="json", exclude=left_out)
         if kept := self.warm_start.kept:
             values["warm_start"]["kept"] = [_content(Path(each)) for each in kept]

@@ -14,7 +14,7 @@ from browser_control.policy import policy
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory, read_json
 from browser_control.training import warm_start
-from browser_control.training.demonstrations import Corrections
+from browser_control.training.demonstrations import Corrections, Demonstration, correct
 from browser_control.training.trainer import Trainer
 
 ModelFolder = Callable[[str], Path]
@@ -104,6 +104,56 @@ def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
     assert warm_start.spread(asked, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
     before = Corrections([], Counter(a=3, b=3, c=3), Counter(a=1, b=2))
     assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
+
+
+def test_a_round_replays_a_share_of_what_was_there_before_and_the_last_one_all() -> None:
+    before = [Demonstration("a", seed, ()) for seed in range(10)]
+    seeds = [each.seed for each in warm_start.replayed(before, 0.3, 7, 0)]
+    assert len(seeds) == 3 and seeds == sorted(seeds)
+    assert seeds == [each.seed for each in warm_start.replayed(before, 0.3, 7, 0)]
+    assert any(seeds != [each.seed for each in warm_start.replayed(before, 0.3, 7, number)] for number in (1, 2, 3))
+    assert warm_start.replayed(before, 1.0, 7, 0) == before
+
+
+def test_solvers_go_on_only_where_the_policy_lost(model_folder: ModelFolder, tmp_path: Path) -> None:
+    configuration = settings(2)
+    cheaper = {"dagger_failed_only": True, "dagger_replay": 0.0}
+    configuration = configuration.model_copy(update={"warm_start": configuration.warm_start.model_copy(update=cheaper)})
+    made, directory = policy.load(configuration, model_folder("llama")), RunDirectory(tmp_path / "run")
+    environments = PaperEnvironments(8, pressed, form, GOAL)
+    Trainer(made, environments, configuration, directory, Preemption()).train()
+    state = read_json(directory.warm_start / "state.json")
+    first, second = (each["enter-text"]["solved"] for each in state["takeovers"])
+    assert state["demonstrations"] == 12 + first + second
+    assert state["steps"] == 6 + 6 + 16  # before all rounds; what is new; all
+
+    def clicked(taken: list[str]) -> float | None:
+        """Over after two actions, won where the second is the click on Submit."""
+        return float(taken[1] == "click('20')") if len(taken) == 2 else None
+
+    environments, played = PaperEnvironments(8, clicked, form, GOAL), []
+    lost = correct(made, environments, ["enter-text"], range(40, 60), 6, 0, played.append, failed_only=True)
+    assert lost.played == {"enter-text": 20}
+    assert 0 < lost.failed.total() == lost.taken_over.total() < 20
+    assert len(lost.demonstrations) <= lost.taken_over.total()
+    assert played == list(range(1, 41))  # what was won counts as played twice
+    every = correct(made, environments, ["enter-text"], range(40, 60), 6, 0)
+    assert (every.failed, every.taken_over.total()) == (lost.failed, 20)
+
+
+def test_a_page_that_comes_out_otherwise_for_the_solver_is_no_demonstration(model_folder: ModelFolder) -> None:
+    configuration = settings(1)
+    made = policy.load(configuration, model_folder("llama"))
+
+    def page(seed: int) -> str:
+        """Its fields have other ids whenever it is loaded again."""
+        first = 10 * [each for _, each in environments.started].count(seed)
+        return f'"Form {seed}"\ntextbox "" [{first}]\nbutton "Submit" [{first + 5}]'
+
+    environments = PaperEnvironments(8, lambda taken: 0.0 if len(taken) == 3 else None, page, GOAL)
+    found = correct(made, environments, ["enter-text"], range(40, 50), 6, 0)
+    assert found.played == found.failed == found.taken_over == {"enter-text": 10}
+    assert found.demonstrations == []
 
 
 def test_a_warm_start_that_was_stopped_anywhere_begins_again_and_ends_the_same(

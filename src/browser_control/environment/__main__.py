@@ -52,8 +52,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--web-tasks",
         nargs="+",
         default=[],
-        metavar="FOLDER",
-        help="folders of web tasks of your own, NAME/task.yaml, and flight, the airline forms of the miniwob package",
+        metavar="SOURCE",
+        help="folders of web tasks of your own, NAME/task.yaml; Python packages with BrowserGym's classes, such as "
+        "browsergym.miniwob; and flight, the airline forms of the miniwob package",
     )
     parser.add_argument(
         "--logs", type=Path, metavar="FOLDER", help="for what servers of web tasks say (default: a temporary one)"

@@ -169,7 +169,8 @@ class Instance:
         environ |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **variables}
         theirs, self._pipe = os.pipe()
         try:
-            with self._opened_log() as output:
+            self.log, opened = opened_log(self.log)
+            with opened as output:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", leash.__file__, str(theirs), str(GRACE), *command],
                     cwd=self.application.folder,
@@ -182,16 +183,6 @@ class Instance:
                 )
         finally:
             os.close(theirs)
-
-    def _opened_log(self) -> BinaryIO:
-        """Where its folder is not ours to write to, as in a container while nothing trains, the usual one."""
-        for log in (self.log, default_logs() / self.log.name):
-            with contextlib.suppress(PermissionError):
-                log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                opened = log.open("wb" if log.exists() and log.stat().st_size > _LOG_BYTES else "ab")
-                self.log = log
-                return opened
-        raise ApplicationFailed(f"{self.log} cannot be written to")
 
     def _revealed(self, tree: Json) -> Any:
         try:
@@ -246,6 +237,19 @@ def collect_all() -> None:
 
 def missing(name: str, secret: str) -> str:
     return f"{MISTAKE}: {name} needs the secret {secret}, and the service's environment has no such variable"
+
+
+def opened_log(wanted: Path) -> tuple[Path, BinaryIO]:
+    """Where its folder is not ours to write to, as in a container while nothing trains, one in the usual folder.
+
+    Raises:
+        ApplicationFailed: neither can be written to.
+    """
+    for log in (wanted, default_logs() / wanted.name):
+        with contextlib.suppress(PermissionError):
+            log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return log, log.open("wb" if log.exists() and log.stat().st_size > _LOG_BYTES else "ab")
+    raise ApplicationFailed(f"{wanted} cannot be written to")
 
 
 def default_logs() -> Path:

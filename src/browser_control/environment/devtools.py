@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from browser_control.environment.chromium import command_line
 
@@ -35,6 +35,26 @@ class DevToolsError(Exception):
 
 class BrowserGone(Exception):
     """The browser died, or was closed, before it answered."""
+
+
+class Commands(Protocol):
+    """Where commands go; `Connection` says how."""
+
+    listeners: dict[str, Listener]
+
+    def interrupt(self, session: str, error: Exception) -> None: ...
+
+    def send(self, method: str, params: Message | None = None, session: str = "") -> asyncio.Future[Message]: ...
+
+
+class Driven(Protocol):
+    """A browser as a page needs it."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def connection(self) -> Commands: ...
 
 
 class DialogOpened(Exception):

@@ -16,7 +16,7 @@ import numpy as np
 
 from browser_control.environment import keyboard
 from browser_control.environment.actions import Call
-from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Message
+from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Driven, Message
 from browser_control.environment.page_server import HOST, page_url
 from browser_control.language.page import Element, Item, Text, plain
 
@@ -35,7 +35,7 @@ LOADS = 3  # how often a page is loaded until all its files have arrived
 GARBAGE_EPISODES = 25
 STRICT_REWARD = 0.999  # of the page, from which the whole task counts as done
 DRAG_STEPS = 5  # moves of the mouse
-COMMAND_SECONDS = 20.0  # after which a page that does not answer is given up
+COMMAND_SECONDS = 20.0
 BOXES = """(() => {
   const found = {};
   const look = (root, right, down) => {
@@ -129,11 +129,16 @@ def miniwob_seed(seed: int) -> int:
 
 
 class PageSession:
-    """One page (a tab in a context of its own) that plays one episode after the other."""
+    """One page (a tab in a context of its own) that plays one episode after the other.
 
-    def __init__(
-        self, browser: Browser, context: str, target: str, session: str, allowed_hosts: frozenset[str]
-    ) -> None:
+    Attributes:
+        seconds: after which a page that does not answer is given up.
+    """
+
+    seconds = COMMAND_SECONDS
+    _scale = SCALE
+
+    def __init__(self, browser: Driven, context: str, target: str, session: str, allowed_hosts: frozenset[str]) -> None:
         self._browser = browser
         self._allowed_hosts = allowed_hosts
         self._context = context
@@ -254,7 +259,7 @@ class PageSession:
     async def act(self, call: Call) -> tuple[View, str]:
         """Carries out an action: the page after it, and why it failed ("" if it did not); raises PageLost."""
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 error = ""
                 for _ in range(AIMS):
                     try:
@@ -275,7 +280,7 @@ class PageSession:
     async def look(self) -> View:
         """The page as it is, where no action was carried out; raises PageLost."""
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 return self._view(await self._settle())
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
             raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
@@ -283,7 +288,7 @@ class PageSession:
     async def screenshot(self) -> str:
         """The page as PNG, base64; raises PageLost."""
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 return str((await self._send("Page.captureScreenshot", {"format": "png"}))["data"])
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
             raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
@@ -299,7 +304,7 @@ class PageSession:
     async def boxes(self) -> dict[str, list[int]]:
         """Where the page's elements are in its screenshot, by bid: left, top, width, height; raises PageLost."""
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 found = await self._send("Runtime.evaluate", {"expression": BOXES, "returnByValue": True})
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
             raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
@@ -493,7 +498,7 @@ class PageSession:
 
     async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
         x, y = self._mouse
-        wheel = {"type": "mouseWheel", "x": x, "y": y, "deltaX": delta_x / SCALE, "deltaY": delta_y / SCALE}
+        wheel = {"type": "mouseWheel", "x": x, "y": y, "deltaX": delta_x / self._scale, "deltaY": delta_y / self._scale}
         await self._send("Input.dispatchMouseEvent", wheel)
         await self._frames(2)
 
@@ -502,32 +507,35 @@ class PageSession:
         await self._call("frames", count)
 
     async def _do_mouse_move(self, x: float, y: float) -> None:
-        await self._move(x / SCALE, y / SCALE)
+        await self._move(x / self._scale, y / self._scale)
 
     async def _do_mouse_down(self, x: float, y: float, button: str) -> None:
-        self._move(x / SCALE, y / SCALE)
+        self._move(x / self._scale, y / self._scale)
         await self._mouse_event("mousePressed", button, 1, held=MOUSE_BUTTONS[button])
 
     async def _do_mouse_up(self, x: float, y: float, button: str) -> None:
-        self._move(x / SCALE, y / SCALE)
+        self._move(x / self._scale, y / self._scale)
         await self._mouse_event("mouseReleased", button, 1)
 
     async def _do_mouse_click(self, x: float, y: float, button: str) -> None:
-        await self._click_at(x / SCALE, y / SCALE, button)
+        await self._click_at(x / self._scale, y / self._scale, button)
 
     async def _do_mouse_dblclick(self, x: float, y: float, button: str) -> None:
-        await self._click_at(x / SCALE, y / SCALE, button, clicks=2)
+        await self._click_at(x / self._scale, y / self._scale, button, clicks=2)
 
     async def _do_mouse_drag_and_drop(self, from_x: float, from_y: float, to_x: float, to_y: float) -> None:
         await self._do_mouse_down(from_x, from_y, "left")
-        await self._move(to_x / SCALE, to_y / SCALE, held=1, button="left")
+        await self._move(to_x / self._scale, to_y / self._scale, held=1, button="left")
         await self._mouse_event("mouseReleased", "left", 1)
 
     async def _do_noop(self, wait_ms: float) -> None:
         await self._call("advance", max(0.0, min(wait_ms, 60_000.0)))
 
+    def say(self, role: str, text: str) -> None:
+        """Where there is no chat, what the policy says goes nowhere."""
+
     async def _do_send_msg_to_user(self, text: str) -> None:
-        """There is no chat: the message goes nowhere."""
+        self.say("assistant", text)
 
     async def _do_goto(self, url: str) -> None:
         host = _leads_to(url, self._allowed_hosts)

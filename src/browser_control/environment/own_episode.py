@@ -35,7 +35,7 @@ from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
-_MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
+MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
 _REQUEST_SECONDS = 5.0  # that requests of a page are waited for
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
@@ -195,10 +195,10 @@ class OwnPageSession(DialogSession):
         seen = await self._rest()
         begin = time.monotonic()
         while self.gate is not None and "missed" not in seen and time.monotonic() - begin < _REQUEST_SECONDS:
-            if self.gate.quiet_for > _MOMENT / 1000:
+            if self.gate.quiet_for > MOMENT / 1000:
                 break
             await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
-            if self.gate.quiet_for > _MOMENT / 1000:
+            if self.gate.quiet_for > MOMENT / 1000:
                 seen = await self._rest()
         if self.instance is None or "missed" in seen:
             return seen
@@ -215,9 +215,13 @@ class OwnPageSession(DialogSession):
         assert self.instance is not None
         return await self.instance.holds(state, self.session, self._parameters)
 
+    def _moment(self) -> int:
+        """Milliseconds without a change after which the page is at rest; 0 for as few as a static page needs."""
+        return MOMENT if self.gate is not None else 0
+
     async def _rest(self) -> Message:
         success, failure = self._judges if self._judged else ("null", "null")
-        moment = _MOMENT if self.gate is not None else 0
+        moment = self._moment()
         while True:
             try:
                 answer = await self._send(

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.application import ApplicationFailed, default_logs
+from browser_control.environment.class_episode import SETUP_SECONDS, ClassPages, ClassPageSession
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
 from browser_control.environment.gate import Gate
@@ -25,7 +26,7 @@ from browser_control.environment.in_page import IN_PAGE
 from browser_control.environment.models import BrowserGymAction, BrowserGymObservation, BrowserGymState
 from browser_control.environment.openenv_core import Environment, EnvironmentMetadata, create_app
 from browser_control.environment.own_episode import OwnPageSession
-from browser_control.environment.page_server import HOST, PageServer, bundle_folder
+from browser_control.environment.page_server import HOST, PageServer, bundle_folder, page_url
 from browser_control.environment.seat import Applications, Seat
 from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.language.page import format_page
@@ -83,10 +84,8 @@ class _Berth:
             if self._browser is None or not self._browser.alive:
                 if self._browser is not None:
                     self._browser.kill()
-                rules = [f"MAP {host} 127.0.0.1:{server.port}" for host, server in self._hosts.items()]
-                rules += ["MAP * ~NOTFOUND"]
-                rules += [f"EXCLUDE {host}" for host in sorted(self._allowed_hosts)]
-                self._browser = await Browser.launch(self._program, ", ".join(rules))
+                rules = resolver_rules(self._hosts, self._allowed_hosts)
+                self._browser = await Browser.launch(self._program, rules)
             return self._browser
 
     def stop(self) -> None:
@@ -94,6 +93,12 @@ class _Berth:
         if self._browser is not None:
             self._browser.kill()
             self._browser = None
+
+
+def resolver_rules(hosts: Mapping[str, PageServer | Gate], allowed: frozenset[str]) -> str:
+    """The names that there are for a browser (`chromium.command_line`): of these servers, and the allowed ones."""
+    rules = [f"MAP {host} 127.0.0.1:{server.port}" for host, server in hosts.items()]
+    return ", ".join([*rules, "MAP * ~NOTFOUND", *(f"EXCLUDE {host}" for host in sorted(allowed))])
 
 
 MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_events.js", "page_miniwob.js", "page_script.js")
@@ -142,6 +147,8 @@ class BrowserPool:
         hosts: dict[str, PageServer | Gate] = {**self._servers}
         hosts |= {gate.name: gate for gate in self.applications.gates}
         self._berths = [_Berth(program, allowed_hosts, hosts) for _ in range(browsers)]
+        self._classes: ClassPages | None = None
+        self._program, self._allowed_hosts, self._logs = program, allowed_hosts, logs or default_logs()
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
@@ -152,6 +159,10 @@ class BrowserPool:
         for server in self._servers.values():
             await server.start()
         await self.applications.start()
+        if registry.any_package():
+            rules = resolver_rules({HOST: self._servers[HOST]}, self._allowed_hosts)
+            player = {"program": str(self._program), "rules": rules, "script": self._own_script}
+            self._classes = ClassPages(player, self._logs, page_url("").removesuffix(".html"))
         await self._berths[0].browser()  # the others start when they are needed
 
     async def trouble(self) -> str:
@@ -173,9 +184,14 @@ class BrowserPool:
         for server in self._servers.values():
             server.stop()
         self.applications.stop()
+        if self._classes is not None:
+            self._classes.stop()
 
     async def page(self, web_task: str = "") -> PageSession:
         """A page, if possible one that can take an episode of the web task as it is; raises PageLost."""
+        if registry.package_of(web_task) is not None:
+            assert self._classes is not None
+            return await self._classes.take()
         self._idle = [page for page in self._idle if page.alive]
         for index, page in enumerate(self._idle):
             if web_task and page.web_task == web_task:
@@ -204,6 +220,8 @@ class BrowserPool:
         """The page itself, or one that suits the web task better; raises PageLost."""
         if page.web_task == web_task and not page.left:
             return page
+        if isinstance(page, ClassPageSession) and registry.package_of(web_task) is not None:
+            return page
         self.keep(page)
         return await self.page(web_task)
 
@@ -230,7 +248,10 @@ class BrowserPool:
 
     def keep(self, page: PageSession) -> None:
         """Takes a page for whoever needs it next."""
-        if page.left:
+        if isinstance(page, ClassPageSession):
+            assert self._classes is not None
+            self._classes.keep(page)
+        elif page.left:
             self.discard(page)
         elif page.alive:
             self._idle.append(page)
@@ -253,6 +274,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._over = ""  # why the episode takes no more actions
         servers = [each.application.server for each in registry.all_own() if each.application is not None]
         starting = max((server.seconds for server in servers), default=0.0)
+        if registry.any_package():
+            starting = max(starting, SETUP_SECONDS)
         self._state = BrowserGymState(episode_id=None, max_steps=max_turns, start_seconds=starting)
 
     async def reset_async(
@@ -335,6 +358,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         except ActionRefused as refused:
             return await page.look(), str(refused)
         if call.name == "report_infeasible":
+            page.say("infeasible", str(call.arguments["reason"]))
             view = await page.look()
             return replace(view, done=True), ""
         return await page.act(call)
@@ -342,8 +366,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
     async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
         truncated = not view.done and self._state.step_count >= self._turns
         metadata: dict[str, Any] = {"truncated": truncated, "raw_reward": view.raw, "strict": view.strict}
-        if (own := registry.own(self._state.task_name)) is not None and self._state.step_count == 0:
-            metadata["web_task"] = own.digest
+        if self._state.step_count == 0 and (digest := registry.digest(self._state.task_name)):
+            metadata["web_task"] = digest
         if view.viewport is not None:
             metadata["viewport"] = view.viewport
         if self._screenshots and self._page is not None:

@@ -90,6 +90,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     settings = web_tasks.resolve(configuration.load(chosen.config, chosen.all_overrides))
     if chosen.runtime == "docker" and settings.environment.allowed_hosts:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
+    if chosen.runtime == "docker":
+        _refuse_packages(settings)
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
@@ -119,6 +121,14 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     elif chosen.environment_port:
         refuse_taken_port(chosen.environment_port)
     return settings, name
+
+
+def _refuse_packages(settings: Configuration) -> None:
+    """Their classes are not in the images, and ask servers that a container cannot reach."""
+    for source in filter(web_tasks.is_package, settings.environment.web_tasks):
+        raise ConfigurationError(
+            f"environment.web_tasks: {source} is a Python package, which is not in the images; use runtime process"
+        )
 
 
 def _runtime_settings(chosen: Parameters, settings: Configuration, directory: RunDirectory) -> RuntimeSettings:

@@ -32,7 +32,7 @@ from browser_control.records.promotion import Decision
 from browser_control.records.registry import Judge, Registry
 from browser_control.run_directory import read_json, write_text
 from browser_control.training import benchmark_tables
-from browser_control.web_tasks.registry import FLIGHT
+from browser_control.web_tasks.registry import FLIGHT, is_package
 
 Evaluation = Literal["base", "promoted", "warm-start", "after"]
 Pages = Literal["evaluation", "final"]
@@ -101,7 +101,8 @@ def on(environment: BrowserGym, **needs: Any) -> dict[str, Any]:
 
 def _web_tasks(run: Run) -> tuple[Path, ...]:
     """The folders of the user's own web tasks."""
-    return tuple(Path(each) for each in run.configuration.environment.web_tasks if each != FLIGHT)
+    given = run.configuration.environment.web_tasks
+    return tuple(Path(each) for each in given if each != FLIGHT and not is_package(each))
 
 
 def _model_files(run: Run) -> tuple[Path, ...]:

@@ -30,7 +30,7 @@ def _work(job: program.Job) -> None:
         job.arguments.seconds,
         waiting=lambda words: print(f"waiting for {words}", flush=True),
         max_turns=settings.environment.max_turns,
-        digests={name: own.digest for name in registry.named(settings) if (own := registry.own(name)) is not None},
+        digests=registry.digests(registry.named(settings)),
     )
     for health in seen:
         print(json.dumps(asdict(health)), flush=True)

@@ -51,11 +51,13 @@ class Corrections:
     Attributes:
         demonstrations: what solvers did from where the policy went, of those episodes that they then solved.
         played, failed: episodes of the policy itself, by web task; one that cannot be scored counts as neither.
+        taken_over: episodes in which a solver took over, by web task.
     """
 
     demonstrations: list[Demonstration]
     played: Counter[str]
     failed: Counter[str]
+    taken_over: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -112,6 +114,7 @@ def correct(
     random_seed: int,
     on_episode: Callable[[int], None] = lambda played: None,
     reward: Reward = "strict",
+    failed_only: bool = False,
 ) -> Corrections:
     """What solvers do from where the policy went, in the order of the episodes' seeds.
 
@@ -124,6 +127,7 @@ def correct(
         numbers: of the episodes among all that are played for demonstrations; each has a seed of its own.
         random_seed: draws the policy's decisions, and where its solver takes over.
         on_episode: told how many episodes were played so far; each counts twice, the policy's and its solver's.
+        failed_only: solvers go on only where the policy then lost; what it won counts as played twice.
     """
     drawn = Draws(environments, DEMONSTRATION_SEEDS).find(_starts(web_tasks, numbers.start, len(numbers)))
     counted = iter(range(1, 2 * len(numbers) + 1))
@@ -136,15 +140,19 @@ def correct(
         reward=reward,
         on_episode=lambda episode: on_episode(next(counted)),
     )
+    scored = [each for each in episodes if each.reward is not None]
+    taken_over = [each for each in episodes if not (failed_only and each.reward is not None and each.strict)]
+    for _ in range(len(episodes) - len(taken_over)):
+        on_episode(next(counted))
     starts = [
         (each.start.web_task, each.start.seed, _led(each, policy.settings.action_format, random_seed))
-        for each in episodes
+        for each in taken_over
     ]
-    scored = [each for each in episodes if each.reward is not None]
     return Corrections(
         _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward),
         Counter(each.start.web_task for each in scored),
         Counter(each.start.web_task for each in scored if not each.strict),
+        Counter(each.start.web_task for each in taken_over),
     )
 
 
@@ -243,6 +251,8 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
     action: actions.Action | None
     if len(play.taken) < len(play.led):
         action = play.led[len(play.taken)]
+        if not {element.bid for element in prompt.elements}.issuperset(action.bids):
+            return None  # the page came out otherwise than when the policy played it
     else:
         view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
         action = _asked(play, view)

@@ -4,6 +4,7 @@ GRPO learns from differences in reward; where every episode fails, there are non
 to take over from.
 """
 
+import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def warm_start(
     demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
     if settings.demonstrations:
         demonstrations += _demonstrate(policy, environments, configuration, preemption)
-    steps = _learn(policy, demonstrations, configuration, preemption)
+    steps = _learn(policy, demonstrations, configuration, preemption, 0)
     takeovers: list[dict[str, dict[str, int]]] = []
     found: Corrections | None = None
     for number in range(settings.dagger_rounds):
@@ -58,10 +59,14 @@ def warm_start(
         found = _correct(policy, environments, configuration, preemption, number, web_tasks)
         solved = Counter(each.web_task for each in found.demonstrations)
         takeovers.append(
-            {each: {"played": count, "solved": solved[each]} for each, count in sorted(Counter(web_tasks).items())}
+            {each: {"played": count, "solved": solved[each]} for each, count in sorted(found.taken_over.items())}
         )
-        demonstrations += found.demonstrations
-        steps += _learn(policy, demonstrations, configuration, preemption, number + 1)
+        before, demonstrations = demonstrations, demonstrations + found.demonstrations
+        if number + 1 < settings.dagger_rounds:
+            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + found.demonstrations
+        else:
+            learned = demonstrations
+        steps += _learn(policy, learned, configuration, preemption, number + 1)
     return {
         "demonstrations": len(demonstrations),
         **({"kept": files} if files else {}),
@@ -88,14 +93,20 @@ def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
 
 
+def replayed(before: Sequence[Demonstration], share: float, seed: int, number: int) -> list[Demonstration]:
+    """The share of earlier demonstrations that round `number` of DAgger clones again, drawn by lot, in their order."""
+    drawn = random.Random(f"{seed} {number} replay").sample(range(len(before)), round(share * len(before)))
+    return [before[index] for index in sorted(drawn)]
+
+
 def _learn(
     policy: Policy,
     demonstrations: Sequence[Demonstration],
     configuration: Configuration,
     preemption: Preemption,
-    number: int = 0,
+    number: int,
 ) -> int:
-    """Behaviour cloning on all that there is by now, with an optimizer of its own; returns the steps.
+    """Behaviour cloning on these demonstrations, with an optimizer of its own; returns the steps.
 
     Args:
         number: of the round; 0 is before all rounds of DAgger.
@@ -214,10 +225,12 @@ def _correct(
         configuration.seed,
         played,
         configuration.training.reward,
+        settings.dagger_failed_only,
     )
+    asked = found.taken_over.total()
     print(
-        f"warm start: solvers solved {len(found.demonstrations)} of {settings.dagger_episodes} from the policy's states"
-        f" ({len(found.demonstrations) / settings.dagger_episodes:.0%}); the policy itself solved"
+        f"warm start: solvers solved {len(found.demonstrations)} of {asked} from the policy's states"
+        f" ({len(found.demonstrations) / max(asked, 1):.0%}); the policy itself solved"
         f" {1 - found.failed.total() / max(found.played.total(), 1):.0%}",
         flush=True,
     )

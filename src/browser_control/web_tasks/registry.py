@@ -1,8 +1,9 @@
 """Which web tasks there are, and how they are called.
 
 A name is `SOURCE.NAME`, such as `miniwob.click-test`; a bare name is MiniWoB's. Other sources are folders of the user's
-own and `flight`, the airline forms of the miniwob package, which are told to this module first (`use`). A configuration
-holds names as text. Programs ask here when they start, before they do anything else.
+own, `flight`, the airline forms of the miniwob package, and Python packages with BrowserGym's classes, which are told
+to this module first (`use`). A configuration holds names as text. Programs ask here when they start, before they do
+anything else.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from browser_control.configuration import Configuration, nearest
 from browser_control.errors import ConfigurationError
-from browser_control.web_tasks import miniwob, task_file
+from browser_control.web_tasks import miniwob, packages, task_file
+from browser_control.web_tasks.packages import Package
 from browser_control.web_tasks.task_file import WebTask
 
 MINIWOB = "miniwob"
@@ -19,15 +21,21 @@ SECTIONS = ("warm_start", "training", "evaluation")  # of a configuration, that 
 
 
 _own: dict[str, WebTask] = {}
+_of_packages: dict[str, Package] = {}
 
 
-def use(folders: Iterable[str | Path]) -> None:
-    """Adds the web tasks of these folders to those that there are, or reads them again.
+def use(sources: Iterable[str | Path]) -> None:
+    """Adds the web tasks of these folders and packages to those that there are, or reads them again.
 
     Raises:
-        ConfigurationError: a file that is wrong, or two web tasks of one name; one sentence.
+        ConfigurationError: a file that is wrong, two web tasks of one name, a package that does not import; one
+            sentence.
     """
-    for folder in folders:
+    for folder in sources:
+        if is_package(folder):
+            package = packages.read(str(folder))
+            _of_packages.update(dict.fromkeys(package.names, package))
+            continue
         for web_task in task_file.read_all(_flight() if str(folder) == FLIGHT else Path(folder).absolute()):
             known = _own.get(web_task.name)
             if web_task.source == MINIWOB or (known is not None and known.folder != web_task.folder):
@@ -36,6 +44,11 @@ def use(folders: Iterable[str | Path]) -> None:
                     f"{web_task.folder}: there is another {web_task.name!r}, {other}: rename one of the folders"
                 )
             _own[web_task.name] = web_task
+
+
+def is_package(source: str | Path) -> bool:
+    """Whether a source is a Python package, and neither a folder nor `flight`."""
+    return str(source) != FLIGHT and isinstance(source, str) and packages.is_package(source)
 
 
 def _flight() -> Path:
@@ -49,12 +62,34 @@ def is_flight(web_task: WebTask) -> bool:
 
 def web_tasks() -> tuple[str, ...]:
     """All there are, by the names that everything else uses: a bare one for MiniWoB's."""
-    return (*miniwob.WEB_TASKS, *_own)
+    return (*miniwob.WEB_TASKS, *_own, *_of_packages)
 
 
 def own(name: str) -> WebTask | None:
     """The user's own web task of that name; None for MiniWoB's."""
     return _own.get(name)
+
+
+def package_of(name: str) -> Package | None:
+    """The Python package that registers the web task; None for all others."""
+    return _of_packages.get(name)
+
+
+def any_package() -> bool:
+    """Whether there are web tasks of a package."""
+    return bool(_of_packages)
+
+
+def digest(name: str) -> str:
+    """Twelve hex digits that change with what the web task is made of; empty for MiniWoB's."""
+    found = _own.get(name) or _of_packages.get(name)
+    return found.digest if found else ""
+
+
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """Of those of `names` that are not MiniWoB's, but of a package one only: its classes change together."""
+    one = {package_of(name) or name: name for name in names}
+    return {name: found for name in one.values() if (found := digest(name))}
 
 
 def all_own() -> tuple[WebTask, ...]:
@@ -64,15 +99,20 @@ def all_own() -> tuple[WebTask, ...]:
 def find(name: str) -> str:
     """The one name of the web task that `name` means: BrowserGym writes `browsergym/miniwob.click-test`.
 
+    `browsergym.miniwob.click-test` is the class of the package browsergym.miniwob, where that is a source.
+
     Raises:
         ConfigurationError: there is none; one sentence that names the nearest.
     """
     bare = name.removeprefix("browsergym/").removeprefix(f"{MINIWOB}.")
     if bare in web_tasks():
         return bare
+    of_package = name.replace("browsergym/", f"{packages.PREFIX}.", 1)
+    if of_package in _of_packages:
+        return of_package
     hint = nearest(bare, web_tasks())
     if not hint and "." in bare:
-        hint = ": environment.web_tasks names the folders of web tasks, and flight"
+        hint = ": environment.web_tasks names the folders and packages of web tasks, and flight"
     raise ConfigurationError(f"there is no web task {name!r:.100}{hint}")
 
 
@@ -95,7 +135,7 @@ def resolve(settings: Configuration) -> Configuration:
         ConfigurationError: there is no such web task; one sentence that says which setting names it.
     """
     given = settings.environment.web_tasks
-    folders = tuple(folder if folder == FLIGHT else str(Path(folder).absolute()) for folder in given)
+    folders = tuple(each if each == FLIGHT or is_package(each) else str(Path(each).absolute()) for each in given)
     try:
         use(folders)
     except ConfigurationError as error:
