@@ -24,7 +24,7 @@ from browser_control.language.page import Page, format_page, parse_page
 
 PAGES = 2000
 MAX_TEXT = 12
-_BESIDE = {"back", "accept", "answer", "dismiss"}
+_BESIDE = {"back", "tab", "close", "accept", "answer", "dismiss"}
 OFFERED = tuple(verb for verb in VERBS if verb not in _BESIDE)  # which sessions of own pages alone can do
 
 words = st.text(

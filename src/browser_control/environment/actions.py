@@ -46,6 +46,7 @@ def _message(text: str) -> None: ...
 def _report_infeasible(reason: str) -> None: ...
 def _goto(url: str) -> None: ...
 def _nothing() -> None: ...
+def _tab_focus(index: int) -> None: ...
 
 
 # Beyond BrowserGym's: what a person does with a page, and its action set cannot say.
@@ -82,6 +83,8 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "goto": _goto,
     "go_back": _nothing,
     "go_forward": _nothing,
+    "tab_focus": _tab_focus,
+    "tab_close": _nothing,
     "click_at": _click_at,
     "drag_by": _drag_by,
     "toggle_option": _toggle_option,
@@ -136,6 +139,8 @@ def _check(name: str, parameter: str, value: object) -> None:
     match parameter:
         case "wait_ms" | "delta_x" | "delta_y" | "x" | "y" | "from_x" | "from_y" | "to_x" | "to_y":
             fits = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
+        case "index":
+            fits = isinstance(value, int) and not isinstance(value, bool)
         case "enable_autocomplete_menu":
             fits = isinstance(value, bool)
         case "edge":

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +38,8 @@ class Worker:
         self._pipe = pipe  # the leash's
         self._log = log
         self.listeners: dict[str, Listener] = {}  # of whom none is told: events are Playwright's
+        self.windows: dict[str, Callable[[str, str], None]] = {}  # likewise; the newest is shown
+        self.sessions: dict[str, Callable[[], None]] = {}
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._commands: list[tuple[tuple[str, Message], asyncio.Future[Message]]] = []
         self._listening = asyncio.ensure_future(self._listen())
@@ -112,6 +114,9 @@ class Worker:
 
         self.ask("send", *(command for command, _ in sent)).add_done_callback(answered)
 
+    async def follow_windows(self) -> None:
+        """Playwright does."""
+
     def interrupt(self, session: str, error: Exception) -> None:
         """Nothing is: a dialog is dismissed by Playwright."""
 
@@ -169,10 +174,10 @@ class ClassPageSession(OwnPageSession):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, "", "", "", frozenset())
-        self._said, self._late = [], []
+        self._said = []
 
     async def reset(self, web_task: str, seed: int, kept: bool = False, shows: frozenset[str] = frozenset()) -> View:
-        """Begins an episode; dialogs are Playwright's, which dismisses them, whatever `shows` asks for."""
+        """Begins an episode; dialogs and windows are Playwright's, whatever `shows` asks for."""
         package = registry.package_of(web_task)
         assert package is not None
         self._name, self._raw, self._said, self._copied = web_task, 0.0, [], ""

@@ -37,6 +37,10 @@ class BrowserGone(Exception):
     """The browser died, or was closed, before it answered."""
 
 
+class Interrupted(Exception):
+    """The page will not answer: a dialog of the browser opened, or the window was closed."""
+
+
 class Commands(Protocol):
     """Where commands go; `Connection` says how."""
 
@@ -48,7 +52,10 @@ class Commands(Protocol):
 
 
 class Driven(Protocol):
-    """A browser as a page needs it."""
+    """A browser as a page needs it; `Browser` says what its attributes are."""
+
+    windows: dict[str, Callable[[str, str], None]]
+    sessions: dict[str, Callable[[], None]]
 
     @property
     def alive(self) -> bool: ...
@@ -56,9 +63,7 @@ class Driven(Protocol):
     @property
     def connection(self) -> Commands: ...
 
-
-class DialogOpened(Exception):
-    """A dialog of the browser opened, and the page answers nothing before that is answered."""
+    async def follow_windows(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -174,12 +179,21 @@ def _retrieve(answer: "asyncio.Future[Message]") -> None:
 
 
 class Browser:
-    """A running Chromium and the connection to it."""
+    """A running Chromium and the connection to it.
+
+    Attributes:
+        windows: by browser context, who takes the windows that its pages open, as target and session.
+        sessions: by session, who is told that the window is closed.
+    """
 
     def __init__(self, pid: int, connection: Connection, profile: Path) -> None:
         self.pid = pid
         self._profile = profile
         self.connection = connection
+        self.windows: dict[str, Callable[[str, str], None]] = {}
+        self.sessions: dict[str, Callable[[], None]] = {}
+        self._following = False
+        connection.listeners[""] = self._hear
 
     @property
     def alive(self) -> bool:
@@ -211,6 +225,28 @@ class Browser:
             browser.kill()
             raise BrowserGone(f"{program} did not answer after its start")
         return browser
+
+    async def follow_windows(self) -> None:
+        """From now on a window waits, before its scripts run, until it was taken, or nobody takes it."""
+        if not self._following:
+            self._following = True
+            asked = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
+            await self.connection.send("Target.setAutoAttach", {**asked, "filter": [{"type": "page"}]})
+
+    def _hear(self, method: str, params: Message) -> bool:
+        """Events of the browser itself."""
+        session = params.get("sessionId", "")
+        if method == "Target.attachedToTarget" and params["waitingForDebugger"]:
+            taken = self.windows.get(params["targetInfo"].get("browserContextId", ""))
+            if taken is not None:
+                taken(params["targetInfo"]["targetId"], session)
+            else:
+                self.connection.send("Runtime.runIfWaitingForDebugger", None, session)
+                self.connection.send("Target.detachFromTarget", {"sessionId": session})
+        elif method == "Target.detachedFromTarget" and session in self.sessions:
+            self.sessions.pop(session)()
+            return True
+        return False
 
     async def answers(self, seconds: float) -> bool:
         """Whether the browser says in time what it is."""

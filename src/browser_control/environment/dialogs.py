@@ -7,6 +7,7 @@ as soon as a dialog opens, and goes on with the dialog in the page's place.
 import asyncio
 import base64
 import contextlib
+import functools
 import io
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,7 +15,7 @@ from typing import Any, Self
 from PIL import Image
 
 from browser_control.environment.actions import Call
-from browser_control.environment.devtools import Browser, DialogOpened, Message
+from browser_control.environment.devtools import Browser, Driven, Interrupted, Message
 from browser_control.environment.episode import VIEWPORT, ActionFailed, PageSession
 from browser_control.language import actions
 from browser_control.language.page import DIALOG
@@ -60,40 +61,42 @@ class DialogSession(PageSession):
 
     _shows: frozenset[str] = frozenset()  # language.actions.shows
     _dialog: Dialog | None = None
-    _late: list[dict[str, Any]]  # releases of the mouse that a dialog was in the way of
     _at = "about:blank"  # the page as it was last seen
     _pictured = ""
+
+    def __init__(self, browser: Driven, context: str, target: str, session: str, allowed_hosts: frozenset[str]) -> None:
+        super().__init__(browser, context, target, session, allowed_hosts)
+        self._late: list[Message] = []  # releases of the mouse that a dialog was in the way of
 
     @classmethod
     async def open(
         cls, browser: Browser, script: str, allowed_hosts: frozenset[str] = frozenset(), proxy: str = ""
     ) -> Self:
         page = await super().open(browser, script, allowed_hosts, proxy)
-        page._late = []
-        browser.connection.listeners[page._session] = page._hear
+        browser.connection.listeners[page._session] = functools.partial(page._hear, page._session)
         return page
 
     def close(self) -> None:
         self._browser.connection.listeners.pop(self._session, None)
         super().close()
 
-    def _hear(self, method: str, params: Message) -> bool:
+    def _hear(self, session: str, method: str, params: Message) -> bool:
         """Takes note of a dialog that the policy is to answer: what was asked of the page waits no longer."""
         if method == "Page.javascriptDialogClosed":
             self._dialog = None
         if method != "Page.javascriptDialogOpening" or actions.DIALOGS not in self._shows:
             return False
         self._dialog = Dialog.read(params)
-        self._browser.connection.interrupt(self._session, DialogOpened())
+        self._browser.connection.interrupt(session, Interrupted())
         return True
 
-    def _send(self, method: str, params: Message | None = None) -> "asyncio.Future[Message]":
+    def _send(self, method: str, params: Message | None = None, session: str = "") -> "asyncio.Future[Message]":
         if self._dialog is None:
-            return super()._send(method, params)
+            return super()._send(method, params, session)
         if params is not None and params.get("type") == "mouseReleased":
             self._late.append(params)
         refused: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        refused.set_exception(DialogOpened())
+        refused.set_exception(Interrupted())
         refused.exception()  # not everybody waits
         return refused
 
@@ -102,7 +105,7 @@ class DialogSession(PageSession):
         dialog, self._dialog = self._dialog, None
         if dialog is None:
             raise ActionFailed("no dialog is open")
-        with contextlib.suppress(DialogOpened):
+        with contextlib.suppress(Interrupted):
             await super()._send("Page.handleJavaScriptDialog", dialog.answer(accept, text))
             late, self._late = self._late, []
             for released in late:
@@ -118,7 +121,7 @@ class DialogSession(PageSession):
     async def _carry_out(self, call: Call) -> None:
         if self._dialog is not None and call.name not in _ANSWERS:
             raise ActionFailed("a dialog is open: accept or dismiss it first")
-        with contextlib.suppress(DialogOpened):
+        with contextlib.suppress(Interrupted):
             await super()._carry_out(call)
 
     async def _do_accept_dialog(self, text: str | None) -> None:
@@ -132,7 +135,7 @@ class DialogSession(PageSession):
     async def screenshot(self) -> str:
         """As PageSession's; while a dialog is open the browser makes none: the last one, or a blank page."""
         if self._dialog is None:
-            with contextlib.suppress(DialogOpened):
+            with contextlib.suppress(Interrupted):
                 self._pictured = await super().screenshot()
                 return self._pictured
         if not self._pictured:
@@ -142,23 +145,30 @@ class DialogSession(PageSession):
         return self._pictured
 
     async def boxes(self) -> dict[str, list[int]]:
-        with contextlib.suppress(DialogOpened):
+        with contextlib.suppress(Interrupted):
             return await super().boxes()
         return {}
 
     async def _settle(self) -> Message:
         while self._dialog is None:
-            with contextlib.suppress(DialogOpened):
+            with contextlib.suppress(Interrupted):
                 seen = await self._come_to_rest()
                 self._at = seen.get("url") or self._at
                 return seen
         return self._dialog.seen(self._at)
 
     async def _come_to_rest(self) -> Message:
-        """The page at rest, where no dialog is open; raises DialogOpened."""
+        """The page at rest, where no dialog is open; raises Interrupted."""
         return await super()._settle()
 
-    def _forget_dialogs(self) -> None:
-        """From now on no dialog is shown."""
-        self._shows, self._pictured, self._at = frozenset(), "", "about:blank"
+    async def _show(self, shows: frozenset[str]) -> None:
+        """From now on what `shows` names is shown, and nothing else."""
+        self._shows = shows
+        if actions.DIALOGS not in shows:
+            await self._let_go()
+
+    async def _hide(self) -> None:
+        """From now on nothing is shown beside the page, and nothing is left of what was."""
+        await self._show(frozenset())
+        self._pictured, self._at = "", "about:blank"
         self._late.clear()

@@ -173,20 +173,21 @@ class PageSession:
                     await send("Target.createTarget", {"url": "about:blank", "browserContextId": context, **VIEWPORT})
                 )["targetId"]
                 session = (await send("Target.attachToTarget", {"targetId": target, "flatten": True}))["sessionId"]
-                await asyncio.gather(
-                    send("Page.enable", None, session),
-                    send("Inspector.enable", None, session),
-                    send("Page.addScriptToEvaluateOnNewDocument", {"source": script}, session),
-                    send("Emulation.setFocusEmulationEnabled", {"enabled": True}, session),
-                    send(
-                        "Emulation.setDeviceMetricsOverride",
-                        {**VIEWPORT, "deviceScaleFactor": 1, "mobile": False},
-                        session,
-                    ),
-                )
+                await asyncio.gather(*(send(method, params, session) for method, params in cls.prepared(script)))
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             raise PageLost(f"no page could be opened: {error}") from error
         return cls(browser, context, target, session, allowed_hosts)
+
+    @staticmethod
+    def prepared(script: str) -> tuple[tuple[str, Message], ...]:
+        """The commands that make a window ready for episodes."""
+        return (
+            ("Page.enable", {}),
+            ("Inspector.enable", {}),
+            ("Page.addScriptToEvaluateOnNewDocument", {"source": script}),
+            ("Emulation.setFocusEmulationEnabled", {"enabled": True}),
+            ("Emulation.setDeviceMetricsOverride", {**VIEWPORT, "deviceScaleFactor": 1, "mobile": False}),
+        )
 
     @property
     def alive(self) -> bool:
@@ -322,8 +323,9 @@ class PageSession:
 
     # -------------------------------------------------------------- the browser
 
-    def _send(self, method: str, params: Message | None = None) -> "asyncio.Future[Message]":
-        return self._browser.connection.send(method, params, self._session)
+    def _send(self, method: str, params: Message | None = None, session: str = "") -> "asyncio.Future[Message]":
+        """To the page, or to another session of the browser."""
+        return self._browser.connection.send(method, params, session or self._session)
 
     async def _call(self, function: str, *arguments: Any) -> Any:
         """Calls a function of page_script.js, waits for its promise, and returns its value."""
@@ -552,6 +554,12 @@ class PageSession:
 
     async def _do_dismiss_dialog(self) -> None:
         raise ActionFailed("no dialog is open")
+
+    async def _do_tab_focus(self, index: int) -> None:
+        raise ActionFailed(f"there is no window {index}")
+
+    async def _do_tab_close(self) -> None:
+        raise ActionFailed("the first window stays open")
 
     async def _do_go_back(self) -> None:
         await self._step_history(-1)

@@ -19,6 +19,7 @@ from browser_control.environment.episode import COMMAND_SECONDS, ActionFailed, P
 from browser_control.environment.own_episode import OwnPageSession
 from browser_control.environment.service import OWN_SCRIPT, page_script
 from browser_control.errors import EnvironmentFailure, ServiceFailed, UserError
+from browser_control.language.actions import TABS
 from browser_control.language.page import format_page
 
 # One page is shown: what a link would open in another window opens in this one.
@@ -43,11 +44,10 @@ class LivePage(OwnPageSession):
         self._goal = goal
         self._judges = (f"(() => (\n{until}\n))" if until else "null", "null")
         self._judged = True
-        self._forget_dialogs()
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                await self._let_go()
-                self._shows = shows
+                await self._hide()
+                await self._show(shows - {TABS})  # what a link would open in another window opens in this one
                 await self._browser.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})
                 await self._load_url(url)
                 return self._view(await self._settle())

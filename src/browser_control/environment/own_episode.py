@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.application import ApplicationFailed, Instance, missing
 from browser_control.environment.devtools import BrowserGone, DevToolsError, Message
-from browser_control.environment.dialogs import DialogSession
 from browser_control.environment.episode import (
     COMMAND_SECONDS,
     KEPT_EPISODES,
@@ -25,6 +24,7 @@ from browser_control.environment.episode import (
 )
 from browser_control.environment.gate import Gate
 from browser_control.environment.steps import step
+from browser_control.environment.tabs import Tab, TabSession
 from browser_control.errors import ConfigurationError
 from browser_control.language import actions
 from browser_control.language.page import Element, Item, Text
@@ -35,15 +35,18 @@ from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
+_WORD = 20  # ms in which what one window tells another arrives
 MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
 _REQUEST_SECONDS = 5.0  # that requests of a page are waited for
+_EMPTY_SECONDS = 0.5  # that a window without a document is waited for
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 
+_HAS_NO_SCRIPT = "!globalThis.browserControl && location.protocol !== 'chrome-error:'"
 _HIDDEN = "***"  # where the page would show a secret
 
 
-class OwnPageSession(DialogSession):
+class OwnPageSession(TabSession):
     """One page that plays the episodes of one web task, or of those of one application.
 
     Attributes:
@@ -91,7 +94,7 @@ class OwnPageSession(DialogSession):
     async def _open(self, shows: frozenset[str]) -> View:
         """The first page that the policy sees, after what its file has done before."""
         before = list(self._task.file.before)
-        self._shows = shows | actions.shows([str(each).partition(" ")[0] for each in before])
+        await self._show(shows | actions.shows([str(each).partition(" ")[0] for each in before]))
         self._secrets = tuple(os.environ[name] for name in self._task.secrets if os.environ.get(name))
         while before and isinstance(before[0], Request):
             await self._ask(before.pop(0))
@@ -109,9 +112,7 @@ class OwnPageSession(DialogSession):
                 await self._load_url(f"http://{self._task.host}{path}")
             else:
                 await self._take(each)
-        self._shows = shows
-        if actions.DIALOGS not in shows:
-            await self._let_go()
+        await self._show(shows)
         self._judged = True
         return self._view(await self._settle())
 
@@ -157,8 +158,7 @@ class OwnPageSession(DialogSession):
 
     async def _clear(self) -> None:
         """Takes away what the episode before left: its document first, whose scripts then have had their last word."""
-        self._forget_dialogs()
-        await self._let_go()
+        await self._hide()
         for button in tuple(self._held):
             self._mouse_event("mouseReleased", button, 1)
         if self._mouse != ORIGIN:
@@ -220,8 +220,22 @@ class OwnPageSession(DialogSession):
         return MOMENT if self.gate is not None else 0
 
     async def _rest(self) -> Message:
+        """The window in front at rest; the judges look at the first one, where the episode began."""
         success, failure = self._judges if self._judged else ("null", "null")
-        moment = self._moment()
+        for tab in [each for each in self._tabs[1:] if not each.rested and each is not self._front]:
+            if tab in self._tabs:  # it may close meanwhile
+                await self._rest_of(tab, "null", "null")
+                tab.rested = True
+        if self._front is self._first:
+            return await self._with_others(await self._rest_of(self._first, success, failure))
+        front = await self._rest_of(self._front, "null", "null")
+        if "missed" in front or front["done"]:
+            return front
+        judged = await self._rest_of(self._first, success, failure, _WORD)
+        return await self._with_others(front | {name: judged[name] for name in ("done", "raw") if name in judged})
+
+    async def _rest_of(self, tab: Tab, success: str, failure: str, moment: int = 0) -> Message:
+        moment = self._moment() or moment
         while True:
             try:
                 answer = await self._send(
@@ -232,6 +246,7 @@ class OwnPageSession(DialogSession):
                         "awaitPromise": True,
                         "returnByValue": True,
                     },
+                    tab.session,
                 )
             except DevToolsError as error:
                 if not self._is_on_its_way(str(error)):
@@ -243,12 +258,31 @@ class OwnPageSession(DialogSession):
                 words = details.get("exception", {}).get("description", details["text"])
                 raise self._mistake(f"success or failure: {words.splitlines()[0]}")
             seen = answer["result"].get("value")
+            if seen is None and tab is not self._first and await self._is_empty(tab):
+                continue
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
             if "mistake" in seen:
                 raise self._mistake(seen["mistake"])
             return seen
+
+    async def _is_empty(self, tab: Tab) -> bool:
+        """Whether no document was loaded in a window yet: one comes, or our script comes into the one that is there."""
+        begin, empty = time.monotonic(), False
+        asked = {"expression": _HAS_NO_SCRIPT, "returnByValue": True}
+        try:
+            while (await self._send("Runtime.evaluate", asked, tab.session))["result"].get("value"):
+                empty = True
+                if time.monotonic() - begin > _EMPTY_SECONDS:
+                    await self._send("Runtime.evaluate", {"expression": self._script}, tab.session)
+                    break
+                await asyncio.sleep(_AGAIN)
+        except DevToolsError as error:
+            if not self._is_on_its_way(str(error)):
+                raise
+            return True
+        return empty
 
     def _mistake(self, words: str) -> PageLost:
         """What the author of the judges has to put right."""
@@ -260,7 +294,7 @@ class OwnPageSession(DialogSession):
         return any(sign in words for sign in ("context was destroyed", "navigated", "Cannot find context", "collected"))
 
     def _view(self, seen: Message) -> View:
-        away = not self._stays(seen["url"])
+        away = not self._stays(seen["url"]) and not (seen["url"] == _BLANK and self._front is not self._first)
         items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
         if away:
             return View(self._goal, items, seen["url"], 0.0, True)

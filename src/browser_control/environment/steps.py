@@ -13,7 +13,7 @@ from browser_control.web_tasks.parameters import fill_in
 # An element in a step: role, name, and where several are the same, its number among them.
 _ROLES = (
     "button|link|checkbox|radio|tab|menuitem|menuitemcheckbox|menuitemradio|option|textbox|combobox|listbox|slider"
-    "|spinbutton|switch|treeitem|searchbox|item|drawing"
+    "|spinbutton|switch|treeitem|searchbox|item|drawing|window"
 )
 _ELEMENT = re.compile(rf' (?P<role>{_ROLES})(?: (?P<name>"(?:[^"\\]|\\.)*"))?(?: #(?P<number>[0-9]+))?(?= |$)')
 _NO_BID = "0"

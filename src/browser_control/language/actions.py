@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
-from browser_control.language.page import BID, DIALOG, Element, quote, unquote
+from browser_control.language.page import BID, DIALOG, TAB, Element, quote, unquote
 
 KEYS = ("Enter", "Tab", "Escape", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Backspace", "Delete")
 FOCUS_KEYS = (*KEYS, "Home", "End", "PageUp", "PageDown", "Space")  # where the focus is
@@ -129,6 +129,15 @@ def _has_prompt(elements: Sequence[Element]) -> bool:
     return has_dialog(elements) and elements[0].role == "prompt"
 
 
+def _can_be_closed(elements: Sequence[Element]) -> bool:
+    """Whether the window in front is not the first."""
+    return _has_no_dialog(elements) and any(each.bid == f"{TAB}0" for each in elements)
+
+
+def _is_tab(element: Element) -> bool:
+    return element.bid.startswith(TAB)
+
+
 # ---------------------------------------------------------------- verbs, and what stands in their places
 
 # Kinds of places. The value of an ELEMENT is a bid, that of a POINT or an OFFSET two numbers as in `45,80`.
@@ -136,6 +145,7 @@ ELEMENT, TARGET, TEXT, OPTION, KEY, FOCUS_KEY, DIRECTION, EDGE, POINT, OFFSET = 
     "{element}", "{target}", "{text}", "{option}", "{key}", "{focus key}", "{direction}", "{edge}", "{point}",
     "{offset}",
 )  # fmt: skip
+_TAB_NUMBER = "{tab number}"  # an argument of the action set: the element's, of a window
 _FIXED: Mapping[str, tuple[str, ...]] = {
     KEY: KEYS,
     FOCUS_KEY: FOCUS_KEYS,
@@ -177,6 +187,8 @@ class Verb:
         for given in self.given:
             if given == ELEMENT:
                 values.append(action.bid)
+            elif given == _TAB_NUMBER:
+                values.append(int(action.bid.removeprefix(TAB)))
             elif given in (POINT, OFFSET):
                 values.extend(int(number) for number in action.argument.split(","))
             elif given == DIRECTION:
@@ -196,6 +208,10 @@ class Verb:
                 if not rest or not (_is_integer(value) and _is_integer(rest[0])):
                     return None
                 argument = f"{value},{rest.pop(0)}"
+            elif given == _TAB_NUMBER:
+                if not _is_integer(value):
+                    return None
+                bid = f"{TAB}{value}"
             elif given == DIRECTION:
                 if value not in _PIXELS.values():
                     return None
@@ -248,6 +264,8 @@ _ALL = (
     Verb("copy", ("copy", ELEMENT), "copy", (ELEMENT,), _can_be_copied),
     Verb("paste", ("paste", ELEMENT), "paste", (ELEMENT,), _writable),
     Verb("back", ("back",), "go_back", ()),
+    Verb("tab", ("tab", ELEMENT), "tab_focus", (_TAB_NUMBER,), _is_tab),
+    Verb("close", ("close",), "tab_close", (), fits=_can_be_closed),
     Verb("accept", ("accept",), "accept_dialog", (), fits=has_dialog),
     Verb("answer", ("answer", TEXT), "accept_dialog", (TEXT,), fits=_has_prompt),
     Verb("dismiss", ("dismiss",), "dismiss_dialog", (), fits=has_dialog),
@@ -257,8 +275,8 @@ _BY_NAME = {**VERBS, WAIT.name: WAIT}
 
 
 # What a session lists beside the page for whom one of these verbs is offered.
-DIALOGS = "dialogs"
-_SHOWN: Mapping[str, frozenset[str]] = {DIALOGS: frozenset({"accept", "dismiss"})}
+DIALOGS, TABS = "dialogs", "tabs"
+_SHOWN: Mapping[str, frozenset[str]] = {DIALOGS: frozenset({"accept", "dismiss"}), TABS: frozenset({"tab"})}
 
 
 def shows(verbs: Collection[str]) -> frozenset[str]:

@@ -14,6 +14,7 @@ STATES = (
 )  # fmt: skip
 
 DIALOG = "dialog"  # bid of an open dialog of the browser: nothing else is listed until it is answered
+TAB = "tab"  # begins the bid of another window; behind it comes its number among those of the page
 BID = r"[0-9A-Za-z]+(?:\.[0-9]+)?"  # BrowserGym's; of a shape that of its drawing, a dot and its number in there
 _BLANKS = re.compile(r"\s+")
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -65,7 +66,7 @@ class Element:
     @property
     def of_browser(self) -> bool:
         """Whether it is the browser's, and no element of the page."""
-        return self.bid == DIALOG
+        return self.bid == DIALOG or self.bid.startswith(TAB)
 
     @property
     def label(self) -> str:

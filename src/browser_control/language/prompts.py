@@ -17,7 +17,7 @@ REMEMBERED = 4  # actions of the episode that a prompt repeats
 # What is worth doing twice on a page that shows no difference: it may change what is not shown, or time must pass.
 # A dialog may be followed by another that says the same.
 _MAY_REPEAT = frozenset(
-    {"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait", "accept", "answer", "dismiss"}
+    {"fill", "press", "hover", "scroll", "scroll-in", "key", "type", "wait", "close", "accept", "answer", "dismiss"}
 )
 
 

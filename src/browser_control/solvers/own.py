@@ -1,6 +1,6 @@
 """The `solution` of a web task of the user's own, played: actions that name elements as the page does, without bids."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ from browser_control.environment.steps import Step, step
 from browser_control.errors import ConfigurationError
 from browser_control.language import actions
 from browser_control.language.actions import Action
-from browser_control.language.page import Element, quote
+from browser_control.language.page import TAB, Element, quote
 from browser_control.solvers.view import View
 from browser_control.web_tasks.task_file import WebTask
 
@@ -34,6 +34,14 @@ def steps(web_task: WebTask) -> tuple[Step, ...]:
         raise ConfigurationError(f"{web_task.folder / 'task.yaml'}: solution: {error}") from None
 
 
+def _aside(verbs: Collection[str], elements: Sequence[Element]) -> Action | None:
+    """What is done about dialogs and windows of which the solution does not speak: as where none is shown."""
+    if actions.DIALOGS not in actions.shows(verbs) and actions.has_dialog(elements):
+        return Action("dismiss")
+    first = next((each for each in elements if each.bid == f"{TAB}0"), None)
+    return Action("tab", first.bid) if first is not None and actions.TABS not in actions.shows(verbs) else None
+
+
 @dataclass(frozen=True)
 class Solution:
     """The solver that a web task's file is."""
@@ -43,10 +51,10 @@ class Solution:
     def __call__(self, view: View) -> Action | None:
         parameters = self.web_task.parameters_in(view.goal)
         written = steps(self.web_task)
-        answers = any(actions.shows([each.action.verb]) for each in written)
-        if not answers and actions.has_dialog(view.page.elements):
-            return Action("dismiss")  # what is done where no dialog is shown
-        taken = sum(answers or each.verb != "dismiss" for each in view.taken)
+        verbs = {each.action.verb for each in written}
+        if (aside := _aside(verbs, view.page.elements)) is not None:
+            return aside
+        taken = sum(actions.shows([each.verb]) <= actions.shows(verbs) for each in view.taken)
         if parameters is None or taken >= len(written):
             return None
         return written[taken].on(view.page.elements, parameters)

@@ -50,6 +50,8 @@ _MEANING: Mapping[str, str] = {
     "scroll": "the page",
     "scroll-in": "a scrollable element, to its end",
     "back": "to the page before this one",
+    "tab": "to another window",
+    "close": "the window in front",
     "accept": "the dialog that is open",
     "answer": "the prompt that is open",
     "dismiss": "the dialog that is open",
