@@ -4,7 +4,9 @@ Fixtures: a folder's conftest.py that wants them imports them.
 """
 
 import gc
+import importlib.util
 import os
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,23 @@ def training_image(client: Any, base_image: str) -> str:
 @pytest.fixture(scope="session")
 def browsergym_image(client: Any, base_image: str) -> str:
     return _built(client, Image("browsergym", {"BASE_IMAGE": base_image}))
+
+
+@pytest.fixture(scope="session")
+def openenv(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A repository of OpenEnv's shape: its core as the package index has it, and a place for environments."""
+    folder = tmp_path_factory.mktemp("openenv")
+    spec = importlib.util.find_spec("openenv")
+    assert spec is not None and spec.submodule_search_locations
+    source = Path(next(iter(spec.submodule_search_locations)))
+    (folder / "src").mkdir()
+    subprocess.run(["cp", "-r", str(source), str(folder / "src")], check=True)
+    (folder / "envs" / "browsergym_env").mkdir(parents=True)
+    (folder / "envs" / "browsergym_env" / "README.md").write_text("A place for the environment.\n")
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], [*author, "commit", "-qm", "OpenEnv"]):
+        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+    return str(folder)
 
 
 def _built(client: Any, image: Image) -> str:

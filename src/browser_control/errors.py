@@ -14,7 +14,8 @@ BrowserControlError
 │   ├── RepositoryUnavailable     no such repository or commit of OpenEnv, and no clone of it here
 │   ├── CheckpointMismatch        a checkpoint of another configuration
 │   ├── RecordDamaged             a JSON file of a run or a registry that is not what was written
-│   └── ArchiveInvalid            an archive that is incomplete or altered
+│   ├── ArchiveInvalid            an archive that is incomplete or altered
+│   └── ArchivesUnreachable       the store in which archives are does not do what is asked of it
 ├── EnvironmentFailure            an episode that cannot be scored; data, not a crash
 ├── EnvironmentLost               a service that answered before is gone: no episode can be scored any more
 ├── TrainingFailed                training cannot go on: nothing scorable, or no finite gradient, again and again
@@ -124,6 +125,14 @@ class RecordDamaged(UserError):
 
 class ArchiveInvalid(UserError):
     """An archive is incomplete or was altered."""
+
+
+class ArchivesUnreachable(UserError):
+    """A store elsewhere in which archives are refuses, or does not answer; it may be back in a moment."""
+
+    @property
+    def retriable(self) -> bool:
+        return True
 
 
 class EnvironmentFailure(BrowserControlError):

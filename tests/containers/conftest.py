@@ -1,37 +1,19 @@
-"""What the tests in containers share: an engine, the images, a stand-in of OpenEnv's repository, and the flow."""
+"""What the tests in containers share: an engine, the images, and the flow."""
 
 import importlib.util
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from engine import base_image, browsergym_image, client, training_image
+from engine import base_image, browsergym_image, client, openenv, training_image
 from prefect.testing.utilities import prefect_test_harness
 from stand_in_checkout import StandInCheckout
 
-__all__ = ["base_image", "browsergym_image", "client", "training_image"]
+__all__ = ["base_image", "browsergym_image", "client", "openenv", "training_image"]
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="package")
-def openenv(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A repository of OpenEnv's shape: its core as the package index has it, and a place for environments."""
-    folder = tmp_path_factory.mktemp("openenv")
-    spec = importlib.util.find_spec("openenv")
-    assert spec is not None and spec.submodule_search_locations
-    source = Path(next(iter(spec.submodule_search_locations)))
-    (folder / "src").mkdir()
-    subprocess.run(["cp", "-r", str(source), str(folder / "src")], check=True)
-    (folder / "envs" / "browsergym_env").mkdir(parents=True)
-    (folder / "envs" / "browsergym_env" / "README.md").write_text("A place for the environment.\n")
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], [*author, "commit", "-qm", "OpenEnv"]):
-        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
-    return str(folder)
 
 
 @pytest.fixture(scope="package")

@@ -22,7 +22,7 @@ class Cell:
     Attributes:
         what: task of the flow, or the file that is damaged.
         fault: in words.
-        code: exit code of the disturbed command; negative for a signal.
+        code: exit code of the disturbed command, negative for a signal; of a run on a worker the state it ends in.
         words: that the user reads, as a regular expression; empty where the run just goes on.
         quick: whether it is run in every test run.
     """
@@ -30,7 +30,7 @@ class Cell:
     runtime: Runtime
     what: str
     fault: str
-    code: int
+    code: int | str
     words: str
     quick: bool = False
 
@@ -84,7 +84,7 @@ def _programs() -> Iterator[Cell]:
         quick = task == "train"
         gate = task == "health-gate"
         fetch = task == "fetch-model"
-        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES, quick)
+        yield Cell("process", task, "SIGTERM of the flow", 75, CONTINUES)
         yield Cell("process", task, "SIGINT of the flow", 75, CONTINUES)
         yield Cell("process", task, "SIGKILL of the flow", -9, "", quick)
         yield Cell("process", task, "program frozen, SIGTERM of the flow", 75, CONTINUES)
@@ -110,7 +110,9 @@ def _files() -> Iterator[Cell]:
     for file, words in FILES.items():
         for damage in DAMAGE:
             code = 2 if file in REFUSING else 0
-            yield Cell("process", file, damage, code, words, file == "evaluation/base.json")
+            yield Cell(
+                "process", file, damage, code, words, (file, damage) == ("evaluation/base.json", "a bit flipped")
+            )
     for file, words in ARCHIVED.items():
         for damage in DAMAGE:
             yield Cell("process", f"archive/{file}", damage, 0, words)
@@ -147,5 +149,72 @@ def _networks() -> Iterator[Cell]:
         yield Cell("process", "OpenEnv's repository", f"network {way}", 2, "cannot be cloned .*: check the network")
 
 
-CELLS = (*_programs(), *_flow(), *_files(), *_networks())
+BREAKS_OFF = "breaks off in mid-upload"
+FOR_GOOD = ("refuses", "answers garbage", "answers 500")  # of a store; the others differ in what they take to give up
+
+
+def _stores() -> Iterator[Cell]:
+    """The same of the network between a run and the S3 in which its archives are."""
+    for way in WAYS:
+        yield Cell("s3", "archives, at the start", f"network {way}", 2, "archives: .* cannot be written to: ")
+    for way in (*WAYS, BREAKS_OFF):
+        yield Cell("s3", "archive", f"network {way} for a while", 0, "")
+    for way in (*FOR_GOOD, BREAKS_OFF):
+        yield Cell("s3", "archive", f"network {way}", 2, "the store of the archive at s3://.* fails: ")
+    for way in WAYS:
+        yield Cell("s3", "fetch-promoted", f"network {way} for a while", 0, "")
+    for way in FOR_GOOD:
+        yield Cell("s3", "fetch-promoted", f"network {way}", 2, "the store of the archive at s3://.* fails: ")
+
+
+def _hub() -> Iterator[Cell]:
+    """That of the base model."""
+    for way in WAYS:
+        yield Cell("process", "fetch-model", f"hub {way}", 2, "the hub does not answer: check the network")
+        yield Cell("process", "fetch-model", f"hub {way} for a while", 0, "")
+    yield Cell("process", "fetch-model", "hub breaks off in mid-download, once", 0, "")
+    yield Cell("process", "fetch-model", "hub breaks off in mid-download, for ever", 2, "the hub does not answer")
+
+
+def _containers() -> Iterator[Cell]:
+    """What `docker kill`, `docker stop` and `docker pause` do to a run in containers."""
+    for task in ("fetch-model", "evaluate-before", "warm-start", "train"):
+        yield Cell("docker", task, "SIGKILL of the container, once", 0, "")
+    for task in ("evaluate-before", "train"):
+        yield Cell("docker", task, "SIGKILL of the container, for ever", 1, f"{task} was killed by signal 9")
+        died = f"the environment service died during {task}"
+        yield Cell("docker", task, "SIGKILL of the service's container, once", 0, "")
+        yield Cell("docker", task, "SIGKILL of the service's container, for ever", 1, died)
+        yield Cell("docker", task, "SIGTERM of the flow", 75, CONTINUES)
+        yield Cell("docker", task, "SIGKILL of the flow", -9, "")
+    yield Cell("docker", "train", "the container is stopped", 75, "")
+    yield Cell("docker", "train", "the container is paused for a while", 0, "")
+    yield Cell("docker", "train", "the service's container is paused for a while", 0, "")
+
+
+def _frozen() -> Iterator[Cell]:
+    """A machine, or a part of it, that stands still for two minutes and goes on."""
+    for task in ("evaluate-before", "warm-start", "train"):
+        yield Cell("process", task, "SIGSTOP of the program for two minutes", 0, "")
+        yield Cell("process", task, "flow and programs in the cgroup freezer for two minutes", 0, "")
+    yield Cell("process", "train", "SIGSTOP of the service for two minutes", 0, "")
+
+
+GONE = "the worker, or the terminal, that this run belongs to is gone"
+
+
+def _workers() -> Iterator[Cell]:
+    """A Prefect server of its own, with a worker."""
+    for task in ("evaluate-before", "train"):
+        yield Cell("worker", task, "SIGKILL of the worker", "Crashed", GONE)
+        yield Cell("worker", task, "SIGKILL of the worker and all below it", "Crashed", "no heartbeat")
+        yield Cell("worker", task, "SIGKILL of the server for a while", "Completed", "")
+        yield Cell("worker", task, "SIGSTOP of the server for a while", "Completed", "")
+        yield Cell("worker", task, "power cut of an hour", "Crashed", "no heartbeat")
+    yield Cell(
+        "worker", "before the first task", "SIGKILL of the worker that claimed it", "Crashed", "did not begin it"
+    )
+
+
+CELLS = (*_programs(), *_flow(), *_files(), *_networks(), *_stores(), *_hub(), *_containers(), *_frozen(), *_workers())
 assert len({cell.name for cell in CELLS}) == len(CELLS)

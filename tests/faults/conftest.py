@@ -1,17 +1,21 @@
-"""One Prefect server and one undisturbed run for all cells; the table of what came out, where it is asked for."""
+"""One Prefect server and one undisturbed run for all cells; and what `make faults` (`run.py`) needs."""
 
+import hashlib
+import json
 import os
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine import base_image, client, openenv, training_image
 from place import Place
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
-from table import write
+from table import results
 
-OUTCOMES: dict[str, str] = {}
+__all__ = ["base_image", "client", "openenv", "training_image"]
 
 
 @pytest.fixture(scope="package")
@@ -34,15 +38,49 @@ def place(prefect_server: str, tmp_path: Path) -> Place:
     return Place(tmp_path / "place", prefect_server)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what passed on this commit, where `make faults` runs."""
+    if not (path := os.environ.get("FAULTS_RESULTS")):
+        return
+    passed = {
+        each["test"]
+        for each in results(Path(path))
+        if (each["outcome"], each["commit"]) == ("passed", os.environ["FAULTS_COMMIT"])
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Of the processes that `make faults` runs side by side, one takes a test; or a module whose tests share a run."""
+    if not (claims := os.environ.get("FAULTS_CLAIMS")):
+        return None
+    together = item.get_closest_marker("together") is not None
+    name = item.path.name if together else hashlib.sha256(item.nodeid.encode()).hexdigest()
+    try:
+        with (Path(claims) / name).open("x") as claim:
+            claim.write(str(os.getpid()))
+    except FileExistsError:
+        mine = together and (Path(claims) / name).read_text() == str(os.getpid())
+        return None if mine else True
+    return None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
-    cell = getattr(item, "callspec", None) and item.callspec.params.get("cell")  # type: ignore[attr-defined]
-    if cell is not None and (report.when == "call" or report.failed):
-        OUTCOMES[cell.name] = "passed" if report.passed else "failed"
+    path = os.environ.get("FAULTS_RESULTS")
+    if path and (report.when == "call" or report.failed):
+        cell = getattr(item, "callspec", None) and item.callspec.params.get("cell")  # type: ignore[attr-defined]
+        found = {
+            "test": item.nodeid,
+            "cell": cell and cell.name,
+            "outcome": report.outcome,
+            "commit": os.environ["FAULTS_COMMIT"],
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "seconds": round(report.duration, 1),
+        }
+        with Path(path).open("a") as file:
+            file.write(json.dumps(found) + "\n")
     return report
-
-
-def pytest_sessionfinish() -> None:
-    if path := os.environ.get("FAULTS_TABLE"):
-        write(Path(path), OUTCOMES)

@@ -28,7 +28,10 @@ class Meddler:
         self._accepting = self._accept()
 
     def does(self, way: str) -> None:
-        """From now on it `passes on`, or is one of `WAYS`; connections that are open break off, but when it hangs."""
+        """From now on it `passes on`, or is one of `WAYS`, or `breaks off in mid-upload`.
+
+        Connections that are open break off, but when it hangs.
+        """
         self._way = way
         if way != "hangs":
             for connection in list(self._open):
@@ -67,6 +70,13 @@ class Meddler:
                 self._open.add(server)
                 threading.Thread(target=self._pump, args=(server, connection), daemon=True).start()
                 self._pump(connection, server)
+        elif self._way == "breaks off in mid-upload":
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._upstream)) as server:
+                threading.Thread(target=self._pump, args=(server, connection), daemon=True).start()
+                while not (content := connection.recv(1 << 16)).startswith(b"PUT") and content:
+                    server.sendall(content)
+                server.sendall(content[: len(content) * 7 // 8])
+            _break(connection)
         elif self._way == "resets":
             with contextlib.suppress(OSError):
                 connection.recv(1)

@@ -39,24 +39,33 @@ class Place:
     Attributes:
         server: URL of the API of a Prefect server.
         mark: in the environment of all that descends from a command of this place.
+        archives: URL; a folder of this place, where nothing else is said.
+        more: variables of the environment.
+        options: of the command, beside the usual ones.
+        run_id: of the run that is disturbed.
     """
 
     folder: Path
     server: str
     mark: str = field(default_factory=lambda: str(uuid.uuid4()))
+    archives: str = ""
+    more: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    run_id: str = RUN_ID
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.yaml").write_text(CONFIG)
         (self.folder / "tmp").mkdir()
+        self.archives = self.archives or str(self.folder / "archives")
 
     @property
     def run(self) -> Path:
-        return self.folder / "runs" / RUN_ID
+        return self.folder / "runs" / self.run_id
 
     @property
     def archive(self) -> Path:
-        return self.folder / "archives" / RUN_ID
+        return self.folder / "archives" / self.run_id
 
     @property
     def models(self) -> Path:
@@ -76,12 +85,13 @@ class Place:
         self,
         misbehaviour: str = "",
         before: tuple[str, ...] = (),
+        root: Path = ROOT,
         **parameters: str,
     ) -> "subprocess.Popen[bytes]":
-        """The command of the flow; its words go to a file."""
+        """The command of the flow, of this checkout or another; its words go to a file."""
         chosen = self.parameters(**parameters)
         options = [part for name, value in chosen.items() for part in (f"--{name.replace('_', '-')}", value)]
-        command = [*before, sys.executable, str(ROOT / "flows" / "train.py"), *options]
+        command = [*before, sys.executable, str(root / "flows" / "train.py"), *options]
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
             "PREFECT_API_URL": self.server,
@@ -92,8 +102,9 @@ class Place:
             return subprocess.Popen(command, env=variables, stdout=words, stderr=words)
 
     def parameters(self, **chosen: str) -> dict[str, str]:
-        folders = {name: str(self.folder / name) for name in ("runs", "archives", "models")}
-        return {"config": str(self.folder / "config.yaml"), "run_id": RUN_ID, **folders, **chosen}
+        folders = {name: str(self.folder / name) for name in ("runs", "models")}
+        usual = {"config": str(self.folder / "config.yaml"), "run_id": self.run_id, "archives": self.archives}
+        return {**usual, **folders, **self.options, **chosen}
 
     def variables(self, misbehaviour: str) -> dict[str, str]:
         return {
@@ -105,6 +116,7 @@ class Place:
             "TMPDIR": str(self.folder / "tmp"),
             "CUDA_VISIBLE_DEVICES": "",
             "MARK": self.mark,
+            **self.more,
         }
 
     def here(self, misbehaviour: str = "", **parameters: str) -> int:
@@ -162,11 +174,12 @@ class Place:
                 found.append(f"lock on {folder}")
         return found
 
-    def numbers(self, run_id: str = RUN_ID) -> dict[str, Any]:
+    def numbers(self, run_id: str = "") -> dict[str, Any]:
         """All that the run found out, from its archive, which is verified."""
-        url = self.folder / "archives" / run_id
-        manifest = archive.verify(str(url))
-        evaluations = {path.name: json.loads(path.read_text()) for path in sorted((url / "evaluation").glob("*.json"))}
+        url = archive.join(self.archives, run_id or self.run_id)
+        manifest = archive.verify(url)
+        judged = [name for name in manifest["files"] if name.startswith("evaluation/") and name.endswith(".json")]
+        evaluations = {name: archive.read_json(url, name) for name in judged}
         adapters = {name: entry for name, entry in manifest["files"].items() if name.startswith("checkpoints/")}
         promoted = json.loads((self.models / "promoted.json").read_text())["promoted"]
         promoted = {

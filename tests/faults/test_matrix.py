@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cells import ARCHIVED, CELLS, FILES, PROGRAMS, REFUSING, UNDER_LOCK, Cell
-from place import AS_A_USER, RUN_ID, STRANGER, Place, damage, locked, small_disk
+from cells import ARCHIVED, CELLS, FILES, PROGRAMS, REFUSING, UNDER_LOCK, Cell, Runtime
+from place import AS_A_USER, STRANGER, Place, damage, locked, small_disk
 from processes import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts disks and gives files away, which only root can")
@@ -28,14 +28,14 @@ MISBEHAVIOUR = {
 FOLDERS = ("run directory", "checkpoints", "evaluation", "logs", "models", "archives")
 
 
-def cells(chosen: Callable[[Cell], bool]) -> "pytest.MarkDecorator":
+def cells(chosen: Callable[[Cell], bool], runtime: Runtime = "process") -> "pytest.MarkDecorator":
     """Those of this kind; all but the quick ones are run by `make faults` alone."""
     return pytest.mark.parametrize(
         "cell",
         [
             pytest.param(cell, marks=[] if cell.quick else pytest.mark.faults, id=cell.name)
             for cell in CELLS
-            if cell.runtime == "process" and chosen(cell)
+            if cell.runtime == runtime and chosen(cell)
         ],
     )
 
@@ -49,10 +49,10 @@ def expect(place: Place, cell: Cell, code: int) -> None:
     assert place.leftovers() == []
 
 
-def expect_the_same_again(place: Place, undisturbed: Place, again: bool, run_id: str = RUN_ID) -> None:
+def expect_the_same_again(place: Place, undisturbed: Place, again: bool, run_id: str = "") -> None:
     """The same command succeeds, where it has not yet, with the right numbers."""
     if again:
-        assert place.here(run_id=run_id) == 0, place.words
+        assert place.here(run_id=run_id or place.run_id) == 0, place.words
     assert place.numbers(run_id) == undisturbed.numbers()
     assert place.leftovers() == []
 
@@ -107,7 +107,7 @@ def test_a_damaged_file_of_a_run(place: Place, undisturbed: Place, cell: Cell) -
     code = place.here()
     expect(place, cell, code)
     refused = cell.what in REFUSING
-    expect_the_same_again(place, undisturbed, again=refused, run_id="another" if refused else RUN_ID)
+    expect_the_same_again(place, undisturbed, again=refused, run_id="another" if refused else "")
 
 
 @cells(lambda cell: cell.what.removeprefix("archive/") in ARCHIVED and cell.what.startswith("archive/"))

@@ -230,30 +230,12 @@ def test_after_a_power_cut_what_was_claimed_or_ran_is_crashed_and_the_next_runs(
     claimed = server.run(GPU, server.parameters(run_id="claimed"))
     with server.client() as client:
         client.set_flow_run_state(claimed.id, Pending())
-    waited_for = {f"prefect.flow-run.{each.id}" for each in (ran, claimed)}
-    wait_until(lambda: waited_for <= {key for key, _ in buckets(server)}, 60)
-    server.kill()
-    with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
-        for row in buckets(server).values():
-            database.execute('UPDATE automation_bucket SET start=?, "end"=? WHERE id=?', row)
-    server.start()
+    server.lose_an_hour([ran, claimed])
     waiting = server.run(GPU, server.parameters(run_id="after-the-cut"))
     server.work("gpu")
     assert "no heartbeat" in server.wait_for(ran, "Crashed", seconds=60)
     assert "did not begin it" in server.wait_for(claimed, "Crashed", seconds=60)
     server.wait_for(waiting, "Completed")
-
-
-def buckets(server: Server) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """What the server waits to hear, by the run and the row; when it began and will end, each an hour earlier."""
-    with sqlite3.connect(server.folder / "home" / "prefect.db", timeout=30) as database:
-        rows = database.execute('SELECT id, bucketing_key, start, "end" FROM automation_bucket').fetchall()
-    hour = timedelta(hours=1)
-    found = {}
-    for name, key, start, end in rows:
-        before = tuple(str(datetime.fromisoformat(time) - hour) for time in (start, end))
-        found[(json.loads(key)[0], name)] = (*before, name)
-    return found
 
 
 def test_a_run_that_was_taken_for_dead_says_that_it_lives(server: Server) -> None:

@@ -52,10 +52,16 @@ def arguments(name: str) -> argparse.Namespace:
     with (chosen.run_directory / "secrets").open("a") as seen:
         seen.write(" ".join([name, *secrets]) + "\n")
     first = (chosen.run_directory / "calls").read_text().split().count(name) == 1
-    told = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part)
+    told = dict(part.split("=") for part in said_to(chosen.run_directory).split(",") if part)
     label = f"{name}:{chosen.checkpoint}"
     misbehave(told.get(label, told.get(name)), first, chosen.run_directory)
     return chosen
+
+
+def said_to(directory: Path) -> str:
+    """Who is to misbehave, and how; to a container it is said by a file of the run directory."""
+    path = directory / ".stand-in"
+    return path.read_text() if path.exists() else os.environ.get("STAND_IN", "")
 
 
 def digest(secret: str) -> str:
@@ -119,6 +125,20 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "starve":  # as a program does that may have no more memory
             resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
             bytearray(1 << 29)
+        case "dawdle":  # for as long as a pause of the tests takes
+            report("dawdle", 1, 2)
+            time.sleep(5)
+        case "lose":  # the environment, as soon as somebody takes it away
+            from browser_control.environment import health
+
+            report("lose", 1, 2)
+            while health.answers(os.environ["BROWSERGYM_URL"]):
+                time.sleep(0.2)
+            raise RuntimeError("where is the environment?")
+        case "lose-once" if first:
+            misbehave("lose")
+        case "hang-once" if first:
+            misbehave("hang")
         case "hang":
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
             report("hang", 1, 2)

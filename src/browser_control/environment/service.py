@@ -441,7 +441,8 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
         env_name="browsergym_env",
         max_concurrent_envs=sessions,
     )
-    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/health"]
+    ours = ("/health", "/step")
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") not in ours]
 
     @app.get("/health")
     async def health(response: Response) -> dict[str, str]:
@@ -450,6 +451,11 @@ def application(pool: BrowserPool, sessions: int, max_turns: int) -> FastAPI:
             response.status_code = 503
             return {"status": "unhealthy", "reason": trouble}
         return {"status": "healthy"}
+
+    @app.post("/step", status_code=400)
+    async def step() -> dict[str, str]:
+        """Refused: over HTTP there is no session whose episode could go on."""
+        return {"detail": "episodes are played over a WebSocket: use a WebSocket session at /ws"}
 
     app.add_middleware(_QuietDisconnects)
     app.add_middleware(_NoPages)

@@ -74,9 +74,9 @@ def arguments(run: Run, start: Start) -> tuple[str, ...]:
 
 
 def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
-    lot, record = registry.take_lot(), registry.read()
+    record = registry.read()
     if record.promoted is None:
-        return Start(start_from=start_from, lot=lot)
+        return Start(start_from=start_from, lot=registry.take_lot())
     trouble = misfit(record.promoted, run.configuration)
     if not trouble:
         try:
@@ -85,10 +85,11 @@ def _begin(run: Run, registry: Registry, start_from: StartFrom) -> Start:
             trouble = (
                 f"{error}; `{summary.command('browser-control')} rollback {registry.name}` goes back to the one before"
             )
+    if start_from == "promoted" and (words := trouble or other_language(record.promoted)):
+        raise ArchiveInvalid(f"cannot start from the promoted adapter: {words}")
+    lot = registry.take_lot()  # last, so that an attempt that fails takes none
     if start_from == "base":
         return Start(start_from="base", lot=lot, promoted=record.promoted, trouble=trouble)
-    if trouble := trouble or other_language(record.promoted):
-        raise ArchiveInvalid(f"cannot start from the promoted adapter: {trouble}")
     return Start(start_from="promoted", lot=lot, promoted=record.promoted, seeds_drawn=record.seeds_drawn)
 
 

@@ -9,22 +9,27 @@ stay in the hub's own (`HF_HOME`).
 import contextlib
 import fcntl
 import hashlib
+import importlib
+import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from browser_control.configuration import Model
 from browser_control.errors import ModelUnavailable
 from browser_control.programs import model_cache, model_folder
 
 _CONVERSION = 1  # part of a converted model's name: raise it when the conversion changes
+_PAUSES = (2.0, 6.0)  # seconds before a hub is asked again
 _DONE = "config.json"  # saved with the rest, before the folder gets its name
 
 
@@ -69,7 +74,24 @@ def _found(model: Model) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    """Asks again where the hub does not answer: it may be back in a moment."""
+    from huggingface_hub import constants
+
+    for pause in () if constants.HF_HUB_OFFLINE else _PAUSES:
+        try:
+            return _snapshot(name, revision)
+        except _HubAway as error:
+            print(f"{error}; it is asked again in {pause:.0f} s", flush=True)
+            time.sleep(pause)
+    return _snapshot(name, revision)
+
+
+class _HubAway(ModelUnavailable):
+    """No answer, or none of a hub's."""
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    from huggingface_hub import get_session, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -79,6 +101,9 @@ def _from_hub(name: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
+    hooks = get_session().event_hooks
+    if _set_deadline not in hooks["request"]:
+        get_session().event_hooks = {**hooks, "request": [*hooks["request"], _set_deadline]}
     wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
@@ -96,11 +121,29 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise ModelUnavailable(
             f"model.name {name!r} is no hub id (OWNER/NAME), no folder and no GGUF file that is there"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
-        raise ModelUnavailable(
+    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, json.JSONDecodeError, _http_errors()) as error:
+        raise _HubAway(
             f"the model {name} is not in the cache and the hub does not answer: check the network, or fetch it where"
             " there is one and copy HF_HOME"
         ) from error
+
+
+def _http_errors() -> type[Exception]:
+    """What the HTTP library of the hub's client raises."""
+    from huggingface_hub import get_session
+
+    library = importlib.import_module(type(get_session()).__module__.partition(".")[0])
+    error: type[Exception] = library.HTTPError
+    return error
+
+
+def _set_deadline(request: Any) -> None:
+    """The hub's client waits for ever for some answers."""
+    from huggingface_hub import constants
+
+    given, deadline = request.extensions.get("timeout", {}), constants.HF_HUB_DOWNLOAD_TIMEOUT
+    waits = ("connect", "read", "write", "pool")
+    request.extensions["timeout"] = {each: given.get(each) or deadline for each in waits}
 
 
 def _from_wheel(requirement: str) -> Path:

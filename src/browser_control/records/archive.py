@@ -3,6 +3,7 @@
 Where the manifest is, the archive is complete. An archive lives in a folder or at any other fsspec URL.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from typing import Any
 
 import fsspec
 from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from browser_control.configuration import (
     DEMONSTRATION_SEEDS,
@@ -26,7 +29,7 @@ from browser_control.configuration import (
     TRAINING_SEEDS,
     Configuration,
 )
-from browser_control.errors import ArchiveInvalid, RecordDamaged
+from browser_control.errors import ArchiveInvalid, ArchivesUnreachable, BrowserControlError, RecordDamaged
 from browser_control.integrity import seal, unsealed
 from browser_control.language.version import VERSION
 from browser_control.run_directory import RunDirectory
@@ -47,6 +50,8 @@ _PACKAGES = (
     "transformers",
 )
 _CHUNK = 1 << 20
+PATIENCE = 60.0  # seconds that a store may take for a file, and as many as the file takes at SLOW
+SLOW = 100_000  # bytes a second
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,21 @@ def write(directory: RunDirectory, url: str, run_id: str, settings: Configuratio
     """Copies what mattered of a run to `url`, and the manifest last; returns the manifest.
 
     A copy that was cut short is taken up again: a file that is there with the right digest is not copied twice.
+
+    Raises:
+        ArchivesUnreachable: `url` is in a store elsewhere, which fails; so do all that read an archive.
     """
-    system, root = _open(url)
     files: dict[str, dict[str, Any]] = {}
-    for name, path in sorted(_contents(directory)):
-        entry = {"sha256": _digest(_chunks(path)), "bytes": path.stat().st_size}
-        if not _holds(system, f"{root}/{name}", entry):
-            _copy(system, path, f"{root}/{name}")
-        files[name] = entry
-    for stray in set(_listing(system, root)) - set(files) - {MANIFEST}:
-        system.rm_file(f"{root}/{stray}")
-    manifest = {**provenance(run_id, settings, origin), "files": files}
-    _put(system, f"{root}/{MANIFEST}", json.dumps(seal(manifest), indent=2).encode() + b"\n")
+    with _at(url) as (system, root):
+        for name, path in sorted(_contents(directory)):
+            entry = {"sha256": _digest(_chunks(path)), "bytes": path.stat().st_size}
+            if not _holds(system, f"{root}/{name}", entry):
+                _copy(system, path, f"{root}/{name}")
+            files[name] = entry
+        for stray in set(_listing(system, root)) - set(files) - {MANIFEST}:
+            system.rm_file(f"{root}/{stray}")
+        manifest = {**provenance(run_id, settings, origin), "files": files}
+        _put(system, f"{root}/{MANIFEST}", json.dumps(seal(manifest), indent=2).encode() + b"\n")
     return manifest
 
 
@@ -84,7 +92,7 @@ def trouble_with(url: str) -> str:
         _put(system, root, b"")
         system.rm_file(root)
     except Exception as error:  # each file system has errors of its own
-        return " ".join(str(error).split()) or type(error).__name__
+        return _words_of(error)
     return ""
 
 
@@ -94,15 +102,15 @@ def verify(url: str) -> dict[str, Any]:
     Raises:
         ArchiveInvalid: there is no manifest, or a file is missing, altered or not listed; all are named.
     """
-    system, root = _open(url)
     manifest = read_manifest(url)
     listed: dict[str, dict[str, Any]] = manifest["files"]
-    present = set(_listing(system, root)) - {MANIFEST}
-    wrong = [f"{name} is missing" for name in sorted(set(listed) - present)]
-    wrong += [f"{name} is not listed" for name in sorted(present - set(listed))]
-    for name in sorted(present & set(listed)):
-        if not _holds(system, f"{root}/{name}", listed[name]):
-            wrong.append(f"{name} was altered")
+    with _at(url) as (system, root):
+        present = set(_listing(system, root)) - {MANIFEST}
+        wrong = [f"{name} is missing" for name in sorted(set(listed) - present)]
+        wrong += [f"{name} is not listed" for name in sorted(present - set(listed))]
+        for name in sorted(present & set(listed)):
+            if not _holds(system, f"{root}/{name}", listed[name]):
+                wrong.append(f"{name} was altered")
     if wrong:
         raise ArchiveInvalid(f"the archive at {url} is not as its manifest says: {'; '.join(wrong)}")
     return manifest
@@ -110,13 +118,12 @@ def verify(url: str) -> dict[str, Any]:
 
 def read_manifest(url: str) -> dict[str, Any]:
     """Raises ArchiveInvalid where there is none, or it cannot be read."""
-    system, root = _open(url)
+    if (content := _content(url, MANIFEST)) is None:
+        raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing")
     try:
-        manifest = unsealed(system.cat_file(f"{root}/{MANIFEST}"), MANIFEST)
+        manifest = unsealed(content, MANIFEST)
         for entry in dict(manifest["files"]).values():
             str(entry["sha256"]), int(entry["bytes"])
-    except FileNotFoundError:
-        raise ArchiveInvalid(f"there is no complete archive at {url}: {MANIFEST} is missing") from None
     except (RecordDamaged, ValueError, KeyError, TypeError):
         raise ArchiveInvalid(f"{MANIFEST} of the archive at {url} is damaged") from None
     for name in manifest["files"]:  # an archive may be anybody's
@@ -130,11 +137,8 @@ def read(url: str, name: str) -> bytes:
 
     It is not compared with the manifest: who has not called `verify` compares it by `read_listed`.
     """
-    system, root = _open(url)
-    try:
-        content: bytes = system.cat_file(f"{root}/{name}")
-    except FileNotFoundError:
-        raise ArchiveInvalid(f"the archive at {url} holds no {name}") from None
+    if (content := _content(url, name)) is None:
+        raise ArchiveInvalid(f"the archive at {url} holds no {name}")
     return content
 
 
@@ -189,8 +193,8 @@ def fetch(url: str, folder: str, target: Path) -> None:
 
 def exists(url: str) -> bool:
     """Whether there is a complete archive at `url`."""
-    system, root = _open(url)
-    return bool(system.exists(f"{root}/{MANIFEST}"))
+    with _at(url) as (system, root):
+        return bool(system.exists(f"{root}/{MANIFEST}"))
 
 
 def join(archives: str, name: str) -> str:
@@ -260,6 +264,39 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
     return system, str(root).rstrip("/")
 
 
+@contextlib.contextmanager
+def _at(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """The file system of `url` and the path in it; what a store elsewhere raises becomes ArchivesUnreachable."""
+    system, root = _open(url)
+    try:
+        yield system, root
+    except BrowserControlError:
+        raise
+    except Exception as error:  # each file system has errors of its own
+        if isinstance(system, LocalFileSystem):
+            raise
+        raise ArchivesUnreachable(
+            f"the store of the archive at {url} fails: {_words_of(error)}; look at the network and at its permissions,"
+            " and run the same command again"
+        ) from error
+
+
+def _words_of(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _content(url: str, name: str) -> bytes | None:
+    """One file; None where it is not there."""
+    with _at(url) as (system, root):
+        try:
+            content: bytes = system.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            return None
+    return content
+
+
 def _listing(system: AbstractFileSystem, root: str) -> list[str]:
     system.invalidate_cache()
     return [path.removeprefix(f"{root}/") for path in system.find(root)] if system.exists(root) else []
@@ -279,13 +316,18 @@ def _holds(system: AbstractFileSystem, path: str, entry: dict[str, Any]) -> bool
 def _copy(system: AbstractFileSystem, source: Path, target: str) -> None:
     """Written beside and renamed; an object store writes an object whole or not at all, and renames by copying."""
     system.makedirs(os.path.dirname(target), exist_ok=True)
-    system.put_file(str(source), f"{target}.part")
+    system.put_file(str(source), f"{target}.part", **_patience(system, source.stat().st_size))
     system.mv(f"{target}.part", target)
 
 
 def _put(system: AbstractFileSystem, target: str, content: bytes) -> None:
-    system.pipe_file(f"{target}.part", content)
+    system.pipe_file(f"{target}.part", content, **_patience(system, len(content)))
     system.mv(f"{target}.part", target)
+
+
+def _patience(system: AbstractFileSystem, size: int) -> dict[str, float]:
+    """A deadline, where a file system knows them: aiohttp waits for ever for a server's `100 Continue`."""
+    return {"timeout": PATIENCE + size / SLOW} if isinstance(system, AsyncFileSystem) else {}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -4,13 +4,15 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from prefect.states import AwaitingRetry, Cancelling
 
 from browser_control.pipeline.runtimes.process import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PLANTED = {"HF_TOKEN": "hf_planted_0123456789", "WANDB_API_KEY": "wandb_planted_0123456789"}
 RUN = "BROWSER_CONTROL_TEST_RUN"  # by this variable all processes of a run are found, whatever they are called
@@ -92,6 +94,30 @@ class Server:
     def kill(self) -> None:
         assert self.process is not None
         kill_tree(self.process)
+
+    def lose_an_hour(self, runs: Sequence[FlowRun]) -> None:
+        """Kills the server and starts it an hour later, as far as its database can tell, which waits for these runs."""
+        waited_for = {f"prefect.flow-run.{each.id}" for each in runs}
+        deadline = time.monotonic() + 60
+        while not waited_for <= {key for key, _ in self._buckets()}:
+            assert time.monotonic() < deadline, "the server waits for none of them"
+            time.sleep(0.2)
+        self.kill()
+        with sqlite3.connect(self.folder / "home" / "prefect.db", timeout=30) as database:
+            for row in self._buckets().values():
+                database.execute('UPDATE automation_bucket SET start=?, "end"=? WHERE id=?', row)
+        self.start()
+
+    def _buckets(self) -> dict[tuple[str, str], tuple[str, str, str]]:
+        """What the server waits to hear, by the run and the row; when it began and will end, each an hour earlier."""
+        with sqlite3.connect(self.folder / "home" / "prefect.db", timeout=30) as database:
+            rows = database.execute('SELECT id, bucketing_key, start, "end" FROM automation_bucket').fetchall()
+        hour = timedelta(hours=1)
+        found = {}
+        for name, key, start, end in rows:
+            before, after = (str(datetime.fromisoformat(each) - hour) for each in (start, end))
+            found[(json.loads(key)[0], name)] = (before, after, name)
+        return found
 
     def work(self, pool: str, secrets: Mapping[str, str] = PLANTED) -> "subprocess.Popen[bytes]":
         """Starts the pool's worker, in place of the one before, as `make worker` does; its environment has secrets."""
