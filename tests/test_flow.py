@@ -285,6 +285,7 @@ def test_a_killed_run_leaves_nothing(place: dict[str, Any], tmp_path: Path, pref
         (["--run-id", "../up"], "run_id '../up' must be"),
         (["--runtime", "docker", "--set", "environment.allowed_hosts=[example.org]"], "the browser has no way out"),
         (["--set", "environment.allowed_hosts=['http://example.org']"], "should match pattern"),
+        (["--runtime", "docker", "--set", "environment.web_tasks=[browsergym.miniwob]"], "is not in the images"),
         (["--set", "environment.urls=['http://127.0.0.1:9']"], "no environment answers at http://127.0.0.1:9"),
     ],
 )

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArchiveInvalid as error:
         errors.print(f"error: {error}", style="red")
         return 1
+    except ModuleNotFoundError as error:
+        errors.print(f"error: {error}: install 'browser-control[flow,train,environment,use]'", style="red")
+        return EXIT_USER_ERROR
     except (UserError, ValueError, ImportError) as error:  # fsspec: a protocol that is unknown, or not installed
         errors.print(f"error: {error}", style="red")
         return EXIT_USER_ERROR

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from browser_control.errors import ConfigurationError, short
 from browser_control.run_directory import write_text
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_OF_A_CHECKOUT = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = _OF_A_CHECKOUT if _OF_A_CHECKOUT.is_dir() else Path(__file__).with_name("configs")  # of a wheel
 
 # Which seeds are drawn for what. Different seeds may give the same page: what keeps judged pages out of training is the
 # pages themselves (training.held_out); no rule rests on these numbers alone. BrowserGym's seeds end at 2**32.

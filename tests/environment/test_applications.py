@@ -3,6 +3,9 @@
 import contextlib
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,12 +73,12 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 SERVER: dict[str, Any] = {"command": ["python", "app.py", "{port}"], "ready": "/state"}
 
 
-def web_task(folder: Path, server: dict[str, Any] | None = None, **changes: Any) -> None:
+def web_task(folder: Path, of_server: dict[str, Any] | None = None, **changes: Any) -> None:
     folder.mkdir(parents=True)
     (folder / "app.py").write_text(COUNTER)
     values = {
         "start": "/",
-        "server": {**SERVER, **(server or {})},
+        "server": {**SERVER, **(of_server or {})},
         "parameters": {"times": {"from": 1, "to": 1}},
         "goal": "Count {times} times.",
         "state": {"get": "/state", "where": {"a": "{times}"}},
@@ -90,7 +93,21 @@ def nothing_of_this_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server that is not the service's."""
+    app = tmp_path_factory.mktemp("foreign") / "app.py"
+    app.write_text(COUNTER)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    urls = ["http://127.0.0.1:1/", "http://localhost/", f"http://localhost:{port}/", f"http://127.0.0.1:{port}/state"]
+    with subprocess.Popen([sys.executable, app, str(port)], env={**os.environ, "URLS": str(urls)}) as server:
+        yield port
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def folder(foreign: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("applications") / "counts"
     login = ["goto /login", 'fill textbox "Word" with "{secret:COUNTER_WORD}"', 'click button "Enter"']
     web_task(folder / "one", before=[{"get": "/cookie"}])
@@ -111,6 +128,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     web_task(folder / "dead", {"command": ["python", "-c", "import sys; sys.exit('no paper {port}')"]})
     web_task(folder / "no-program", {"command": ["no-such-program", "{port}"]})
     web_task(folder / "asks-wrong", state={"get": "/", "where": {"a": 1}})
+    reset = {"post": "/reset", "body": {"who": "a"}}
+    web_task(folder / "foreign", server={"url": f"http://127.0.0.1:{foreign}", "reset": reset})
+    web_task(folder / "away", server={"url": "http://127.0.0.1:9"})
     return folder
 
 
@@ -188,6 +208,18 @@ def test_what_comes_before_the_first_turn_may_hold_a_secret_which_no_page_shows(
         assert SECRET not in first.text
         with pytest.raises(EnvironmentFailure, match=r"counts.no-secret needs the secret COUNTER_NOTHING, and the ser"):
             environments.reset(0, "counts.no-secret", 0).result()
+
+
+def test_a_server_that_somebody_else_runs_is_asked_and_reached_and_nothing_else(counts: Service, foreign: int) -> None:
+    with Environments([counts.url], 1) as environments:
+        for _ in range(2):
+            first = environments.reset(0, "counts.foreign", 0).result()
+            assert '"0 counts"' in first.text
+            assert f'"host 127.0.0.1:{foreign}"' in first.text
+            assert '"reached 1 of 4"' in click(environments, first, "Reach").text
+            assert click(environments, first, "Count").strict
+        with pytest.raises(EnvironmentFailure, match=r"http://127.0.0.1:9/ could not be loaded"):
+            environments.reset(0, "counts.away", 0).result()
 
 
 def test_a_page_reaches_its_own_server_and_nothing_else(counts: Service) -> None:

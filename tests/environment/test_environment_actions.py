@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_control.environment.actions import ActionRefused, Call, parse_action
+from browser_control.environment.actions import ActionRefused, Call, parse_action, parse_calls
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,27 @@ def test_anything_else_is_refused_with_a_reason(text: str) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ActionRefused):
         assert isinstance(parse_action(text), Call)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("click('12')", ["click"]),
+        ("fill('1', 'a)b') click('2')\nnoop()", ["fill", "click", "noop"]),
+        ("I will log in (first):\n```python\n# click('1')\nclick('2')  # the button\n```\nDone.", ["click"]),
+        ("To press it, call (click('3')), it's done", ["click"]),
+        ("think(about click('4'))", ["click"]),
+    ],
+)
+def test_loosely_all_calls_are_taken_that_browsergyms_own_parser_takes(text: str, calls: list[str]) -> None:
+    from browsergym.core.action.parsers import highlevel_action_parser
+
+    theirs = [name for match in highlevel_action_parser.search_string(text).as_list() for name, _ in match]
+    assert theirs == calls
+    assert [call.name for call in parse_calls(text)] == calls
+
+
+@pytest.mark.parametrize("text", ["", "nothing", "click(x)", "click('1') jump('2')", "click('1')" * 21, "a(" * 9000])
+def test_loosely_nothing_is_done_where_one_call_is_wrong_or_there_is_none(text: str) -> None:
+    with pytest.raises(ActionRefused):
+        parse_calls(text)

@@ -6,6 +6,7 @@ BrowserGymEnv is loaded from a clone of OpenEnv where OPENENV_CLONE names one; t
 import asyncio
 import importlib
 import os
+import re
 import sys
 import warnings
 from typing import Any
@@ -31,8 +32,33 @@ def test_the_generic_client_plays_an_episode(service: Service) -> None:
         async with client_class(base_url=service.url) as client:
             result = await client.reset(seed=1, task_name="browsergym/miniwob.click-test")
             assert result.observation["goal"] == "Click the button."
+            assert (result.observation["axtree_txt"], result.observation["pruned_html"]) == (
+                "[13] button 'Click Me!'",
+                "",
+            )
             result = await client.step({"action_str": "click('13')"})
             assert (result.reward, result.done) == (1.0, True)
+
+    asyncio.run(play())
+
+
+def test_a_session_may_ask_for_html_and_for_browsergyms_loose_reading(service: Service) -> None:
+    client_class = openenv_module("openenv.core.generic_client").GenericEnvClient
+    words = "First the name, then the button.\n```\nfill('{}', {!r})\nfill('{}', {!r})\nclick('{}')\n```"
+
+    async def play() -> None:
+        async with client_class(base_url=service.url) as client:
+            result = await client.reset(seed=1, task_name="login-user", pruned_html=True, loose=True)
+            html, goal = result.observation["pruned_html"], result.observation["goal"]
+            assert '<button bid="' in html and "<script" not in html
+            bids = re.findall(r"\[(\d+)\] (?:textbox|button)", result.observation["axtree_txt"])
+            name, password = re.findall(r'"([^"]+)"', goal)
+            said = words.format(bids[0], name, bids[1], password, bids[2])
+            result = await client.step({"action_str": said})
+            assert (result.reward, result.done, result.observation["error"]) == (1.0, True, "")
+            await client.reset(seed=1, task_name="login-user")
+            result = await client.step({"action_str": said})
+            assert result.observation["error"] == "an action is exactly one call, such as click('12')"
 
     asyncio.run(play())
 

@@ -84,6 +84,10 @@ def test_the_parameters_of_a_goal_are_read_back_from_it() -> None:
         ),
         ({"server": {**SERVER, "reset": {}}, "start": "/"}, "one of get, post, put, patch, delete says what is asked"),
         ({"server": {**SERVER, "reset": {"post": "/{x}"}}, "start": "/"}, "there is no parameter 'x', in '/{x}'"),
+        ({"server": {**SERVER, "url": "http://a.example"}, "start": "/"}, "started by its command, or has a url"),
+        ({"server": {"url": "http://a.example/app"}, "start": "/"}, "server.url: string should match pattern"),
+        ({"server": {"url": "http://a.example", "shared": True}, "start": "/"}, "runs is shared, and has no"),
+        ({"server": {"url": "http://a.example", "reset": "restart"}, "start": "/"}, "cannot be restarted: let reset"),
         ({"server": {**SERVER, "shared": True}, "start": "/"}, "a shared server cannot be restarted for one session"),
         ({"server": {**SERVER, "command": ["{secret:A}", "{port}"]}, "start": "/"}, "a command is seen by everyone"),
         (

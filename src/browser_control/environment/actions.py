@@ -1,16 +1,21 @@
 """Action strings of BrowserGym's action set, read without executing anything.
 
 An action is one call with literal arguments, such as `click('14')` or `fill('21', "Ada")`; whatever else a
-policy writes is refused with a reason.
+policy writes is refused with a reason. A session may ask for BrowserGym's own reading instead: all calls that are in
+the text, whatever stands around them.
 """
 
 import ast
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 MAX_LENGTH = 20_000  # characters; no field of a web task takes more
+MAX_CALLS = 20  # of one step
+_MAX_TRIES = 100  # of what could begin a call
+_MAX_DEPTH = 8  # of brackets in one
 Button = Literal["left", "middle", "right"]
 Edge = Literal["up", "down", "top", "bottom"]
 
@@ -114,6 +119,53 @@ def parse_action(text: str) -> Call:
     for parameter, value in bound.arguments.items():
         _check(name, parameter, value)
     return Call(name, dict(bound.arguments))
+
+
+# What is between calls: a comment, or the beginning of a call.
+_NEXT = re.compile(r"#[^\n]*|(?<![\w.])[A-Za-z_]\w*\s*\(")
+# What is within one: strings, comments, brackets, and all else.
+_TOKEN = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|#[^\n]*|[^'"()#]+|.""", re.DOTALL)
+
+
+def parse_calls(text: str) -> list[Call]:
+    """All calls that `text` has, as BrowserGym's parser finds them: in a fence, among words, one after another.
+
+    Raises:
+        ActionRefused: there is none, too many, or one is not of the action set; then none is to be carried out.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ActionRefused(f"an action has at most {MAX_LENGTH} characters, this one has {len(text)}")
+    found: list[str] = []
+    place = tries = 0
+    while tries < _MAX_TRIES and (begin := _NEXT.search(text, place)) is not None:
+        end = begin.end()
+        if not begin[0].startswith("#"):
+            tries += 1
+            end = _end_of_call(text, begin.end()) or end
+            try:
+                _literal_call(text[begin.start() : end])
+            except ActionRefused:
+                end = begin.end()  # the words of a sentence, in which a call may be
+            else:
+                found.append(text[begin.start() : end])
+        place = end
+    if not found:
+        raise ActionRefused("there is no call in it, such as click('12')")
+    if len(found) > MAX_CALLS:
+        raise ActionRefused(f"a step takes at most {MAX_CALLS} calls, these are {len(found)}")
+    return [parse_action(each) for each in found]
+
+
+def _end_of_call(text: str, place: int) -> int:
+    """Behind the bracket that closes the one before `place`; 0 where none does, or too many are in between."""
+    depth = 1
+    for token in _TOKEN.finditer(text, place):
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+        if depth == 0:
+            return token.end()
+        if depth > _MAX_DEPTH:
+            break
+    return 0
 
 
 def _literal_call(text: str) -> tuple[str, list[Any], dict[str, Any]]:

@@ -23,6 +23,7 @@ import httpx
 from browser_control import leash
 from browser_control.environment.devtools import PROFILE
 from browser_control.environment.episode import PageLost
+from browser_control.environment.gate import Gate
 from browser_control.web_tasks.parameters import Json, Value, fill_in, fill_in_all, reveal
 from browser_control.web_tasks.server_file import SESSION, Application, Request, State, found_at, matches
 from browser_control.web_tasks.task_file import MISTAKE
@@ -60,6 +61,8 @@ class Instance:
     @property
     def trouble(self) -> str:
         """Why it answers no more; empty where it runs."""
+        if self.application.server.url:
+            return ""
         if self._process is None:
             return f"the server of {self.application.name} is not running"
         code = self._process.poll()
@@ -72,7 +75,9 @@ class Instance:
         """Makes it ready for an episode; raises ApplicationFailed."""
         server = self.application.server
         async with self._starting:
-            if server.reset == "restart" or self.trouble:
+            if server.url:
+                self._client = self._client or self._made_client(server.url)
+            elif server.reset == "restart" or self.trouble:
                 self.end()
                 await self._start()
         for request in server.resets:
@@ -117,7 +122,7 @@ class Instance:
         """What the server gave us with its answers, as the browser takes it, and forgets it here."""
         if self._client is None:
             return []
-        url = f"http://{self.application.host}/"
+        url = f"{self.application.origin}/"
         given = [{"name": each.name, "value": each.value or "", "url": url} for each in self._client.cookies.jar]
         self._client.cookies.clear()
         return given
@@ -134,14 +139,7 @@ class Instance:
             command[0] = sys.executable
         variables = {name: fill_in(text, places) for name, text in server.environment.items()}
         self._spawn(command, self._revealed(variables))
-        self._client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}",
-            headers={"Host": self.application.host},
-            trust_env=False,
-            timeout=ANSWER_SECONDS,
-            verify=False,
-            limits=httpx.Limits(max_keepalive_connections=0),  # a server of one thread answers the page meanwhile
-        )
+        self._client = self._made_client(f"http://127.0.0.1:{self.port}")
         try:
             async with asyncio.timeout(server.seconds):
                 while not await self._is_ready(server.ready):
@@ -153,6 +151,24 @@ class Instance:
             sentence = f"{MISTAKE}: {words}, {server.ready} does not answer{self._words()}"
             self.end()
             raise ApplicationFailed(sentence) from None
+
+    def _made_client(self, url: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=url,
+            headers={} if self.application.server.url else {"Host": self.application.host},
+            trust_env=False,
+            timeout=ANSWER_SECONDS,
+            verify=url.startswith("https:"),
+            limits=httpx.Limits(max_keepalive_connections=0),  # a server of one thread answers the page meanwhile
+        )
+
+    def open(self, gate: Gate) -> None:
+        """Has a session's pages reach it."""
+        if self.application.server.url:
+            host, port = self.application.address
+            gate.lead(host, port, port, host)
+        else:
+            gate.lead(self.application.host, self.port)
 
     async def _is_ready(self, path: str) -> bool:
         assert self._client is not None

@@ -183,7 +183,7 @@ class _Session:
     async def reset(self, web_task: str, seed: int, pictures: bool = False) -> Observation:
         if self._connection is None:
             await self._connect_anew()
-        asked: dict[str, Any] = {"seed": seed, "task_name": web_task}
+        asked: dict[str, Any] = {"seed": seed, "task_name": web_task, "axtree": False}
         if pictures:
             asked["screenshot"] = True
         if self._shows:

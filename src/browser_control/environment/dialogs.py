@@ -144,6 +144,11 @@ class DialogSession(PageSession):
             self._pictured = base64.b64encode(blank.getvalue()).decode()
         return self._pictured
 
+    async def html(self) -> str:
+        with contextlib.suppress(Interrupted):
+            return await super().html()
+        return ""
+
     async def boxes(self) -> dict[str, list[int]]:
         with contextlib.suppress(Interrupted):
             return await super().boxes()

@@ -52,6 +52,7 @@ BOXES = """(() => {
   return found;
 })()"""
 
+HTML = "document.documentElement.outerHTML"
 MOUSE_BUTTONS = {"left": 1, "right": 2, "middle": 4}
 
 
@@ -301,6 +302,15 @@ class PageSession:
     @staticmethod
     def _viewport(seen: Message) -> tuple[int, int] | None:
         return _whole(seen["viewport"])
+
+    async def html(self) -> str:
+        """The page as HTML, with bids; raises PageLost."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                found = await self._send("Runtime.evaluate", {"expression": HTML, "returnByValue": True})
+        except (BrowserGone, DevToolsError, TimeoutError) as failure:
+            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+        return str(found["result"].get("value") or "")
 
     async def boxes(self) -> dict[str, list[int]]:
         """Where the page's elements are in its screenshot, by bid: left, top, width, height; raises PageLost."""

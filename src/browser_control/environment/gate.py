@@ -16,7 +16,7 @@ _KEPT = re.compile(rb"\r\nsec-fetch-dest: (script|style|font|image)\r\n", re.IGN
 _OF_A_CONNECTION = re.compile(rb"\r\n(connection|proxy-connection|keep-alive):[^\r]*(?=\r\n)", re.IGNORECASE)
 _OF_A_CACHE = re.compile(rb"\r\n(cache-control|expires|pragma|etag|last-modified):[^\r]*(?=\r\n)", re.IGNORECASE)
 _REQUEST = re.compile(
-    rb"(?P<method>[A-Z]+) (?:http://(?P<host>[a-z0-9.-]+)(?P<path>/[^ ]*)|(?P<to>[^ /]+)) HTTP/1\.1\r\n"
+    rb"(?P<method>[A-Z]+) (?:http://(?P<host>[a-z0-9.-]+(?::[0-9]+)?)(?P<path>/[^ ]*)|(?P<to>[^ /]+)) HTTP/1\.1\r\n"
 )
 _END = b"\r\n\r\n"
 
@@ -33,8 +33,8 @@ class Gate:
         self.port = 0
         self._under_way = 0  # requests without an answer yet, streams of events left out
         self._last = 0.0  # when one came or ended
-        self._host = b""
-        self._behind = 0
+        self._hosts: tuple[bytes, ...] = ()
+        self._behind = ("", 0)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -52,13 +52,20 @@ class Gate:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def lead(self, host: str, port: int) -> None:
-        """From now on `host` is what listens on `port`, and there is no other."""
-        self._host, self._behind = host.encode(), port
+    def lead(self, host: str, port: int, named: int = 80, behind: str = "127.0.0.1") -> None:
+        """From now on `host` is what listens on `port`, and there is no other.
+
+        Args:
+            named: the port by which pages ask for it.
+            behind: where it listens.
+        """
+        with_port = f"{host}:{named}".encode()
+        self._hosts = (host.encode(), with_port) if named == 80 else (with_port,)
+        self._behind = (behind, port)
 
     def shut(self) -> None:
         """From now on there is no host at all; what is under way ends."""
-        self._host, self._behind = b"", 0
+        self._hosts, self._behind = (), ("", 0)
         for writer in tuple(self._open):
             writer.transport.abort()
 
@@ -79,7 +86,7 @@ class Gate:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(_END)
         asked = _REQUEST.match(head)
-        if asked is None or not self._host or (asked["host"] or asked["to"]) not in (self._host, self._host + b":80"):
+        if asked is None or (asked["host"] or asked["to"]) not in self._hosts:
             return
         if (asked["method"] == b"CONNECT") != (asked["to"] is not None):
             return
@@ -95,7 +102,7 @@ class Gate:
     async def _exchange(
         self, head: bytes, asked: re.Match[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        behind, to_behind = await asyncio.open_connection("127.0.0.1", self._behind, limit=HEAD_BYTES)
+        behind, to_behind = await asyncio.open_connection(*self._behind, limit=HEAD_BYTES)
         self._open.add(to_behind)
         try:
             if asked["to"]:  # of a WebSocket

@@ -20,8 +20,8 @@ class BrowserGymObservation(Observation):  # type: ignore[misc]
         default=None, description="Unused: a screenshot, where asked for, is a PNG in metadata"
     )
     goal: str = Field(default="", description="What is to be done in this episode")
-    axtree_txt: str = Field(default="", description="Unused: see text")
-    pruned_html: str = Field(default="", description="Unused: see text")
+    axtree_txt: str = Field(default="", description="The page as BrowserGym spells its accessibility tree")
+    pruned_html: str = Field(default="", description="The page as HTML, where the reset asked for pruned_html")
     error: str = Field(default="", description="Why the last action did nothing")
     last_action_error: bool = Field(default=False, description="Whether the last action failed")
 

@@ -78,7 +78,7 @@ class OwnPageSession(TabSession):
                 assert self.gate is not None
                 self.gate.shut()  # no word of the episode before reaches the server that is made ready
                 await self.instance.begin(self.session, parameters)
-                self.gate.lead(found.host, self.instance.port)
+                self.instance.open(self.gate)
             async with asyncio.timeout(COMMAND_SECONDS):
                 if self._episodes:
                     await self._clear()
@@ -109,7 +109,7 @@ class OwnPageSession(TabSession):
                 path = fill_in(each.goto, {**self._parameters, "session": self.session})
                 await self._settle()
                 await self._let_go()
-                await self._load_url(f"http://{self._task.host}{path}")
+                await self._load_url(f"{self._task.origin}{path}")
             else:
                 await self._take(each)
         await self._show(shows)
@@ -169,13 +169,15 @@ class OwnPageSession(TabSession):
             await asyncio.sleep(_AGAIN)
         send = self._browser.connection.send
         context = {"browserContextId": self._context}
-        origin = {"origin": f"http://{self._task.host}", "storageTypes": "all"}
+        origin = {"origin": self._task.origin, "storageTypes": "all"}
         targets, *_ = await asyncio.gather(
             send("Target.getTargets"),
             self._call("forget"),
             self._send("Page.resetNavigationHistory"),
             self._send("Storage.clearDataForOrigin", origin),
             send("Storage.clearCookies", context),
+            # what passes a gate in the clear is not kept
+            *([self._send("Network.clearBrowserCache")] if self._task.origin.startswith("https:") else []),
             send("Browser.resetPermissions", context),
         )
         others = {each["targetId"] for each in targets["targetInfos"] if each.get("browserContextId") == self._context}

@@ -59,12 +59,12 @@ class Applications:
 
     def instance(self, asked: Application, session: str) -> Instance:
         """The session's own, or the one for all."""
-        if asked.server.shared and asked in self._shared:
+        if asked.server.for_all and asked in self._shared:
             return self._shared[asked]
-        name = asked.name if asked.server.shared else f"{asked.name}.{session}"
+        name = asked.name if asked.server.for_all else f"{asked.name}.{session}"
         found = Instance(asked, self._logs / f"{name}.log")
         self._instances.add(found)
-        if asked.server.shared:
+        if asked.server.for_all:
             self._shared[asked] = found
         return found
 

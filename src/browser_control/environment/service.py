@@ -16,8 +16,8 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from browser_control.environment.actions import ActionRefused, parse_action
 from browser_control.environment.application import ApplicationFailed, default_logs
+from browser_control.environment.asked import ActionRefused, Asked, prune
 from browser_control.environment.class_episode import SETUP_SECONDS, ClassPages, ClassPageSession
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
@@ -29,6 +29,7 @@ from browser_control.environment.own_episode import OwnPageSession
 from browser_control.environment.page_server import HOST, PageServer, bundle_folder, page_url
 from browser_control.environment.seat import Applications, Seat
 from browser_control.errors import BrowserNotFound, ConfigurationError
+from browser_control.language.axtree import axtree_text
 from browser_control.language.page import format_page
 from browser_control.web_tasks import registry
 from browser_control.web_tasks.registry import FLIGHT
@@ -269,8 +270,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._page: PageSession | None = None
         self._seat = Seat(pool.applications)
         self._view: View | None = None
-        self._screenshots = False
-        self._shows: frozenset[str] = frozenset()
+        self._asked = Asked()
         self._over = ""  # why the episode takes no more actions
         servers = [each.application.server for each in registry.all_own() if each.application is not None]
         starting = max((server.seconds for server in servers), default=0.0)
@@ -285,6 +285,9 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         task_name: str | None = None,
         screenshot: bool = False,
         shows: Sequence[str] = (),
+        axtree: bool = True,
+        pruned_html: bool = False,
+        loose: bool = False,
     ) -> BrowserGymObservation:
         try:
             web_task = registry.find(task_name or self._state.task_name or DEFAULT_TASK)
@@ -299,7 +302,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         self._state = BrowserGymState(
             episode_id=episode_id or str(uuid.uuid4()), task_name=web_task, max_steps=self._turns
         )
-        self._over, self._screenshots, self._shows = "", bool(screenshot), frozenset(map(str, shows))
+        self._over, self._asked = "", Asked.read(screenshot, shows, axtree, pruned_html, loose)
         try:
             self._view = await self._begin(web_task, seed)
         except PageLost as error:
@@ -312,7 +315,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
         kept = web_task in self._pool.in_page
         page, known = await self._take_page(web_task)
         try:
-            return await page.reset(web_task, seed, kept, self._shows)
+            return await page.reset(web_task, seed, kept, self._asked.shows)
         except PageLost as lost:
             if not known or isinstance(lost, ApplicationFailed):
                 raise
@@ -320,7 +323,7 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             self._page = None
             self._pool.discard(page)
         page, _ = await self._take_page(web_task)
-        return await page.reset(web_task, seed, kept, self._shows)
+        return await page.reset(web_task, seed, kept, self._asked.shows)
 
     async def _take_page(self, web_task: str) -> tuple[PageSession, bool]:
         """A page for an episode, and whether it may be one that was played in; raises PageLost."""
@@ -354,14 +357,20 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
 
     async def _act(self, page: PageSession, text: str) -> tuple[View, str]:
         try:
-            call = parse_action(text)
+            calls = self._asked.calls(text)
         except ActionRefused as refused:
             return await page.look(), str(refused)
-        if call.name == "report_infeasible":
-            page.say("infeasible", str(call.arguments["reason"]))
-            view = await page.look()
-            return replace(view, done=True), ""
-        return await page.act(call)
+        reward = 0.0
+        for call in calls:
+            if call.name == "report_infeasible":
+                page.say("infeasible", str(call.arguments["reason"]))
+                view, error = replace(await page.look(), done=True), ""
+            else:
+                view, error = await page.act(call)
+            reward = max(reward, view.reward)
+            if error or view.done:
+                break
+        return replace(view, reward=reward), error
 
     async def _observation(self, view: View, error: str = "") -> BrowserGymObservation:
         truncated = not view.done and self._state.step_count >= self._turns
@@ -370,18 +379,23 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             metadata["web_task"] = digest
         if view.viewport is not None:
             metadata["viewport"] = view.viewport
-        if self._screenshots and self._page is not None:
-            try:
+        html = ""
+        try:
+            if self._asked.screenshot and self._page is not None:
                 metadata["screenshot_png"] = await self._page.screenshot()
                 metadata["boxes"] = await self._page.boxes()
-            except PageLost as lost:
-                return self._unscorable(str(lost))
+            if self._asked.pruned_html and self._page is not None:
+                html = prune(await self._page.html())
+        except PageLost as lost:
+            return self._unscorable(str(lost))
         if view.done or truncated:
             self._over = "step limit" if truncated else "done"
         self._state.current_url = view.url
         self._state.cum_reward += view.reward
         return BrowserGymObservation(
             text=format_page(view.items),
+            axtree_txt=axtree_text(view.items) if self._asked.axtree else "",
+            pruned_html=html,
             url=view.url,
             goal=view.goal,
             error=error,

@@ -90,6 +90,7 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         raise ConfigurationError("environment.allowed_hosts: in Docker the browser has no way out; use runtime process")
     if chosen.runtime == "docker":
         _refuse_packages(settings)
+        _refuse_foreign_servers(settings)
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
@@ -126,6 +127,14 @@ def _refuse_packages(settings: Configuration) -> None:
         raise ConfigurationError(
             f"environment.web_tasks: {source} is a Python package, which is not in the images; use runtime process"
         )
+
+
+def _refuse_foreign_servers(settings: Configuration) -> None:
+    """What a web task asks of a server that somebody else runs has no way out of a container."""
+    for found in filter(None, map(web_tasks.own, web_tasks.named(settings))):
+        if found.application is not None and found.application.server.url:
+            url = found.application.server.url
+            raise ConfigurationError(f"{found.name} plays on {url}: in Docker there is no way out; use runtime process")
 
 
 def _runtime_settings(chosen: Parameters, settings: Configuration, directory: RunDirectory) -> RuntimeSettings:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -64,11 +65,16 @@ class State(Request):
 
 
 class Server(BaseModel):
-    """A server that is started for the web task."""
+    """A server that is started for the web task, or one that somebody else runs (`url`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    command: tuple[str, ...] = Field(min_length=1, description="program and arguments; {port}, {data} and {host} in it")
+    command: tuple[str, ...] = Field(default=(), description="program and arguments; {port}, {data} and {host} in it")
+    url: str = Field(
+        default="",
+        pattern=r"^$|^https?://[a-z0-9.-]+(:[0-9]{1,5})?/?$",
+        description="instead of command: http(s)://HOST:PORT of a server that somebody else runs, for all sessions",
+    )
     environment: dict[str, str] = Field(default={}, description="variables, with the same places and {secret:NAME}")
     ready: str = Field(default="/", pattern="^/", description="path that it answers without an error once it is ready")
     seconds: float = Field(default=30, gt=0, le=300, description="in which it has to be ready")
@@ -82,6 +88,14 @@ class Server(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_started(self) -> "Server":
+        if bool(self.command) == bool(self.url):
+            raise ValueError("a server is started by its command, or has a url: give one of them")
+        if self.url:
+            if self.environment or "shared" in self.model_fields_set:
+                raise ValueError("a server that somebody else runs is shared, and has no environment of ours")
+            if self.reset == "restart" and "reset" in self.model_fields_set:
+                raise ValueError("a server that somebody else runs cannot be restarted: let reset be a request")
+            return self
         written = [*self.command, *texts(self.environment)]
         named = [name for text in written for name in PLACE.findall(text)]
         if "port" not in named:
@@ -95,6 +109,11 @@ class Server(BaseModel):
         return self
 
     @property
+    def for_all(self) -> bool:
+        """Whether one instance is for all sessions."""
+        return self.shared or bool(self.url)
+
+    @property
     def resets(self) -> tuple[Request, ...]:
         if isinstance(self.reset, Request):
             return (self.reset,)
@@ -106,12 +125,27 @@ class Application:
     """A server and the folder that it runs in; web tasks that name the same one share an instance in a session."""
 
     folder: Path
-    host: str  # its name in the browser
+    own_host: str  # its name in the browser, where we start it
     server: Server = field(compare=False)
 
     @property
+    def host(self) -> str:
+        """Its name in the browser."""
+        return urlsplit(self.server.url).hostname or self.own_host
+
+    @property
+    def origin(self) -> str:
+        return self.server.url.rstrip("/") or f"http://{self.own_host}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of a server that somebody else runs."""
+        parts = urlsplit(self.server.url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
     def name(self) -> str:
-        return self.host.removesuffix(".localhost")
+        return self.own_host.removesuffix(".localhost")
 
 
 _PART = re.compile(r"([A-Za-z0-9_-]+)|\[([^\[\]=]+)=([^\[\]]*)\]")

@@ -155,9 +155,13 @@ class WebTask:
         """Its own name in the browser, and so its own origin: a secure one, as every name below localhost."""
         return self.application.host if self.application else _host(self.folder)
 
+    @property
+    def origin(self) -> str:
+        return self.application.origin if self.application else f"http://{self.host}"
+
     def start_url(self, parameters: Mapping[str, Value]) -> str:
         start = self.file.start
-        return f"http://{self.host}{fill_in(start, parameters) if self.application else f'/{start}'}"
+        return f"{self.origin}{fill_in(start, parameters) if self.application else f'/{start}'}"
 
     @cached_property
     def digest(self) -> str:
