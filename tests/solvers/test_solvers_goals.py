@@ -92,3 +92,67 @@ def test_guessing_halves_what_the_feedback_leaves() -> None:
     assert solver(view(goal, higher, first, submit)) == second
     lower = f'"The number is lower than 7."\n{page}'
     assert solver(view(goal, lower, first, submit, second, submit)) == Action("fill", "1", "5")
+
+
+BOXES = 'checkbox "a" [1]{a}\ncheckbox "b" [2]{b}\ncheckbox "c" [3]{c}\nbutton "Submit" [4]'
+
+
+@pytest.mark.parametrize(
+    ("ticked", "bid"), [("", "3"), ("c", "1"), ("ac", "4"), ("abc", "2"), ("b", "2")], ids=lambda each: each or "none"
+)
+def test_boxes_are_ticked_in_the_order_of_the_goal_and_wrong_ones_unticked(ticked: str, bid: str) -> None:
+    page = BOXES.format(**{name: " checked" if name in ticked else "" for name in "abc"})
+    goal = "Select c, a and click Submit."
+    assert SOLVERS["click-checkboxes"](view(goal, page)) == Action("click", bid)
+
+
+def test_similar_words_are_ticked_in_the_order_of_the_goal() -> None:
+    page = 'checkbox "large" [1]\ncheckbox "swine" [2]\ncheckbox "old" [3]\nbutton "Submit" [4]'
+    goal = "Select words similar to pig, huge and click Submit."
+    assert SOLVERS["click-checkboxes-soft"](view(goal, page)) == Action("click", "2")
+
+
+def test_of_two_buttons_the_last_clicked_holds() -> None:
+    page = 'button "Odd" [1]\n"4"\nbutton "Even" [2]\nbutton "Submit" [3]'
+    solve, odd, even = SOLVERS["odd-or-even"], Action("click", "1"), Action("click", "2")
+    assert solve(view("", page)) == even
+    assert solve(view("", page, odd)) == even
+    assert solve(view("", page, odd, even)) == Action("click", "3")
+    assert solve(view("", page, even, odd)) == even
+
+
+def test_what_is_ordered_is_read_off_the_page() -> None:
+    tea, ham = '"Tea"\n"vegan"\nitem "-" [1]\n{tea}item "+" [2]\n', '"Ham"\n"meat"\nitem "-" [3]\n{ham}item "+" [4]\n'
+    dishes = f'{tea}{ham}button "Order!" [5]'
+    solve = SOLVERS["order-food"]
+
+    def ordered(tea: str, ham: str) -> Action | None:
+        return solve(view("Order 2 items that are vegan", dishes.format(tea=tea, ham=ham)))
+
+    assert ordered("", "") == Action("click", "2")
+    assert ordered('"1"\n', "") == Action("click", "2")
+    assert ordered('"2"\n', "") == Action("click", "5")
+    assert ordered('"3"\n', "") == Action("click", "1")
+    assert ordered('"2"\n', '"1"\n') == Action("click", "3")
+
+
+def test_a_slider_is_clicked_again_where_the_first_click_was_wrong() -> None:
+    page = 'item [1] size 140x10\nitem "slider handle" [2] focused at {at},5\n"{shown}"\nbutton "Submit" [3]'
+    solve, goal = SOLVERS["use-slider-2"], "Set the sliders to the combination [12] and submit."
+    right, wrong = Action("click-at", "1", "84,5"), Action("click-at", "1", "14,5")
+    assert solve(view(goal, page.format(at=14, shown=2))) == right
+    assert solve(view(goal, page.format(at=14, shown=2), wrong)) == right
+    assert solve(view(goal, page.format(at=14, shown=2), right)) == Action("key", "", "ArrowRight")
+    assert solve(view(goal, page.format(at=84, shown=12), right)) == Action("click", "3")
+
+
+def test_shapes_are_dragged_in_steps() -> None:
+    page = 'circle "red" [1] at {x},90 size 17\n"rectangle black outline at 37,30 size 70x50"\nbutton "Submit" [2]'
+    goal = "Drag all circles into the black box."
+    offsets = {x: SOLVERS["drag-shapes"](view(goal, page.format(x=x))) for x in (10, 50, 70, 130)}
+    assert {x: action and action.argument for x, action in offsets.items()} == {
+        10: "40,-60",
+        50: "0,-60",
+        70: "-40,-60",
+        130: "-80,-60",
+    }

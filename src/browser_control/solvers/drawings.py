@@ -161,8 +161,17 @@ def drag_into_boxes(view: View) -> Action | None:
             continue
         box = boxes[0 if chosen else -1]
         if not _is_inside(shape, box):
-            return Action("drag-by", shape.bid, f"{box.x - shape.x},{box.y - shape.y}")
+            across, down = _in_steps(box.x - shape.x, _ACROSS), _in_steps(box.y - shape.y, _DOWN)
+            return Action("drag-by", shape.bid, f"{across},{down}")
     return _submit(view)
+
+
+_ACROSS, _DOWN = 40, 20  # pixels of a step; half of one is less than what a shape may lie beside the middle of a box
+
+
+def _in_steps(distance: int, step: int) -> int:
+    """The multiple of `step` that is nearest: few different ways for many pages."""
+    return round(distance / step) * step
 
 
 def _is_inside(shape: Shape, box: Shape) -> bool:

@@ -131,7 +131,10 @@ def _value(view: View, label: str) -> str | None:
 
 
 def autocomplete(view: View) -> Action | None:
-    """use-autocomplete: `Enter an item that starts with "Ti" and ends with "este".`, or only the start."""
+    """use-autocomplete: `Enter an item that starts with "Ti" and ends with "este".`, or only the start.
+
+    What was chosen stands in the field; where that is wrong, it is typed anew.
+    """
     start, *end = quoted(view.goal)
     field = view.called("Tags:", "textbox")
     if field is None:
@@ -140,10 +143,11 @@ def autocomplete(view: View) -> Action | None:
     def fits(name: str) -> bool:
         return name.startswith(start) and name.endswith(end[0] if end else "")
 
-    if view.taken and view.taken[-1].verb == "click":
+    chosen = field.value != start or any(action.verb == "click" for action in view.taken[-1:])
+    if chosen and fits(field.value or ""):
         return submit(view)
     suggestions = [item for item in view.of_role("item") if fits(item.name)]
-    return click(suggestions[0]) if suggestions else first_missing(view, fill(field, start))
+    return click(suggestions[0]) if suggestions else fill(field, start)
 
 
 SOLVERS = {

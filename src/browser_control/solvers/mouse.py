@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from browser_control.language.actions import Action
 from browser_control.language.page import Element, Text
-from browser_control.solvers.forms import submit
+from browser_control.solvers.forms import submit, tick
 from browser_control.solvers.goals import between, ordinals
 from browser_control.solvers.view import View, click
 
@@ -37,11 +37,16 @@ def resize(view: View) -> Action | None:
 
 
 _ROW = 28.6  # pixels from one item of drag-items to the next
+_FAR = 150  # from any of its items beyond the last
 _CELL = 46  # and of drag-items-grid, across and down
 
 
 def move_item(view: View) -> Action | None:
-    """drag-items: `Drag Vanya to the 4th position.`, `… to the top.`, `… up by one position.`"""
+    """drag-items: `Drag Vanya to the 4th position.`, `… to the top.`, `… up by one position.`
+
+    What is dragged upwards onto another takes its place, and beyond the ends there is nothing; only on the way down are
+    places counted.
+    """
     items = view.of_role("item")
     name = between(view.goal, "Drag ", " to the ") or between(view.goal, "Drag ", " up by") or ""
     name = name or between(view.goal, "Drag ", " down by") or ""
@@ -55,7 +60,10 @@ def move_item(view: View) -> Action | None:
         target = positions[0]
     else:
         target = 0 if "to the top" in view.goal else len(items) - 1
-    return Action("drag-by", items[place].bid, f"0,{_beyond(target - place, _ROW)}")
+    if "by one" not in view.goal and 0 < target < place:
+        return Action("drag", items[place].bid, items[target].bid)
+    far = {0: -_FAR, len(items) - 1: _FAR} if "by one" not in view.goal else {}
+    return Action("drag-by", items[place].bid, f"0,{far.get(target, _beyond(target - place, _ROW))}")
 
 
 def move_item_in_grid(view: View) -> Action | None:
@@ -106,12 +114,13 @@ def slide(
     if not ranges:
         return None
     low, high = min(ranges, key=lambda each: abs(where - (shown - each[0]) / (each[1] - each[0]) * length))
-    clicked = any(action.verb == "click-at" and action.bid == track.bid for action in taken)
     pixels = abs(wanted - shown) / (high - low) * length
-    if not clicked and pixels > 8:
+    if pixels > 8:
         along = min(max(round((wanted - low) / (high - low) * length), 0), length - 1)
         at = (track.size[0] // 2, length - 1 - along) if vertical else (along, track.size[1] // 2)
-        return Action("click-at", track.bid, f"{at[0]},{at[1]}")
+        closer = Action("click-at", track.bid, f"{at[0]},{at[1]}")
+        if closer not in taken[-1:]:
+            return closer
     if "focused" not in handle.states:
         return Action("click", handle.bid)
     return Action("key", "", "ArrowRight" if wanted > shown else "ArrowLeft")
@@ -141,9 +150,7 @@ def use_sliders(kind: str) -> Callable[[View], Action | None]:
             if shown != wanted:
                 return slide(track, handle, shown, wanted, view.taken, kind)
         boxes = view.of_role("checkbox")
-        if boxes and "checked" not in boxes[ordinals(view.goal)[0]].states:
-            return click(boxes[ordinals(view.goal)[0]])
-        return click(view.called("Submit", "button"))
+        return tick(view, [boxes[ordinals(view.goal)[0]]] if boxes else [])
 
     return solve
 

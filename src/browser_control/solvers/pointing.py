@@ -79,9 +79,8 @@ def click_greatest(view: View) -> Action | None:
     cards = [element for element in view.of_role("item") if element.name.isdigit()]
     if not cards:
         return None
-    return first_missing(
-        view, click(max(cards, key=lambda card: int(card.name))), click(view.called("Submit", "button"))
-    )
+    greatest = max(cards, key=lambda card: int(card.name))
+    return click(greatest if view.clicked_last(*cards) != greatest else view.called("Submit", "button"))
 
 
 def click_cheapest_or_shortest(view: View) -> Action | None:

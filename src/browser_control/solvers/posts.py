@@ -5,7 +5,7 @@ the new image is not there yet: the mouse is moved over it first.
 """
 
 import re
-from itertools import cycle, islice
+from dataclasses import dataclass
 
 from browser_control.language.actions import Action
 from browser_control.language.page import Element, Text
@@ -57,29 +57,46 @@ def _hover(element: Element | None) -> Action | None:
 
 
 def order_food(view: View) -> Action | None:
-    """order-food: `Order 2 items that are vegan`, or `Order one of each item: Garlic bread, Chocolate cake`"""
+    """order-food: `Order 2 items that are vegan`, or `Order one of each item: Garlic bread, Chocolate cake`
+
+    Two of one dish are two items that are vegan. How many are ordered the page shows.
+    """
     dishes = _dishes(view)
+    wanted: dict[str, int] = {}
     if ":" in view.goal:
-        names = [name.strip() for name in view.goal.split(":")[1].split(",")]
-        chosen = [dishes[name][0] for name in names if name in dishes]
+        wanted = {name.strip(): 1 for name in view.goal.split(":")[1].split(",")}
     else:
         count, kind = re.findall(r"Order (\d+) items that are (\S+)", view.goal)[0]
-        fitting = [button for button, kinds in dishes.values() if kind in kinds.split()]
-        chosen = list(islice(cycle(fitting), int(count)))
-    ordered = len(view.taken)
-    return click(chosen[ordered] if ordered < len(chosen) else view.called("Order!", "button"))
+        wanted = {next(dish.name for dish in dishes if kind in dish.kinds.split()): int(count)}
+    for dish in dishes:
+        if dish.ordered > wanted.get(dish.name, 0):
+            return click(dish.less)
+    named = {dish.name: dish for dish in dishes}
+    missing = (named[name] for name, count in wanted.items() if named[name].ordered < count)
+    return click(next((dish.more for dish in missing), view.called("Order!", "button")))
 
 
-def _dishes(view: View) -> dict[str, tuple[Element, str]]:
-    """The plus button and the kinds of each dish: its name and its kinds stand before the minus button."""
-    dishes: dict[str, tuple[Element, str]] = {}
+@dataclass(frozen=True)
+class _Dish:
+    name: str
+    kinds: str
+    ordered: int
+    less: Element
+    more: Element
+
+
+def _dishes(view: View) -> list[_Dish]:
+    """Name and kinds stand before the minus button; how many are ordered, if any, before the plus button."""
+    dishes = []
     items = view.page.items
-    for index, item in enumerate(items):
-        if isinstance(item, Element) and item.name == "-":
-            name, kinds = items[index - 2], items[index - 1]
-            button = next(it for it in items[index + 1 :] if isinstance(it, Element))
-            if isinstance(name, Text) and isinstance(kinds, Text):
-                dishes[name.text] = (button, kinds.text)
+    for index, less in enumerate(items[:-1]):
+        name, kinds = items[index - 2], items[index - 1]
+        if isinstance(less, Element) and less.name == "-" and isinstance(name, Text) and isinstance(kinds, Text):
+            number = items[index + 1]
+            ordered = int(number.text) if isinstance(number, Text) else 0
+            more = items[index + 2] if isinstance(number, Text) else number
+            assert isinstance(more, Element)
+            dishes.append(_Dish(name.text, kinds.text, ordered, less, more))
     return dishes
 
 

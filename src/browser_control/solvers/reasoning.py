@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from browser_control.language.actions import Action
 from browser_control.language.page import Element, Text
-from browser_control.solvers.forms import submit
+from browser_control.solvers.forms import submit, tick
 from browser_control.solvers.goals import between, first_quoted, ordinals
 from browser_control.solvers.view import View, click, fill
 
@@ -69,10 +69,9 @@ def _type_and_submit(view: View, text: str | None) -> Action | None:
 
 def similar_words(view: View) -> Action | None:
     """click-checkboxes-soft: `Select words similar to mini, houses and click Submit.`"""
-    wanted = set((between(view.goal, "similar to ", " and click Submit") or "").split(", "))
-    meanings = [meaning for meaning in _MEANINGS if meaning & wanted]
-    boxes = [box for box in view.of_role("checkbox") if any(box.name in meaning for meaning in meanings)]
-    return submit(view, *map(click, boxes))
+    words = (between(view.goal, "similar to ", " and click Submit") or "").split(", ")
+    meanings = [meaning for word in words for meaning in _MEANINGS if word in meaning]
+    return tick(view, [box for meaning in meanings for box in view.of_role("checkbox") if box.name in meaning])
 
 
 def calculate(view: View) -> Action | None:
@@ -103,14 +102,15 @@ def solve_for_x(view: View) -> Action | None:
 def odd_or_even(view: View) -> Action | None:
     """odd-or-even: `Mark the numbers below as odd or even and press submit when done.`
 
-    A row is an Odd button, the number, and an Even button.
+    A row is an Odd button, the number, and an Even button; of the two the last clicked holds.
     """
     items = view.page.items
-    wanted = []
-    for before, number, after in zip(items, items[1:], items[2:], strict=False):
-        if isinstance(before, Element) and isinstance(number, Text) and isinstance(after, Element):
-            wanted.append(click(after if int(number.text) % 2 == 0 else before))
-    return submit(view, *wanted)
+    for odd, number, even in zip(items, items[1:], items[2:], strict=False):
+        if isinstance(odd, Element) and isinstance(number, Text) and isinstance(even, Element):
+            right = even if int(number.text) % 2 == 0 else odd
+            if view.clicked_last(odd, even) != right:
+                return click(right)
+    return submit(view)
 
 
 def guess_number(view: View) -> Action | None:
@@ -172,8 +172,7 @@ def draw_digit(view: View) -> Action | None:
     """number-checkboxes: `Draw the number "9" in the checkboxes using the example on the right …`"""
     cells = _DIGITS[first_quoted(view.goal) or ""].replace(" ", "")
     boxes = view.of_role("checkbox")
-    wanted = [box for box, cell in zip(boxes, cells, strict=False) if cell == "1"]
-    return submit(view, *map(click, wanted))
+    return tick(view, [box for box, cell in zip(boxes, cells, strict=False) if cell == "1"])
 
 
 SOLVERS = {

@@ -36,6 +36,14 @@ class View:
                 return self.page.items[index + 1 :]
         return ()
 
+    def clicked_last(self, *choices: Element) -> Element | None:
+        """Which of `choices` was clicked last, where each click takes back the one before."""
+        for action in reversed(self.taken):
+            for choice in choices:
+                if action == click(choice):
+                    return choice
+        return None
+
     def has_taken(self, action: Action) -> bool:
         return action in self.taken
 
