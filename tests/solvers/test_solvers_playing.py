@@ -50,6 +50,7 @@ def _nth_click(role: str, name: str, index: int) -> Callable[[Page], Action]:
         ("use-slider-2", 71_003, lambda page: Action("click-at", page.elements[0].bid, "70,5")),
         ("form-sequence", 71_003, _nth_click("checkbox", "", 1)),
         ("drag-shapes-2", 71_003, lambda page: Action("drag-by", page.elements[0].bid, "0,-20")),
+        ("email-inbox-reply", 71_003, lambda page: Action("click", page.elements[4].bid)),
         ("number-checkboxes", 71_003, _nth_click("checkbox", "", 24)),
     ],
 )

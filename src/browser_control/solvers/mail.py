@@ -66,6 +66,9 @@ def inbox(view: View) -> Action | None:
     errand = read_goal(view.goal)
     if errand is None:
         return None
+    opened = view.called("close email", "item")
+    if opened is not None and not (errand.verb in ("reply", "forward") and _is_from(view, errand.sender)):
+        return click(opened)
     if errand.verb in ("star", "delete"):
         return _click_icon(view, errand)
     fields = view.of_role("textbox")
@@ -74,9 +77,12 @@ def inbox(view: View) -> Action | None:
             (view.called("to:", "textbox"), "send forward") if errand.verb == "forward" else (fields[0], "send reply")
         )
         return first_missing(view, fill(field, errand.argument), click(view.called(icon)))
-    if view.taken:
-        return click(view.called(errand.verb, "item"))
-    return click(_email(view, errand.sender))
+    return click(_email(view, errand.sender) if opened is None else view.called(errand.verb, "item"))
+
+
+def _is_from(view: View, sender: str) -> bool:
+    """Whether the open email names `sender`; `Lucines` is Lucine, too."""
+    return sender in view.page.texts or sender.removesuffix("s") in view.page.texts
 
 
 def _email(view: View, sender: str) -> Element | None:
