@@ -134,6 +134,14 @@ class WarmStart(_Section):
         le=1,
         description="share of the earlier demonstrations, drawn by lot, that a round clones again; the last takes all",
     )
+    kept: tuple[str, ...] = Field(
+        default=(), description="files of `browser-control play --keep`, whose won episodes are demonstrations as well"
+    )
+
+    @property
+    def demonstrates(self) -> bool:
+        """Whether there is anything to be cloned."""
+        return bool(self.demonstrations or self.kept)
 
 
 class Training(_Section):
@@ -206,7 +214,8 @@ OFF: Mapping[str, Any] = {
     )
 }  # fmt: skip
 OFF_WARM_START: Mapping[str, Any] = {
-    name: WarmStart.model_fields[name].default for name in ("dagger_focus", "dagger_failed_only", "dagger_replay")
+    name: WarmStart.model_fields[name].default
+    for name in ("dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
 }
 
 
@@ -304,6 +313,8 @@ class Configuration(_Section):
             name for name, value in OFF_WARM_START.items() if getattr(self.warm_start, name) == value
         }
         values = self.model_dump(mode="json", exclude=left_out)
+        if kept := self.warm_start.kept:
+            values["warm_start"]["kept"] = [_content(Path(each)) for each in kept]
         if folders := self.environment.web_tasks:  # what is in them counts, wherever they are
             values["environment"]["web_tasks"] = [(Path(each).name, contents(Path(each))) for each in folders]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
@@ -322,6 +333,13 @@ def contents(folder: Path) -> str:
                 body = path.read_bytes()
                 digest.update(f"{'/'.join(parts)} {len(body)} ".encode() + body)
     return digest.hexdigest()[:12]
+
+
+def _content(file: Path) -> str:
+    """The sha256 of a file; empty where it cannot be read: who needs it says so."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    return ""
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Configuration:

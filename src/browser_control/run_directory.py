@@ -52,6 +52,11 @@ class RunDirectory:
         return self.root / "start.json"
 
     @property
+    def kept(self) -> Path:
+        """The episodes of `warm_start.kept` as they were when the run began: see `language.kept`."""
+        return self.root / "kept.json"
+
+    @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
 

@@ -11,21 +11,20 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
-import threading
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidURI, WebSocketException
 
 from browser_control import proxies
+from browser_control.environment.background import Background
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentMismatch, EnvironmentUnreachable
 
-_T = TypeVar("_T")
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 CAPACITY_SECONDS = 3.0  # how long a server may take to notice that the session before is gone
@@ -83,11 +82,9 @@ class Environments:
         if not urls or sessions < 1:
             raise ValueError("at least one URL and one session are needed")
         self._sessions = [_Session(urls[index % len(urls)], max_turns, shows) for index in range(sessions)]
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="environments", daemon=True)
-        self._thread.start()
+        self._background = Background("environments")
         try:
-            self._submit(self._connect_all()).result()
+            self._background.submit(self._connect_all()).result()
         except BaseException:
             self.close()
             raise
@@ -107,23 +104,15 @@ class Environments:
         self, session: int, web_task: str, seed: int, pictures: bool = False
     ) -> "concurrent.futures.Future[Observation]":
         """Begins an episode; with `pictures`, each observation of it has one."""
-        return self._submit(self._sessions[session].reset(web_task, seed, pictures))
+        return self._background.submit(self._sessions[session].reset(web_task, seed, pictures))
 
     def step(self, session: int, action: str) -> "concurrent.futures.Future[Observation]":
         """Sends one action of BrowserGym's action set, such as `click('13')`."""
-        return self._submit(self._sessions[session].step(action))
+        return self._background.submit(self._sessions[session].step(action))
 
     def close(self) -> None:
         """Closes all sessions; may be called twice."""
-        if self._loop.is_closed():
-            return
-        self._submit(self._close_all()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _submit(self, work: Coroutine[Any, Any, _T]) -> "concurrent.futures.Future[_T]":
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._background.stop(self._close_all())
 
     async def _connect_all(self) -> None:
         await asyncio.gather(*(session.connect() for session in self._sessions))

@@ -6,14 +6,13 @@ here is the one session of `environment.client`'s, without a server between.
 
 import asyncio
 import concurrent.futures
-import threading
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from browser_control.environment.actions import ActionRefused, parse_action
+from browser_control.environment.background import Background
 from browser_control.environment.client import Observation
 from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Message
 from browser_control.environment.episode import COMMAND_SECONDS, ActionFailed, PageLost, View
@@ -23,7 +22,6 @@ from browser_control.errors import EnvironmentFailure, ServiceFailed, UserError
 from browser_control.language.actions import TABS
 from browser_control.language.page import format_page
 
-_T = TypeVar("_T")
 # One page is shown: what a link would open in another window opens in this one.
 _ONE_WINDOW = """
 window.addEventListener("click", event => {
@@ -83,12 +81,10 @@ class LiveEnvironments:
         self._url, self._goal, self._until, self._max_turns = url, goal, until, max_turns
         self._shows = shows
         self._pictures, self._turns = False, 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="live page", daemon=True)
-        self._thread.start()
+        self._background = Background("live page")
         self._browser: Browser | None = None
         try:
-            self._page = self._submit(self._open(program)).result()
+            self._page = self._background.submit(self._open(program)).result()
         except (BrowserGone, PageLost) as error:
             self.close()
             raise ServiceFailed(f"the browser does not start: {error}") from error
@@ -112,22 +108,14 @@ class LiveEnvironments:
     ) -> "concurrent.futures.Future[Observation]":
         """Loads the page; web task and seed are of no account. The future raises UserError where it cannot be had."""
         self._pictures, self._turns = pictures, 0
-        return self._submit(self._begin())
+        return self._background.submit(self._begin())
 
     def step(self, session: int, action: str) -> "concurrent.futures.Future[Observation]":
-        return self._submit(self._act(action))
+        return self._background.submit(self._act(action))
 
     def close(self) -> None:
         """Ends the browser; may be called twice."""
-        if self._loop.is_closed():
-            return
-        self._submit(self._end()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _submit(self, work: Coroutine[Any, Any, _T]) -> "concurrent.futures.Future[_T]":
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._background.stop(self._end())
 
     async def _open(self, program: Path) -> LivePage:
         self._browser = await Browser.launch(program, "")

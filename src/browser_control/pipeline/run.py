@@ -14,6 +14,7 @@ from pathlib import Path
 from browser_control import configuration, drivers, gpus, proxies
 from browser_control.configuration import Configuration
 from browser_control.errors import ConfigurationError, short
+from browser_control.language import kept
 from browser_control.pipeline import browsergym
 from browser_control.pipeline.parameters import Parameters
 from browser_control.pipeline.progress import Listener, Listeners, Terminal
@@ -65,6 +66,7 @@ def begin(
         configuration.write(
             settings, directory.config
         )  # a run continues under what its digest leaves out, as now given
+        kept.take(settings.warm_start.kept, directory.kept)
         listener = Listeners([terminal] if listen is None else [terminal, listen(name)])
         yield Run(name, settings, directory, archive.join(chosen.archives, name), runtime, listener, secrets or {})
 
@@ -106,6 +108,7 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     _refuse_foreign(Path(chosen.runs) / name, Path(chosen.models) / settings.name)
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
+    kept.check(settings.warm_start.kept, directory.kept)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
         runtime.check(server)
     if chosen.runtime == "process" and settings.model.device != "cpu":

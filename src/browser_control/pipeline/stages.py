@@ -306,7 +306,7 @@ def _lot(run: Run) -> int:
 
 
 def wants_warm_start(run: Run) -> bool:
-    return run.configuration.warm_start.demonstrations > 0
+    return run.configuration.warm_start.demonstrates
 
 
 def warm_start(run: Run, environment: BrowserGym) -> None:
@@ -315,7 +315,9 @@ def warm_start(run: Run, environment: BrowserGym) -> None:
         if not _is_whole_folder(run.directory.warm_start, words):
             needs = on(environment, gpu=True)
             _run_on(environment, run, program(run, "programs.warm_start", log="warm-start", **needs))
-        words.append(f"{summary.counted(run.configuration.warm_start.demonstrations, 'demonstration')}")
+        settings = run.configuration.warm_start
+        words += [summary.counted(settings.demonstrations, "demonstration")] if settings.demonstrations else []
+        words += [f"episodes kept in {Path(each).name}" for each in settings.kept]
 
 
 def train(run: Run, environment: BrowserGym, *start: str) -> None:

@@ -29,6 +29,7 @@ from browser_control.errors import (
     UserError,
     refusal,
 )
+from browser_control.language import kept
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training.parallel import ALONE, Alone
@@ -113,10 +114,11 @@ def _begun(job: Job) -> Iterator[None]:
     if new:
         configuration.write(job.configuration, job.run.config)
     try:
+        kept.take(job.configuration.warm_start.kept, job.run.kept)
         yield
     except UserError:
         with suppress(FileNotFoundError):  # another rank was quicker
-            if new and list(job.run.root.iterdir()) == [job.run.config]:
+            if new and {*job.run.root.iterdir()} <= {job.run.config, job.run.kept}:
                 shutil.rmtree(job.run.root)
         raise
 

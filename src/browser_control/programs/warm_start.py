@@ -15,7 +15,7 @@ def _warm_start(job: program.Job) -> None:
         from browser_control.training import checkpoint
         from browser_control.training.warm_start import warm_start
 
-        state = warm_start(work.policy, work.environments, job.configuration, job.preemption)
+        state = warm_start(work.policy, work.environments, job.configuration, job.preemption, job.run.kept)
         checkpoint.save(job.run.warm_start, work.policy, job.configuration, state)
 
 

@@ -173,7 +173,7 @@ class Report:
     @property
     def headline(self) -> str:
         words = headline(self.scores, self.comparison)
-        if not self.metrics and self.settings.warm_start.demonstrations and self.last != "base":
+        if not self.metrics and self.settings.warm_start.demonstrates and self.last != "base":
             words += " All of it is the warm start's: GRPO made no update."
         return words
 

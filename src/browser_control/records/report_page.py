@@ -123,6 +123,7 @@ def facts(report: Report) -> dict[str, str]:
         + (rounds if warm.dagger_rounds else "")
         if warm.demonstrations
         else "none",
+        "kept episodes": ", ".join(Path(each).name for each in warm.kept),
         "GRPO": updates if training.updates else "none",
         "rewarded": {"strict": "the whole task", "browsergym": "any positive reward"}[training.reward],
         "web tasks of GRPO": ", ".join(training.web_tasks) if training.updates else "",
@@ -133,7 +134,7 @@ def facts(report: Report) -> dict[str, str]:
     }
     if settings.judged_web_tasks != training.web_tasks or not training.updates:
         facts["judged web tasks"] = ", ".join(settings.judged_web_tasks)
-    if report.from_promoted and not report.settings.warm_start.demonstrations:
+    if report.from_promoted and not report.settings.warm_start.demonstrates:
         facts["began from"] = "the promoted adapter"
     return {name: value for name, value in facts.items() if value}
 

@@ -219,7 +219,7 @@ def _compare_names(path: Path, found: set[str], expected: set[str]) -> None:
 
 
 def _compare(folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]) -> None:
-    off = {"training": dict(OFF), "warm_start": dict(OFF_WARM_START)}
+    off = {"training": dict(OFF), "warm_start": {**OFF_WARM_START, "kept": []}}
     then, now = _flat(off) | _flat(written), _flat(configuration.model_dump(mode="json"))
     for key in sorted(then.keys() | now.keys()):
         if key.startswith(may_differ) or then.get(key) == now.get(key):

@@ -297,7 +297,7 @@ class Trainer:
             _load_initial(self.initial, self.policy, self.configuration)
             self.sampler.skip(self.initial.seeds_drawn)
             print(f"starting from {self.initial.folder}, {self.initial.seeds_drawn} seeds on", flush=True)
-        elif self.configuration.warm_start.demonstrations:
+        elif self.configuration.warm_start.demonstrates:
             self.processes.once(self._warm_start)
             checkpoint.load(
                 self.run.warm_start,
@@ -316,7 +316,7 @@ class Trainer:
 
     def _warm_start(self) -> None:
         if not _is_whole(self.run.warm_start):
-            state = warm_start(self.policy, self.environments, self.configuration, self.preemption)
+            state = warm_start(self.policy, self.environments, self.configuration, self.preemption, self.run.kept)
             checkpoint.save(self.run.warm_start, self.policy, self.configuration, state)
 
     def _save(self) -> None:

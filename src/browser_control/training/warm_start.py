@@ -10,18 +10,21 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import cycle, islice
 from math import isfinite, nan
+from pathlib import Path
 
 import torch
 
 from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
 from browser_control.errors import ConfigurationError, TrainingFailed
+from browser_control.language import kept
 from browser_control.policy.policy import Policy, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS, solver
 from browser_control.training.demonstrations import Corrections, Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
+from browser_control.training.kept import demonstrations as demonstrations_of
 from browser_control.training.rollout import Environments
 from browser_control.web_tasks import registry
 
@@ -29,15 +32,25 @@ FAILURES = 3  # in a row that end a run
 
 
 def warm_start(
-    policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption
+    policy: Policy,
+    environments: Environments,
+    configuration: Configuration,
+    preemption: Preemption,
+    copy: Path | None = None,
 ) -> dict[str, object]:
     """Collects demonstrations and trains on them; returns what is worth keeping of it.
 
+    Args:
+        copy: the run's own of the episodes of `warm_start.kept`, where there are any.
+
     Raises:
-        ConfigurationError: no solver for a web task, or no demonstration succeeded.
+        ConfigurationError: no solver for a web task, no demonstration succeeded, or nothing that was kept is one.
+        RecordDamaged: the copy is not what was written.
     """
     settings, began = configuration.warm_start, time.perf_counter()
-    demonstrations = _demonstrate(policy, environments, configuration, preemption)
+    demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
+    if settings.demonstrations:
+        demonstrations += _demonstrate(policy, environments, configuration, preemption)
     steps = _learn(policy, demonstrations, configuration, preemption, 0)
     takeovers: list[dict[str, dict[str, int]]] = []
     found: Corrections | None = None
@@ -56,6 +69,7 @@ def warm_start(
         steps += _learn(policy, learned, configuration, preemption, number + 1)
     return {
         "demonstrations": len(demonstrations),
+        **({"kept": files} if files else {}),
         "steps": steps,
         "takeovers": takeovers,
         "seconds": round(time.perf_counter() - began, 2),
@@ -169,6 +183,20 @@ def _demonstrate(
     if not demonstrations:
         raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
+
+
+def _kept(policy: Policy, copy: Path) -> tuple[list[Demonstration], list[dict[str, str]]]:
+    """Demonstrations that a person kept, and which files they are from."""
+    episodes, files = kept.taken(copy)
+    found, passed_over = demonstrations_of(policy, episodes)
+    names = " and ".join(each["name"] for each in files)
+    words = "".join(f", {count} {why}" for why, count in passed_over.items())
+    print(f"warm start: {len(found)} of {len(episodes)} episodes of {names} are demonstrations{words}", flush=True)
+    if not found:
+        raise ConfigurationError(
+            f"warm_start.kept: none of the {len(episodes)} episodes of {names} is one to learn from{words}"
+        )
+    return found, files
 
 
 def _correct(

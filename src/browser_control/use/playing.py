@@ -98,7 +98,14 @@ class Played:
             "strict": bool(self.last and self.last.done and self.last.strict),
             "solution": [generalised(each.step, parameters) for each in self.turns if each.step and not each.error],
             "turns": [
-                {"page": each.before.text, "saw": each.saw, "said": each.said, "by": each.by, "error": each.error}
+                {
+                    "page": each.before.text,
+                    "viewport": each.before.viewport,
+                    "saw": each.saw,
+                    "said": each.said,
+                    "by": each.by,
+                    "error": each.error,
+                }
                 for each in self.turns
             ],
         }
