@@ -39,10 +39,10 @@ import json, sys, time, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 import gymnasium, browsergym.miniwob
-from browser_control.environment.stock import _pages, _playwright_browsers
+from browser_control.environment.stock import pages, playwright_browsers
 import os
 program, count = Path(sys.argv[1]), int(sys.argv[2])
-with _pages() as url, _playwright_browsers(program) as browsers:
+with pages() as url, playwright_browsers(program) as browsers:
     os.environ |= {"MINIWOB_URL": url, "PLAYWRIGHT_BROWSERS_PATH": str(browsers)}
     env = gymnasium.make("browsergym/miniwob.click-test")
     for seed in range(count):

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from service_process import Service, start_service, stop_service
@@ -66,6 +67,15 @@ def test_a_class_judges(classes: Service) -> None:
         word = first.goal.splitlines()[1]
         right = environments.step(0, f"fill({bid(first, 'textbox')!r}, {word!r})").result()
         assert (right.reward, right.strict, right.done) == (1.0, True, True)
+
+
+def test_a_page_of_a_class_reaches_no_host_that_is_not_allowed(classes: Service) -> None:
+    port = urlsplit(classes.url).port
+    with Environments([classes.url], 1) as environments:
+        for address in (f"http://127.0.0.1:{port}/health", f"http://localhost:{port}/health"):
+            environments.reset(0, "browsergym.miniwob.click-test", 1).result()
+            refused = environments.step(0, f"goto({address!r})").result()
+            assert refused.error == "goto: net::ERR_NAME_NOT_RESOLVED"
 
 
 def test_nothing_of_an_episode_is_left_for_the_next_whatever_a_class_did(classes: Service, environ: Path) -> None:

@@ -214,4 +214,6 @@ function loadsImages() {
   return false;
 }
 
+const CLICKS_LABELS = false;  // BrowserGym does not
+
 const episodes = { reset, settle, hold };

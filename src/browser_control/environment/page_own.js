@@ -60,4 +60,6 @@ async function settle(success, failure, moment) {
 // The page was about to be left, and is not.
 const stays = () => { leaving = false; };
 
+const CLICKS_LABELS = true;  // of what is out of sight itself
+
 const episodes = { settle, isBusy, forget, stays, hold: () => undefined };

@@ -594,8 +594,10 @@ function aim(bid, kind, at = null) {
     const scroll = SCROLLS[tries % SCROLLS.length];
     if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
     let point = at ? pointWithin(element, at) : clickPoint(element);
+    let shown = element;
+    if (point === undefined && !at && CLICKS_LABELS) [shown, point] = pointOnLabel(element);
     if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
-    const target = retarget(element, "button-link");
+    const target = retarget(shown, "button-link");
     let blocking = obstacle(target, ...point);
     if (blocking && element instanceof SVGElement && !at) [point, blocking] = pointOn(element, point, blocking);
     if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
@@ -610,6 +612,17 @@ function aim(bid, kind, at = null) {
     watch(kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED });
     return { point, restless: imageRules.length > 0 };
   });
+}
+
+// Styled radio buttons and checkboxes are often out of sight, and a person clicks their label.
+function pointOnLabel(element) {
+  if (!/^(radio|checkbox)$/.test(element.type)) return [element, undefined];
+  for (const label of element.labels ?? []) {
+    label.scrollIntoViewIfNeeded(true);
+    const point = clickPoint(label);
+    if (point) return [label, point];
+  }
+  return [element, undefined];
 }
 
 const watch = watched => { guard = watched; };
