@@ -40,7 +40,7 @@ serve: setup ## serve the flows of this machine without a worker
 test: setup ## run the tests; WORKERS=2: in two processes
 	@exec $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
 
-faults: setup ## disturb a run in every way of docs/reliability.md, and write its table (an hour; goes on where it was stopped)
+faults: setup ## disturb a run in every way of docs/reliability.md, and write its table (hours; goes on where it was stopped)
 	@$(PYTHON) tests/faults/run.py $(ARGS)
 
 lint: setup ## check style and types

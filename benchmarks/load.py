@@ -1,4 +1,4 @@
-"""What saturates first: a program that says a gigabyte, ten thousand updates, a thousand archives.
+"""What saturates first: a program that says a gigabyte, 10,000 updates, 1,000 archives; 256 sessions, 20 runs on a GPU.
 
     .venv/bin/python benchmarks/load.py            # all
     .venv/bin/python benchmarks/load.py log
@@ -7,15 +7,20 @@ Memory is the peak of this process, which is what a flow's would be, and each pa
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
+import os
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from browser_control import leash
 from browser_control.pipeline.runtimes.base import Stage
 from browser_control.pipeline.runtimes.process import ProcessRuntime
 
@@ -109,11 +114,103 @@ def archives(folder: Path, number: int = 1000) -> dict[str, float]:
     }
 
 
-PARTS: dict[str, Callable[[Path], dict[str, float]]] = {
+def sessions(folder: Path, number: int = 256) -> dict[str, float | str]:
+    """A service with so many sessions, all with an episode under way, and a client too many."""
+    from websockets.sync.client import ClientConnection, connect
+
+    def play(connection: ClientConnection, seed: int) -> None:
+        for message in (
+            {"type": "reset", "data": {"seed": seed, "task_name": "click-test"}},
+            {"type": "step", "data": {"action_str": "noop()"}},
+        ):
+            connection.send(json.dumps(message))
+            answer = json.loads(connection.recv(timeout=120))
+            assert answer["type"] == "observation", answer
+
+    command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(number)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        address = service.stdout.readline().split()[3].rstrip(",").replace("http", "ws", 1) + "/ws"
+        begun = time.perf_counter()
+        connections = [connect(address) for _ in range(number)]
+        for seed, connection in enumerate(connections):
+            play(connection, seed)
+        opened = time.perf_counter()
+        for seed, connection in enumerate(connections):
+            play(connection, seed)
+        again = time.perf_counter()
+        with connect(address) as one_too_many:
+            refused = json.loads(one_too_many.recv(timeout=120))["data"]["message"]
+        memory = sum(proportional(pid) for pid in [service.pid, *leash.descendants(service.pid)])
+        connections.pop().close()
+        with connect(address) as next_one:
+            play(next_one, 0)
+        for connection in connections:
+            connection.close()
+        service.terminate()
+    return {
+        "first_episodes_s": round(opened - begun, 1),
+        "next_episodes_s": round(again - opened, 1),
+        "one_too_many": refused,
+        "service_mb": round(memory / 1e6),
+    }
+
+
+def proportional(pid: int) -> int:
+    """Bytes of a process, of what it shares its part."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def queue(folder: Path, number: int = 20) -> dict[str, float]:
+    """So many runs of stand-ins, started at once, of which each wants the one GPU of this machine."""
+    root = Path(__file__).resolve().parents[1]
+    sys.path.insert(0, str(root / "tests"))
+    from stand_ins import CONFIG
+
+    (folder / "config.yaml").write_text(CONFIG)
+    environ = {
+        **os.environ,
+        "BROWSER_CONTROL_PROGRAMS": "stand_ins",
+        "PYTHONPATH": str(root / "tests"),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "CUDA_VISIBLE_DEVICES": "0",
+        "STAND_IN": "",
+    }
+    where = [part for name in ("runs", "archives", "models") for part in (f"--{name}", str(folder / name))]
+    command = [sys.executable, str(root / "flows" / "train.py"), "--config", str(folder / "config.yaml"), *where]
+    command += ["--set", "model.device=cuda"]
+    with prefect_server(folder) as url:
+        environ["PREFECT_API_URL"] = url
+        running = [
+            subprocess.Popen([*command, "--run-id", f"run-{each}"], env=environ, stderr=subprocess.DEVNULL)
+            for each in range(number)
+        ]
+        codes = [process.wait() for process in running]
+    lots = json.loads(next(folder.glob("models/*/promoted.json")).read_text())["lots"]
+    archived = len(list(folder.glob("archives/*/manifest.json")))
+    return {"succeeded": codes.count(0), "archived": archived, "lots_taken": lots}
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    from browser_control.pipeline.server import temporary_server
+
+    with temporary_server(folder / "server.log") as server:
+        server.wait()
+        yield os.environ["PREFECT_API_URL"]
+
+
+PARTS: dict[str, Callable[[Path], Mapping[str, float | str]]] = {
     "log": log,
     "line": line,
     "updates": updates,
     "archives": archives,
+    "sessions": sessions,
+    "queue": queue,
 }
 
 

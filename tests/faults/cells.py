@@ -187,7 +187,7 @@ def _containers() -> Iterator[Cell]:
         yield Cell("docker", task, "SIGKILL of the service's container, for ever", 1, died)
         yield Cell("docker", task, "SIGTERM of the flow", 75, CONTINUES)
         yield Cell("docker", task, "SIGKILL of the flow", -9, "")
-    yield Cell("docker", "train", "the container is stopped", 75, "")
+    yield Cell("docker", "train", "the container is stopped", 0, "")
     yield Cell("docker", "train", "the container is paused for a while", 0, "")
     yield Cell("docker", "train", "the service's container is paused for a while", 0, "")
 

@@ -12,6 +12,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from browser_control.errors import ConfigurationError
 from browser_control.language import prompts
+from browser_control.policy import self_check
 from browser_control.policy.decoding import StaticReader
 from browser_control.policy.policy import Policy, load, trainable
 from browser_control.policy.sampling import Completion, Request, distribution
@@ -118,6 +119,26 @@ BEHIND = {
     "gemma2": (None, 3.0),
     "gemma4_text": (None, 3.0),
 }
+# Read as fast as those that see everything before a token.
+WINDOWED = {"mistral", "gemma3_text", "gemma3", "gemma4_text", "gemma4", "olmo3", "exaone4", "ministral"}
+
+_HALF, _WINDOW = "1 of 2 layers are", "attention has a window of 4096 tokens"
+# What keeps a family from reading several tokens a step on a CPU.
+SLOW = {
+    "mistral": _WINDOW,
+    **dict.fromkeys(
+        ["gemma2", "gemma3_text", "gemma4_text", "gemma3", "gemma4", "olmo3", "exaone4", "ministral", "gpt_oss"],
+        f"{_HALF} sliding_attention",
+    ),
+    **dict.fromkeys(
+        ["qwen3_5_text", "qwen3_5", "qwen3_next", "granitemoehybrid", "bamba", "jamba"], f"{_HALF} linear_attention"
+    ),
+    "falcon_h1": "2 of 2 layers are hybrid",
+    "lfm3": f"{_HALF} conv",
+}
+ON_A_CPU = "fast for a CPU, which has no graphs: several tokens a step"
+GRAPHS = "fast: CUDA graphs, several tokens a step, prompts in rows"
+READS = {"lfm3": f"half fast: CUDA graphs, but one token a step and prompts side by side, for {SLOW['lfm3']}"}
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +201,17 @@ def test_a_family_is_exact(architecture: str, family: Callable[..., Path]) -> No
     assert expected.min() < -0.05
     torch.testing.assert_close(sampled, expected, atol=5e-5, rtol=0)
     torch.testing.assert_close(trained, expected, atol=5e-5, rtol=0)
-    if made._causal.attends_fully:
+    assert made.reading == (f"slow: one token a step, for {SLOW[architecture]}" if architecture in SLOW else ON_A_CPU)
+    made._causal.find_windows()
+    assert made._causal.sees_windows == (architecture in WINDOWED)
+    if made._causal.steps_fixed:
         made.sampler.reader = StaticReader(made._causal, graphs=False)  # what a GPU uses, there with graphs
         again = made.act([Request(asked[index % 2], np.random.default_rng(index)) for index in range(6)])
         assert [each.token_ids for each in again] == [each.token_ids for each in completions]
+        sampled = torch.tensor([value for each in again for value in each.log_probs])
+        torch.testing.assert_close(sampled, expected, atol=5e-5, rtol=0)
+        assert made.reading == READS.get(architecture, GRAPHS)
+        self_check.check(made)
     trained.sum().backward()
     for parameter in trainable(made.model):
         assert parameter.grad is not None  # nothing is trained that nobody reads
@@ -197,3 +225,19 @@ def test_a_family_is_refused_in_one_sentence(architecture: str, family: Callable
     with pytest.raises(ConfigurationError, match=words) as raised:
         policy(family(architecture, settings), ())
     assert "\n" not in str(raised.value)
+
+
+def test_windows_that_are_not_the_configurations_are_found_and_read_step_by_step(family: Callable[..., Path]) -> None:
+    made = policy(family("gemma3_text", EXACT["gemma3_text"]), ())
+    made._causal.find_windows()
+    assert made.window == WINDOW["sliding_window"]
+    made.sampler.reader = StaticReader(made._causal, graphs=False)
+    made._causal.decoder.layers[0].self_attn.sliding_window = None  # the model's own masks have it still
+    with pytest.raises(ConfigurationError, match="log-probabilities of the sampler differ"):
+        self_check.check(made)
+    assert made.forget_windows()
+    self_check.check(made)
+    assert not made.forget_windows()
+    made._causal.find_windows()
+    assert not made._causal.sees_windows
+    assert made.reading == f"slow: one token a step, for {SLOW['gemma3_text']}"

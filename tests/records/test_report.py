@@ -97,6 +97,7 @@ def scores(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "overall": count(lines),
         "web_tasks": {name: count([each for each in lines if each["web_task"] == name]) for name in names},
         "seconds": 1.5,
+        "sampling": "slow: one token a step, for 3 of 4 layers are hybrid",
         "episodes": [
             {
                 "web_task": each["web_task"],
@@ -143,6 +144,7 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     assert causes[0] == "out of turns: repeated one action"
     assert causes[1:3] == ["12", "4"]
     assert "Lowest at the end: click-button, click-link (0.70). None fell." in page.inner_text("#extremes")
+    assert "slow: one token a step, for 3 of 4 layers are hybrid" in page.content()
     assert "warm start 41.5 s; GRPO: the rest 4.0 s; " in page.inner_text("#training ~ figure:last-of-type figcaption")
     assert "make train" in page.inner_text("#command") and "c0ffee" in page.inner_text("main")
 

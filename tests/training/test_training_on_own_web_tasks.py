@@ -49,8 +49,10 @@ def test_a_run_takes_a_web_task_of_ones_own_from_its_solution_to_a_judged_adapte
         assert f'"web_task": "{NAME}"' in run(url, "programs.health_gate")
         assert "6 of 6 demonstrations succeeded" in run(url, "programs.warm_start")
         run(url, "fine_tune_local")
-        run(url, "programs.evaluate", "--output", str(tmp_path / "scores.json"))
+        judged = run(url, "programs.evaluate", "--output", str(tmp_path / "scores.json"))
     scores = read_json(tmp_path / "scores.json")
+    assert scores["sampling"].startswith("fast for a CPU")
+    assert f"sampling is {scores['sampling']}" in judged.splitlines()
     assert scores["web_tasks"][NAME]["pages"] == 4
     assert not scores["web_tasks"][NAME]["exempt"]
     assert len(directory.metrics.read_text().splitlines()) == 1

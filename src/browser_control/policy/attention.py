@@ -41,16 +41,19 @@ class _Stepping:
         begins: of the rows' columns, likewise.
         used: columns that a row has filled, its new tokens among them, int32, shape (rows,).
         columns: of a row.
+        flashes: whether the kernel for different lengths serves; else the mask says what is seen.
     """
 
     ends: Tensor
     begins: Tensor
     used: Tensor
     columns: int
+    flashes: bool
 
 
 _packing: ContextVar[_Packing | None] = ContextVar("packing", default=None)
 _stepping: ContextVar[_Stepping | None] = ContextVar("stepping", default=None)
+_noted: ContextVar[list[int | None] | None] = ContextVar("noted", default=None)  # windows, layer by layer
 
 
 def install(model: Any) -> bool:
@@ -67,6 +70,23 @@ def install(model: Any) -> bool:
     return bool(model.config._attn_implementation == _NAME)
 
 
+@torch.no_grad()
+def windows(model: Any) -> list[int | None]:
+    """How many tokens a token sees in each layer of `model`, a decoder that attends by `attend`; None: all before it.
+
+    Found by reading a few tokens, so that no list of models is kept here. Empty where that fails.
+    """
+    found: list[int | None] = []
+    token = _noted.set(found)
+    try:
+        model(input_ids=torch.arange(2, device=next(model.parameters()).device)[None], use_cache=False)
+    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError):
+        return []
+    finally:
+        _noted.reset(token)
+    return found
+
+
 @contextmanager
 def packed(ends: Tensor, longest: int) -> Iterator[None]:
     """Within, each row of queries is several sequences, none of which sees another."""
@@ -80,7 +100,7 @@ def packed(ends: Tensor, longest: int) -> Iterator[None]:
 @contextmanager
 def stepping(ends: Tensor, begins: Tensor, used: Tensor, columns: int, flashes: bool) -> Iterator[None]:
     """Within, each row has some new tokens against its cache (`_Stepping`); without `flashes` the mask says so."""
-    token = _stepping.set(_Stepping(ends, begins, used, columns) if flashes else None)
+    token = _stepping.set(_Stepping(ends, begins, used, columns, flashes))
     try:
         yield
     finally:
@@ -101,6 +121,7 @@ def attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
+    sliding_window: int | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """Transformers' attention interface.
@@ -110,16 +131,22 @@ def attend(
         key: shape (rows, key heads, tokens, width); `value` too.
         attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed, and in steps that the
             kernel for different lengths serves.
+        sliding_window: tokens that a token sees, itself among them; None: all before it.
 
     Returns:
         Shape (rows, new tokens, heads, width).
     """
+    if (noted := _noted.get()) is not None:
+        noted.append(sliding_window)
     packing = _packing.get()
     if packing is not None:
-        return _packed(query, key, value, scaling, packing), None
+        return _packed(query, key, value, scaling, packing, sliding_window), None
     steps = _stepping.get()
-    if steps is not None:
-        return _stepped(query, key, value, scaling, steps), None
+    if steps is not None and steps.flashes:
+        return _stepped(query, key, value, scaling, steps, sliding_window), None
+    if steps is not None and sliding_window is not None:
+        assert attention_mask is not None
+        attention_mask = _narrowed(attention_mask, sliding_window)
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and attention_mask is not None and query.shape[2] <= _FEW:
         return _folded(query, key, value, attention_mask, scaling, groups), None
@@ -129,23 +156,50 @@ def attend(
     return made
 
 
-def _packed(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: _Packing) -> Tensor:
+def _before(window: int | None) -> int:
+    """Tokens before itself that a token sees, as the kernel takes it."""
+    return -1 if window is None else window - 1
+
+
+def _narrowed(mask: Tensor, window: int) -> Tensor:
+    """A mask of rows that see their columns from the first on, less what is further back than the window."""
+    last = (mask == 0).sum(-1, keepdim=True) - 1
+    columns = torch.arange(mask.shape[-1], device=mask.device)
+    return mask.masked_fill(columns <= last - window, float("-inf"))
+
+
+def _packed(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, packing: _Packing, window: int | None
+) -> Tensor:
     ends, longest = packing.ends, packing.longest
     grouped = query.shape[1] != key.shape[1]
     if flashes(query.device, query.dtype):
         one, two, three = (each.transpose(1, 2)[0] for each in (query, key, value))
         made: Tensor = varlen_attn(  # type: ignore[assignment]
-            one, two, three, ends, ends, longest, longest, scale=scaling, window_size=(-1, 0), enable_gqa=grouped
+            one,
+            two,
+            three,
+            ends,
+            ends,
+            longest,
+            longest,
+            scale=scaling,
+            window_size=(_before(window), 0),
+            enable_gqa=grouped,
         )
         return made[None]
     place = torch.arange(query.shape[2], device=query.device)
     sequence = torch.searchsorted(ends[1:].long(), place, right=True)
     seen = (sequence[:, None] == sequence) & (place[:, None] >= place)
+    if window is not None:
+        seen &= place[:, None] - place < window
     out = scaled_dot_product_attention(query, key, value, seen, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2)
 
 
-def _stepped(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, steps: _Stepping) -> Tensor:
+def _stepped(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, steps: _Stepping, window: int | None
+) -> Tensor:
     rows, _, new, _ = query.shape
     one, two, three = (each.transpose(1, 2).flatten(0, 1) for each in (query, key, value))
     made: Tensor = varlen_attn(  # type: ignore[assignment]
@@ -157,7 +211,7 @@ def _stepped(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, s
         new,
         steps.columns,
         scale=scaling,
-        window_size=(-1, 0),
+        window_size=(_before(window), 0),
         enable_gqa=query.shape[1] != key.shape[1],
         seqused_k=steps.used,
     )

@@ -7,7 +7,7 @@ a decode step cost more to launch than to run.
 """
 
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
-from transformers.cache_utils import StaticLayer
+from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
 
 from browser_control.policy import attention
 
@@ -66,11 +66,13 @@ class Model:
     Attributes:
         head: an output layer, and what is behind it; `weight` is the layer's.
         config: of the language model, not of a multimodal one around it.
+        sees_windows: whether its layers, some of which have windows, say theirs to our attention (`find_windows`).
     """
 
     decoder: Any
     head: Any
     config: Any
+    sees_windows: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -88,6 +90,36 @@ class Model:
         if not self._kinds:
             return getattr(self.config, "sliding_window", None) is None
         return all("conv" in kind or kind == "full_attention" for kind in self._kinds)
+
+    def find_windows(self) -> None:
+        """Has windows read fast where each layer's is as the configuration says, and there is nothing but attention."""
+        window = getattr(self.config, "sliding_window", None)
+        kinds = self._kinds or ["sliding_attention"] * self.config.num_hidden_layers
+        if self.attends_fully or window is None or set(kinds) - {"sliding_attention", "full_attention"}:
+            return
+        expected = [window if kind == "sliding_attention" else None for kind in kinds]
+        self.sees_windows = attention.install(self.decoder) and attention.windows(self.decoder) == expected
+
+    @property
+    def steps_fixed(self) -> bool:
+        """Whether `StaticReader` reads it."""
+        return self.attends_fully or self.sees_windows
+
+    @property
+    def packs(self) -> bool:
+        """Whether prompts one after another in a row, and several tokens at a step, are harmless to it."""
+        return self.reads_chunks or self.sees_windows
+
+    @property
+    def hindrance(self) -> str:
+        """Which property of the architecture keeps it from the fastest way of reading; empty where none does."""
+        if self.packs:
+            return ""
+        counts = Counter(kind for kind in self._kinds if kind != "full_attention")
+        layers = self.config.num_hidden_layers
+        if counts:
+            return ", ".join(f"{count} of {layers} layers are {kind}" for kind, count in sorted(counts.items()))
+        return f"attention has a window of {self.config.sliding_window} tokens"
 
     @property
     def _kinds(self) -> list[str]:
@@ -147,7 +179,12 @@ class StaticReader:
         self._graphs = graphs
         self._steps: OrderedDict[tuple[int, int], _Steps] = OrderedDict()
         self._installed = attention.install(model.decoder)
-        self._prompts = _Prompts(model, graphs) if model.reads_chunks and self._installed else None
+        self._prompts = _Prompts(model, graphs) if model.packs and self._installed else None
+
+    @property
+    def packs(self) -> bool:
+        """Whether prompts are read one after another in a row."""
+        return self._prompts is not None
 
     @property
     def width(self) -> int:
@@ -177,7 +214,7 @@ class StaticReader:
         if shape not in self._steps:
             if len(self._steps) == _SHAPES:  # a graph and its cache take memory: those that rest longest go
                 self._steps.popitem(last=False)
-            width = _WIDE if self._model.reads_chunks else 1
+            width = _WIDE if self._model.packs else 1
             self._steps[shape] = _Steps(self._model, *shape, width, self._graphs, self._installed)
         self._steps.move_to_end(shape)
         return self._steps[shape]
@@ -294,7 +331,8 @@ class _Row:
         return _Packed(sequences, self._logits[: len(sequences)].clone(), self._keys, self._values)
 
     def forward(self) -> None:
-        cache: Any = DynamicCache(config=self._model.config)
+        # windows are the attention's: a cache that knew of them would forget what is before the last
+        cache: Any = DynamicCache() if self._model.sees_windows else DynamicCache(config=self._model.config)
         with attention.packed(self._ends, self._longest):
             output = self._model.decoder(
                 input_ids=self._inputs[:1],
@@ -364,7 +402,8 @@ class _Steps:
         self._begins = torch.arange(rows + 1, device=device) * columns
         self._cache: Any = StaticCache(config=model.config, max_cache_len=columns)
         layers = self._cache.layers
-        layers[:] = [_Slots(self, columns) if type(layer) is StaticLayer else layer for layer in layers]
+        kinds = (StaticLayer, StaticSlidingWindowLayer) if model.sees_windows else (StaticLayer,)
+        layers[:] = [_Slots(self, columns) if type(layer) in kinds else layer for layer in layers]
         self._steps = {each: _Step(self, each) for each in sorted({1, width})}
         for step in self._steps.values():
             step.forward()  # makes the cache's tensors

@@ -72,7 +72,9 @@ class Policy:
             head.Head(outputs, behind),
             head.text_config(causal),
         )
-        static = self.device.type == "cuda" and self._causal.attends_fully
+        if self.device.type == "cuda":
+            self._causal.find_windows()
+        static = self.device.type == "cuda" and self._causal.steps_fixed
         if static:
             torch.backends.cuda.enable_cudnn_sdp(
                 False
@@ -85,6 +87,20 @@ class Policy:
         self._prompts: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # their tokens
         self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that a token sees in some layers, where prompts reach that far and windows are read fast."""
+        if not self._causal.sees_windows or self._causal.config.sliding_window >= self.settings.max_prompt_tokens:
+            return None
+        return int(self._causal.config.sliding_window)
+
+    def forget_windows(self) -> bool:
+        """Reads step by step what has windows, as any model can be read; False where nothing was read otherwise."""
+        forgotten, self._causal.sees_windows = self._causal.sees_windows, False
+        if forgotten:
+            self.sampler.reader = DynamicReader(self._causal)
+        return forgotten
 
     def _sampler(self, reader: Reader, longest: int) -> Sampler:
         return Sampler(
@@ -108,6 +124,20 @@ class Policy:
     @property
     def device(self) -> torch.device:
         return self._causal.device
+
+    @property
+    def reading(self) -> str:
+        """How fast the sampler reads on this device, and what of the architecture makes it slow, if anything does."""
+        hindrance, reader = self._causal.hindrance, self.sampler.reader
+        if not isinstance(reader, StaticReader):
+            if hindrance:
+                return f"slow: one token a step, for {hindrance}"
+            return "fast for a CPU, which has no graphs: several tokens a step"
+        if hindrance:
+            return f"half fast: CUDA graphs, but one token a step and prompts side by side, for {hindrance}"
+        if not reader.packs:
+            return "half fast: CUDA graphs, several tokens a step, but prompts side by side, for attention is no sdpa"
+        return "fast: CUDA graphs, several tokens a step, prompts in rows"
 
     @property
     def shares_prompts(self) -> bool:
@@ -325,7 +355,12 @@ def load(configuration: Configuration, folder: Path) -> Policy:
         model.get_output_embeddings().requires_grad_(True)
     named = configuration.model
     made = Policy(model, tokenizer, configuration, identify(named.name, named.revision, folder, tokenizer), behind)
-    self_check.check(made)
+    try:
+        self_check.check(made)
+    except ConfigurationError:
+        if not made.forget_windows():
+            raise
+        self_check.check(made)
     return made
 
 

@@ -3,7 +3,8 @@
 Sampler and trainer read with caches, padding and shared prompts, which not every architecture bears. So the policy
 answers to two pages, and the log-probabilities of what it said are computed again, by the trainer's forward pass and by
 the model alone. It says what it likes: among the actions of a page a token is often all but certain, and a wrong model
-as certain of it as a right one. Draws come from generators of this module: no random state is consumed.
+as certain of it as a right one. Where windows are read fast, a third page is longer than the window. Draws come from
+generators of this module: no random state is consumed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,9 @@ class Policy(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def window(self) -> int | None: ...
 
     def talk(self, requests: Sequence[Request], longest: int) -> list[Completion]: ...
 
@@ -70,12 +74,21 @@ def check(policy: Policy) -> None:
             )
 
 
+def _longer_than(window: int | None) -> tuple[str, ...]:
+    """A page of more tokens than a window; none where there is no window."""
+    if window is None:
+        return ()
+    return ("\n".join(f'"{number}"' for number in range(window)),)  # at least a token a line
+
+
 @torch.no_grad()
 def _gaps(policy: Policy) -> dict[str, float]:
     """Mean difference between the log-probabilities of sampler and trainer and those of the model alone."""
     format_ = policy.settings.action_format
-    asked = [prompts.build(page, "Choose yes", action_format=format_) for page in _PAGES]
-    requests = [Request(asked[page], np.random.default_rng(draw)) for draw, page in enumerate((0, 1, 0))]
+    pages, budget = (*_PAGES, *_longer_than(policy.window)), 1 << 20
+    asked = [prompts.build(page, "Choose yes", action_format=format_, budget=budget) for page in pages]
+    drawn = (0, 1, 0, *range(len(_PAGES), len(pages)))
+    requests = [Request(asked[page], np.random.default_rng(draw)) for draw, page in enumerate(drawn)]
     made = policy.talk(requests, _LONGEST)
     plain = policy.plain_log_probs(made)
     sampled = torch.tensor([value for each in made for value in each.log_probs], device=policy.device)

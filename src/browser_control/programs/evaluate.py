@@ -94,6 +94,7 @@ def _evaluate(job: program.Job) -> None:
         write_episodes(played, transcripts)
         judged = {"checkpoint": "base" if folder is None else folder.name, "pages": job.arguments.pages}
         judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
+        judged |= {"sampling": work.policy.reading}
         write_sealed(job.arguments.output, {**judged, **scores})
         print(f"{wanted}: {_words(scores)}", flush=True)
         if job.arguments.pictures:

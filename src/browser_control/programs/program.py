@@ -180,6 +180,7 @@ def at_work(
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         loaded = policy.load(settings, processes.once(lambda: fetch(settings.model)))
+        print(f"sampling is {loaded.reading}", flush=True)
         gc.collect()
         gc.freeze()  # what is there by now stays: else the collector walks through all of PyTorch now and then
         yield Work(loaded, environments, found.result())

@@ -139,6 +139,11 @@ class Report:
     damaged: int = 0
 
     @property
+    def sampling(self) -> str:
+        """How fast the sampler read, and why; empty where an earlier release made the evaluations."""
+        return next((str(each["sampling"]) for each in self.evaluations.values() if "sampling" in each), "")
+
+    @property
     def title(self) -> str:
         return title(self.settings)
 
