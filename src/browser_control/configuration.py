@@ -102,6 +102,7 @@ class Policy(_Section):
     max_prompt_tokens: int = Field(default=1024, ge=128, description="a longer page is cut")
     max_action_tokens: int = Field(default=48, ge=8, le=512, description="an action that is longer ends there")
     max_text_characters: int = Field(default=60, ge=1, le=1000, description="of a text to be filled in")
+    remembered: int = Field(default=4, ge=1, le=100, description="last actions of the episode that a prompt repeats")
 
 
 class WarmStart(_Section):
@@ -205,8 +206,8 @@ class Training(_Section):
     keep_checkpoints: int = Field(default=2, ge=1, description="the newest ones")
 
 
-# Switches of `Training` and `WarmStart` and what they are where they are off. A run from before they were there had
-# them off, and a switch that is off is no part of what names a run.
+# Switches of `Training`, `WarmStart` and `Policy` and what they are where they are off. A run from before they were
+# there had them off, and a switch that is off is no part of what names a run.
 OFF: Mapping[str, Any] = {
     name: Training.model_fields[name].default
     for name in (
@@ -217,6 +218,7 @@ OFF_WARM_START: Mapping[str, Any] = {
     name: WarmStart.model_fields[name].default
     for name in ("dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
 }
+OFF_POLICY: Mapping[str, Any] = {"remembered": Policy.model_fields["remembered"].default}
 
 
 class Evaluation(_Section):
@@ -312,6 +314,7 @@ class Configuration(_Section):
         left_out["warm_start"] = {
             name for name, value in OFF_WARM_START.items() if getattr(self.warm_start, name) == value
         }
+        left_out["policy"] = {name for name, value in OFF_POLICY.items() if getattr(self.policy, name) == value}
         values = self.model_dump(mode="json", exclude=left_out)
         if kept := self.warm_start.kept:
             values["warm_start"]["kept"] = [_content(Path(each)) for each in kept]

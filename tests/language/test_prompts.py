@@ -1,7 +1,7 @@
 """Prompts: what of a long page is shown, and what an episode's earlier turns leave in them."""
 
 from browser_control.language.actions import Action
-from browser_control.language.prompts import Memory, build
+from browser_control.language.prompts import Memory, build, elements
 
 PAGE = "\n".join(
     [*(f'"text {number}"' for number in range(50)), *(f'button "b{number}" [{number}]' for number in range(50))]
@@ -54,3 +54,14 @@ def test_an_action_that_changed_nothing_is_spent_until_the_page_changes() -> Non
     memory.see(PAGE + '\n"new"')
     assert memory.spent == ()
     assert memory.done == ['click button "b3" [3]', 'fill button "b3" [3] with "x"'] * 2
+
+
+def test_a_prompt_repeats_as_many_of_the_last_actions_as_it_is_asked_to() -> None:
+    memory, listed = Memory(), elements('button "A" [1]\nbutton "B" [2]')
+    clicked = (("A", 1), ("B", 2), ("A", 1), ("B", 2), ("A", 1), ("A", 1))
+    for _, bid in clicked:
+        memory.act(Action("click", str(bid)), listed, "label")
+    done = [f'click button "{name}" [{bid}]' for name, bid in clicked]
+    for remembered in (1, 4, 14):
+        text = build('button "A" [1]', "Do it.", memory, remembered=remembered).text
+        assert f"Done: {'; '.join(done[-remembered:])}\n" in text

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny import PaperEnvironments, make_configuration
 
-from browser_control.configuration import OFF, TRAINING_SEEDS, Configuration, Training
+from browser_control.configuration import OFF, OFF_POLICY, OFF_WARM_START, TRAINING_SEEDS, Configuration, Training
 from browser_control.environment.client import Observation
 from browser_control.errors import Preempted
 from browser_control.language import prompts
@@ -363,7 +363,9 @@ def test_where_no_group_differs_the_entropy_still_rises(model_folder: Callable[[
 
 def test_a_switch_that_is_off_is_no_part_of_what_names_a_run() -> None:
     plain: Configuration = make_configuration()
-    assert make_configuration(training=dict(OFF)).digest == plain.digest
+    off = {"training": dict(OFF), "warm_start": dict(OFF_WARM_START), "policy": dict(OFF_POLICY)}
+    assert make_configuration(**off).digest == plain.digest
+    assert make_configuration(policy={"remembered": 5}).digest != plain.digest
     others = {make_configuration(training={name: value}).digest for name, value in apart()}
     assert plain.digest not in others and len(others) == len(list(apart()))
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import PaperEnvironments, make_configuration
 
-from browser_control.configuration import OFF, TRAINING_SEEDS, Lora
+from browser_control.configuration import OFF, OFF_POLICY, OFF_WARM_START, TRAINING_SEEDS, Lora
 from browser_control.errors import (
     CheckpointDamaged,
     CheckpointMismatch,
@@ -323,8 +323,9 @@ def test_a_checkpoint_from_before_a_switch_was_there_goes_on(
     first = trainer(model_folder("llama"), tmp_path / "run", updates=2)
     first.train()
     state = json.loads((first.run.step(2) / "state.json").read_text())
-    for name in OFF:
-        del state["configuration"]["training"][name]
+    for section, switches in {"training": OFF, "warm_start": OFF_WARM_START, "policy": OFF_POLICY}.items():
+        for name in switches:
+            del state["configuration"][section][name]
     rewrite(first.run.step(2), "state.json", lambda text: json.dumps(state))
     continued = trainer(model_folder("llama"), tmp_path / "run")
     continued.train()

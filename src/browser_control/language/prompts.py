@@ -12,7 +12,6 @@ from browser_control.language.actions import Action, spell
 from browser_control.language.page import Element, parse_page
 
 SYSTEM = "You operate a web page. Answer with the next action."
-REMEMBERED = 4  # actions of the episode that a prompt repeats
 
 # What is worth doing twice on a page that shows no difference: it may change what is not shown, or time must pass.
 # A dialog may be followed by another that says the same.
@@ -90,6 +89,7 @@ def build(
     tokens: Callable[[str], int] = len,
     budget: int = 4096,
     viewport: tuple[int, int] | None = None,
+    remembered: int = 4,
 ) -> Prompt:
     """The user's message for one turn.
 
@@ -103,6 +103,7 @@ def build(
         budget: tokens the page may take; of a longer page what can only be read goes first, and what is furthest from
             the viewport.
         viewport: first and last line that the viewport shows; None: the first.
+        remembered: last actions of the episode that are repeated.
     """
     memory = memory or Memory()
     lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0))
@@ -111,7 +112,7 @@ def build(
         lines = [_bid_first(line) for line in lines]
     parts = [*lines]
     if memory.done:
-        parts.append("Done: " + "; ".join(memory.done[-REMEMBERED:]))
+        parts.append("Done: " + "; ".join(memory.done[-remembered:]))
     if error:
         parts.append("Error: " + " ".join(error.split())[:200])
     parts.append("Goal: " + " ".join(goal.split()))

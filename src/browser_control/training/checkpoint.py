@@ -19,7 +19,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from safetensors.torch import save as serialized  # to bytes: a full disk is then an OSError as it is elsewhere
 
-from browser_control.configuration import OFF, OFF_WARM_START, Configuration
+from browser_control.configuration import OFF, OFF_POLICY, OFF_WARM_START, Configuration
 from browser_control.errors import CheckpointDamaged, CheckpointMismatch, ConfigurationError
 from browser_control.integrity import verify_folder, write_digests
 from browser_control.language.version import VERSION
@@ -219,7 +219,7 @@ def _compare_names(path: Path, found: set[str], expected: set[str]) -> None:
 
 
 def _compare(folder: Path, written: dict[str, Any], configuration: Configuration, may_differ: tuple[str, ...]) -> None:
-    off = {"training": dict(OFF), "warm_start": {**OFF_WARM_START, "kept": []}}
+    off = {"training": dict(OFF), "warm_start": {**OFF_WARM_START, "kept": []}, "policy": dict(OFF_POLICY)}
     then, now = _flat(off) | _flat(written), _flat(configuration.model_dump(mode="json"))
     for key in sorted(then.keys() | now.keys()):
         if key.startswith(may_differ) or then.get(key) == now.get(key):

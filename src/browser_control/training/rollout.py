@@ -309,4 +309,5 @@ def _build_prompt(policy: Player, observation: Observation, memory: prompts.Memo
         tokens=policy.count_tokens,
         budget=policy.settings.max_prompt_tokens,
         viewport=observation.viewport,
+        remembered=policy.settings.remembered,
     )
