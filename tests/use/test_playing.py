@@ -1,12 +1,17 @@
 """Play: an episode that a person can follow, stop, correct, and look at afterwards."""
 
+import contextlib
 import io
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -222,6 +227,61 @@ def test_a_page_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
             pytest.raises(UserError, match=re.escape(words)),
         ):
             environments.reset(0, "", 0).result()
+
+
+@contextlib.contextmanager
+def busy_server(then: Callable[[], None]) -> Iterator[str]:
+    """A page whose server takes no connection before `then` is done; its URL."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as waiting:
+        for _ in range(4):  # as many as the kernel keeps for it, and more
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+
+        def serve() -> None:
+            time.sleep(1)  # by then the browser waits for a connection
+            then()
+            time.sleep(1)
+            waiting.close()
+            with contextlib.suppress(OSError):  # the test is over
+                while True:
+                    connection, _ = server.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.settimeout(1)
+                        if connection.recv(4096):
+                            said = b"Content-Type: text/html\r\nConnection: close\r\nContent-Length: 19"
+                            connection.sendall(b"HTTP/1.1 200 OK\r\n" + said + b"\r\n\r\n<button>Go</button>")
+
+        server.settimeout(30)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            server.close()
+            thread.join()
+
+
+def test_a_page_is_loaded_again_where_a_network_of_the_machine_comes_meanwhile() -> None:
+    """As when a container starts: Chromium gives up what it was about to load."""
+    try:
+        chromium = find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("adding an interface takes root, and ip")
+
+    def add() -> None:
+        subprocess.run(["ip", "link", "add", "bc-test", "type", "veth", "peer", "name", "bc-other"], check=True)
+        for name in ("bc-test", "bc-other"):
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        subprocess.run(["ip", "address", "add", "198.51.100.7/32", "dev", "bc-test"], check=True)
+
+    try:
+        with busy_server(add) as url, LiveEnvironments(chromium, url, "Go.", "", 5) as environments:
+            assert environments.reset(0, "", 0).result().text.startswith('button "Go"')
+    finally:
+        subprocess.run(["ip", "link", "delete", "bc-test"], check=False, capture_output=True)
 
 
 def test_what_is_asked_wrongly_is_one_sentence(

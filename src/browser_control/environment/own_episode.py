@@ -17,6 +17,7 @@ from browser_control.environment.devtools import BrowserGone, DevToolsError, Mes
 from browser_control.environment.episode import (
     COMMAND_SECONDS,
     KEPT_EPISODES,
+    LOADS,
     ORIGIN,
     ActionFailed,
     PageLost,
@@ -34,6 +35,7 @@ from browser_control.web_tasks.server_file import Request, State
 from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
+_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
 _WORD = 20  # ms in which what one window tells another arrives
 MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
@@ -117,10 +119,14 @@ class OwnPageSession(TabSession):
         return self._view(await self._settle())
 
     async def _load_url(self, url: str) -> None:
+        """Goes there; once more where an interface of this machine came or went meanwhile, such as a container's."""
         self._at = url
-        answer = await self._send("Page.navigate", {"url": url})
-        if answer.get("errorText"):
-            raise PageLost(f"{url} could not be loaded: {answer['errorText']}{self._trouble()}")
+        for last in (*[False] * (LOADS - 1), True):
+            error = (await self._send("Page.navigate", {"url": url})).get("errorText", "")
+            if not error:
+                return
+            if last or error != _NETWORK_CHANGED:
+                raise PageLost(f"{url} could not be loaded: {error}{self._trouble()}")
 
     async def _ask(self, request: object) -> None:
         assert self.instance is not None and isinstance(request, Request)
