@@ -23,6 +23,7 @@ from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
 
 STARTUP_SECONDS = 180.0  # six, but on a machine that is busy with something else
 _PAUSE = 0.05
+_HEALTH_SECONDS = 30.0  # ten were too few for a server on a machine that is busy with something else
 
 START = "start it (make server)"
 _LATER_UI = "http://127.0.0.1:4200"  # where `prefect server start` will show the run
@@ -117,7 +118,7 @@ def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:
 def refuse_unreachable(url: str) -> None:
     """Raises ConfigurationError where no Prefect server answers; one that asks for a password is there."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=_HEALTH_SECONDS) as answer:
             if answer.read(100).strip() == b"true":
                 return
             reason: object = "what answers there is no Prefect server"
