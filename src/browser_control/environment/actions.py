@@ -157,7 +157,7 @@ def parse_calls(text: str) -> list[Call]:
 
 
 def _end_of_call(text: str, place: int) -> int:
-    """Behind the bracket that closes the one before `place`; 0 where none does, or too many are in between."""
+    """After the bracket that closes the one before `place`; 0 where none does, or too many are in between."""
     depth = 1
     for token in _TOKEN.finditer(text, place):
         depth += {"(": 1, ")": -1}.get(token[0], 0)

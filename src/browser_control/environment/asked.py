@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from browser_control.environment.actions import ActionRefused, Call, parse_action, parse_calls
+from browser_control.environment.actions import Call, parse_action, parse_calls
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,3 @@ def prune(html: str) -> str:
     from browsergym.utils.obs import prune_html  # brings NumPy, Pillow and Playwright along
 
     return str(prune_html(html)) if html else ""
-
-
-__all__ = ["ActionRefused", "Asked", "prune"]

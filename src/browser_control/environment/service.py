@@ -16,8 +16,9 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from browser_control.environment.actions import ActionRefused
 from browser_control.environment.application import ApplicationFailed, default_logs
-from browser_control.environment.asked import ActionRefused, Asked, prune
+from browser_control.environment.asked import Asked, prune
 from browser_control.environment.class_episode import SETUP_SECONDS, ClassPages, ClassPageSession
 from browser_control.environment.devtools import Browser, BrowserGone
 from browser_control.environment.episode import PageLost, PageSession, View
