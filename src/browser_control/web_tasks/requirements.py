@@ -31,7 +31,7 @@ def trouble(application: Application) -> str:
         return ""
     command = shlex.join([sys.executable, "-m", "pip", "install", *lacking])
     needed = " and ".join(lacking)
-    return f"the server of {application.name} needs {needed}, which this Python has not: install by `{command}`"
+    return f"the server of {application.name} needs {needed}, which this Python has not: install it by `{command}`"
 
 
 def _applications(web_tasks: Iterable[str]) -> Iterator[Application]:
