@@ -215,18 +215,38 @@ def test_a_page_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
         program = find_chromium()
     except BrowserNotFound as error:
         pytest.skip(str(error))
-    page = tmp_path / "page.html"
+    page, program_file = tmp_path / "page.html", tmp_path / "program.toml"
     page.write_text(ORDER)
+    program_file.write_text("a = 1")
     for url, until, words in (
         ("http://127.0.0.1:9/", "", "could not be loaded: net::ERR_"),
+        (program_file.as_uri(), "", "could not be loaded: it is a file to be downloaded"),
         (page.as_uri(), "nothing.at.all", "--until: throws ReferenceError"),
-        (page.as_uri(), "((", "--until: "),
+        (page.as_uri(), "((", "--until: SyntaxError"),
     ):
         with (
             LiveEnvironments(program, url, "Go.", until, 5) as environments,
             pytest.raises(UserError, match=re.escape(words)),
         ):
             environments.reset(0, "", 0).result()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("frames.html", "<frameset><frame src='about:blank'></frameset>"),
+        ("drawing.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    ],
+)
+def test_a_document_without_a_body_lists_nothing(tmp_path: Path, name: str, content: str) -> None:
+    try:
+        program = find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    (tmp_path / name).write_text(content)
+    with LiveEnvironments(program, (tmp_path / name).as_uri(), "Go.", "", 5) as environments:
+        seen = environments.reset(0, "", 0).result()
+    assert (seen.text, seen.done) == ("", False)
 
 
 @contextlib.contextmanager
