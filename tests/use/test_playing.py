@@ -231,24 +231,6 @@ def test_a_page_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
             environments.reset(0, "", 0).result()
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("frames.html", "<frameset><frame src='about:blank'></frameset>"),
-        ("drawing.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>"),
-    ],
-)
-def test_a_document_without_a_body_lists_nothing(tmp_path: Path, name: str, content: str) -> None:
-    try:
-        program = find_chromium()
-    except BrowserNotFound as error:
-        pytest.skip(str(error))
-    (tmp_path / name).write_text(content)
-    with LiveEnvironments(program, (tmp_path / name).as_uri(), "Go.", "", 5) as environments:
-        seen = environments.reset(0, "", 0).result()
-    assert (seen.text, seen.done) == ("", False)
-
-
 @contextlib.contextmanager
 def busy_server(then: Callable[[], None]) -> Iterator[str]:
     """A page whose server takes no connection before `then` is done; its URL."""
