@@ -60,6 +60,10 @@ def say(environments: Environments, observation: Observation, verb: str, name: s
     action = Action(verb, next((each.bid for each in elements if name and each.name == name), ""))
     assert is_offered(action, elements, VERBS)
     after = environments.step(0, action.to_browsergym()).result()
+    for _ in range(20):
+        if not all(line.startswith("window ") for line in lines(after)):
+            break
+        after = environments.step(0, "noop(500)").result()  # what a busy machine has not loaded yet
     assert after.error == ""
     return after
 
