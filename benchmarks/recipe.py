@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,18 +90,18 @@ def learn(recipe: Recipe) -> dict[str, Any]:
     run, seconds = recipe.run, {}
     with service(settings.environment.max_turns, settings.environment.sessions) as url:
         if settings.warm_start.demonstrations:
-            seconds["warm start"] = _program(recipe, url, "programs.warm_start")
+            seconds["warm start"] = program(recipe, url, "programs.warm_start")
         checkpoint = "warm-start"
         if settings.training.updates:
-            seconds["GRPO"] = _program(recipe, url, "fine_tune_local")
+            seconds["GRPO"] = program(recipe, url, "fine_tune_local")
             checkpoint = "latest"
         judged = run.evaluation("recipe")
-        _program(recipe, url, "programs.evaluate", "--checkpoint", checkpoint, "--output", str(judged))
+        program(recipe, url, "programs.evaluate", "--checkpoint", checkpoint, "--output", str(judged))
         adapter = run.root if checkpoint == "latest" else run.warm_start
         bench = recipe.output / "benchmarks" / recipe.name
         if recipe.benchmark:
             arguments = ["miniwob", "--adapter", str(adapter), "--environment", url, "--output", str(bench)]
-            _command(recipe, "use.benchmark", [*arguments, "--base", settings.model.name])
+            command(recipe, "use.benchmark", [*arguments, "--base", settings.model.name])
     result = {
         "variant": recipe.variant,
         "seed": recipe.seed,
@@ -114,23 +114,56 @@ def learn(recipe: Recipe) -> dict[str, Any]:
     return result
 
 
-def _program(recipe: Recipe, url: str, name: str, *arguments: str) -> float:
+def program(recipe: Recipe, url: str, name: str, *arguments: str) -> float:
+    """Seconds that one of the training programs took for this run; raises RuntimeError where it failed."""
     changes = [*recipe.changes, f"environment.urls=[{url}]"]
     overrides = [part for each in changes for part in ("--set", each)]
     where = ["--config-file-name", recipe.config, "--run-directory", str(recipe.run.root)]
-    return _command(recipe, name, [*where, *arguments, *overrides])
+    return command(recipe, name, [*where, *arguments, *overrides])
 
 
-def _command(recipe: Recipe, name: str, arguments: Sequence[str]) -> float:
+def command(recipe: Recipe, name: str, arguments: Sequence[str]) -> float:
     """Seconds that it took; raises RuntimeError where it failed."""
     recipe.run.logs.mkdir(parents=True, exist_ok=True)
     log, began = recipe.run.logs / f"{name}.log", time.perf_counter()
     with log.open("a") as output:
-        command = [sys.executable, "-m", f"browser_control.{name}", *arguments]
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        asked = [sys.executable, "-m", f"browser_control.{name}", *arguments]
+        code = subprocess.run(asked, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         raise RuntimeError(f"{name} of {recipe.name} ended with {code}: {log}")
     return round(time.perf_counter() - began, 1)
+
+
+def run(
+    wanted: Sequence[Recipe],
+    learn: Callable[[Any], dict[str, Any]],
+    options: argparse.Namespace,
+    table: Callable[[Sequence[Mapping[str, Any]]], str],
+    file: str,
+) -> int:
+    """Has each of them learned on a GPU of its own, as many at a time as there are; the exit code.
+
+    Args:
+        options: `gpus`, `cores` and `output` of the command line.
+        file: of `options.output`, which always has the table of what there is.
+    """
+    context = multiprocessing.get_context("spawn")
+    places: multiprocessing.Queue[tuple[str, frozenset[int]]] = context.Queue()
+    for number, gpu in enumerate(options.gpus):
+        cores = range(number * options.cores, (number + 1) * options.cores)
+        places.put((gpu, frozenset(cores)))
+    failed = 0
+    with concurrent.futures.ProcessPoolExecutor(len(options.gpus), context, place, (places,)) as pool:
+        running = {pool.submit(learn, each): each for each in wanted if not each.result.exists()}
+        for future in concurrent.futures.as_completed(running):
+            if error := future.exception():
+                failed += 1
+                print(error, file=sys.stderr, flush=True)
+                continue
+            print(json.dumps(future.result()), flush=True)
+            write_text(options.output / file, table([read_json(e.result) for e in wanted if e.result.exists()]))
+    print(table([read_json(each.result) for each in wanted if each.result.exists()]))
+    return int(failed > 0)
 
 
 def _splits(path: Path) -> dict[str, Any]:
@@ -179,24 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--benchmark", action="store_true", help="play BrowserGym's protocol too")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     options = parser.parse_args(argv)
-    wanted = recipes(options)
-    context = multiprocessing.get_context("spawn")
-    places: multiprocessing.Queue[tuple[str, frozenset[int]]] = context.Queue()
-    for number, gpu in enumerate(options.gpus):
-        cores = range(number * options.cores, (number + 1) * options.cores)
-        places.put((gpu, frozenset(cores)))
-    failed = 0
-    with concurrent.futures.ProcessPoolExecutor(len(options.gpus), context, place, (places,)) as pool:
-        running = {pool.submit(learn, each): each for each in wanted if not each.result.exists()}
-        for future in concurrent.futures.as_completed(running):
-            if error := future.exception():
-                failed += 1
-                print(error, file=sys.stderr, flush=True)
-                continue
-            print(json.dumps(future.result()), flush=True)
-            write_text(options.output / "recipe.md", table([read_json(e.result) for e in wanted if e.result.exists()]))
-    print(table([read_json(each.result) for each in wanted if each.result.exists()]))
-    return int(failed > 0)
+    return run(recipes(options), learn, options, table, "recipe.md")
 
 
 if __name__ == "__main__":

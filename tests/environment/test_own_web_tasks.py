@@ -73,6 +73,17 @@ def web_task(folder: Path, **changes: Any) -> None:
     (folder / "task.yaml").write_text(yaml.safe_dump(values))
 
 
+# By the name of each button what it leaves of the page.
+BARE = """<!doctype html><title>Bare</title><script>var saved, later = work => setTimeout(work, 30);</script>
+<button onclick='later(() => { document.open(); stop(); })'>opened anew</button>
+<button onclick='document.documentElement.remove()'>nothing</button>
+<button onclick='document.body.remove()'>no body</button>
+<button onclick='document.documentElement.replaceWith(Object.assign(document.createElement("button"),
+  { textContent: "Alone", onclick: () => { saved = true; } }))'>one button</button>"""
+DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" width="200" height="99"><script>var saved</script>
+<rect width="50" height="50" fill="blue" onclick="saved = true"/></svg>"""
+
+
 @pytest.fixture(scope="module")
 def notes(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("own") / "notes"
@@ -86,6 +97,10 @@ def notes(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     (folder / "restless" / "page.html").write_text(
         "<!doctype html><script>var saved; const again = () => fetch('data.json').then(again); again()</script>"
     )
+    web_task(folder / "bare", success="saved", failure="false", max_turns=100)
+    (folder / "bare" / "page.html").write_text(BARE)
+    web_task(folder / "drawing", start="page.svg", success="saved", failure="false")
+    (folder / "drawing" / "page.svg").write_text(DRAWING)
     running = start_service("--sessions", "2", "--max-turns", "100", "--web-tasks", str(folder), str(SHOP))
     yield running
     assert stop_service(running) == 0
@@ -100,6 +115,21 @@ def act(
 ) -> Observation:
     arguments = ", ".join(map(repr, (bid(observation, role, name), *given)))
     return environments.step(0, f"{call}({arguments})").result()
+
+
+@pytest.mark.parametrize("left", ["opened anew", "nothing", "no body"])
+def test_a_page_that_leaves_nothing_of_itself_is_listed_as_nothing(notes: Service, left: str) -> None:
+    with Environments([notes.url], 1) as environments:
+        after = act(environments, environments.reset(0, "notes.bare", 0).result(), "click", "button", left)
+        assert (after.text, after.error, after.done) == ("", "", False)
+
+
+def test_what_a_document_without_a_body_has_is_listed_and_can_be_operated(notes: Service) -> None:
+    with Environments([notes.url], 1) as environments:
+        alone = act(environments, environments.reset(0, "notes.bare", 0).result(), "click", "button", "one button")
+        assert act(environments, alone, "click", "button", "Alone").reward == 1.0
+        drawing = environments.reset(0, "notes.drawing", 0).result()
+        assert act(environments, drawing, "click", "rectangle", "blue").reward == 1.0
 
 
 def test_what_the_file_calls_success_is_rewarded_once_it_has_happened(notes: Service) -> None:

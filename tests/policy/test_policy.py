@@ -243,6 +243,8 @@ def test_an_action_the_page_does_not_offer_cannot_be_imitated(make_policy: MakeP
     policy = make_policy(policy={"actions": ["click"]})
     with pytest.raises(ValueError, match="not an action of this page"):
         policy.imitate(prompts.build(PAGE, "Choose yes"), Action("fill", "13", "yes"))
+    with pytest.raises(ValueError, match="no element of the prompt"):  # the page was too long for it
+        policy.imitate(prompts.build(PAGE, "Choose yes"), Action("click", "99"))
 
 
 def test_a_target_that_matches_nothing_is_an_error(model_folder: Callable[..., object]) -> None:

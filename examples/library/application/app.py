@@ -23,8 +23,23 @@ BOOKS = [
     ("Dracula", "Bram Stoker", 1897),
     ("The Trial", "Franz Kafka", 1925),
     ("The Plague", "Albert Camus", 1947),
+    ("Germinal", "Emile Zola", 1885),
+    ("Nostromo", "Joseph Conrad", 1904),
+    ("Rebecca", "Daphne du Maurier", 1938),
+    ("Siddhartha", "Hermann Hesse", 1922),
+    ("Orlando", "Virginia Woolf", 1928),
+    ("Cranford", "Elizabeth Gaskell", 1853),
+    ("The Waves", "Virginia Woolf", 1931),
+    ("The Leopard", "Tomasi di Lampedusa", 1958),
+    ("Pedro Paramo", "Juan Rulfo", 1955),
+    ("Effi Briest", "Theodor Fontane", 1895),
+    ("Buddenbrooks", "Thomas Mann", 1901),
+    ("Oblomov", "Ivan Goncharov", 1859),
 ]
-READERS = ["Ada", "Bela", "Chen", "Dara", "Emil", "Fatima", "Goran", "Hana"]
+READERS = [
+    "Ada", "Bela", "Chen", "Dara", "Emil", "Fatima", "Goran", "Hana",
+    "Ines", "Jonas", "Kaya", "Lev", "Mira", "Nils", "Omar", "Petra",
+]  # fmt: skip
 TABLES = """
 drop table if exists books; drop table if exists readers;
 create table books (title text primary key, author text, year integer, reader text, reserved text);

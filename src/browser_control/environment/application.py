@@ -33,7 +33,7 @@ GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _PAUSE = 0.05  # between two questions to a server that is not yet up
 _LOG_BYTES = 1_000_000  # from which on a log begins anew
 _WORDS = 300  # characters of a log that a sentence takes
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "SSL_CERT_FILE", "LD_LIBRARY_PATH")
+_INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "SSL_CERT_FILE", "LD_LIBRARY_PATH")
 
 
 class ApplicationFailed(PageLost):

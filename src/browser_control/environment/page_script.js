@@ -145,7 +145,8 @@ function listPage(marked) {
   const out = [];
   const spoken = new Set();      // labels that already serve as a name
   const pads = new Set();
-  const long = document.scrollingElement.scrollHeight > innerHeight;
+  const content = document.body ?? document.documentElement;  // null after document.open(): nothing is listed
+  const long = document.scrollingElement?.scrollHeight > innerHeight;
   let first = null, last = null;  // items that the viewport shows, of a page that is longer
   const interactive = new Map(); // element -> role
 
@@ -242,7 +243,7 @@ function listPage(marked) {
     return leaf;
   }
 
-  walk(document.body, false);
+  if (content) walk(content, false);
   flush();
   return { items: out, viewport: first === null ? null : [first, last] };
 }

@@ -212,8 +212,10 @@ class Policy:
         """The completion that says `action`, as `act` would have generated it; log-probabilities are left at 0.
 
         Raises:
-            ValueError: the page does not offer the action.
+            ValueError: the page does not offer the action, or is too long for the prompt to show its element.
         """
+        if not {element.bid for element in prompt.elements}.issuperset(action.bids):
+            raise ValueError(f"no element of the prompt is what {action} is about")
         said = self.actions.encode(action, prompt.elements)
         row = self._open(
             Request(prompt), self.settings.max_action_tokens, constrained=self.settings.decoding == "constrained"
