@@ -28,7 +28,7 @@ from browser_control.policy.sampling import Completion, Request
 
 Reward = Literal["strict", "browsergym"]
 
-_WORTH_A_BATCH = 4  # the policy decides when the pages of one in so many of the slots that play are there
+_WORTH_A_BATCH = 3  # the policy decides when the pages of one in so many of the slots that play are there
 
 
 class Environments(Protocol):
