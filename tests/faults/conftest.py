@@ -1,6 +1,5 @@
 """One Prefect server and one undisturbed run for all cells; and what `make faults` (`run.py`) needs."""
 
-import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator
@@ -9,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claims import pytest_runtest_protocol
 from engine import base_image, client, openenv, training_image
 from place import Place
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 from table import results
 
-__all__ = ["base_image", "client", "openenv", "training_image"]
+__all__ = ["base_image", "client", "openenv", "pytest_runtest_protocol", "training_image"]
 
 
 @pytest.fixture(scope="package")
@@ -49,22 +49,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     }
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
     items[:] = [item for item in items if item.nodeid not in passed]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Of the processes that `make faults` runs side by side, one takes a test; or a module whose tests share a run."""
-    if not (claims := os.environ.get("FAULTS_CLAIMS")):
-        return None
-    together = item.get_closest_marker("together") is not None
-    name = item.path.name if together else hashlib.sha256(item.nodeid.encode()).hexdigest()
-    try:
-        with (Path(claims) / name).open("x") as claim:
-            claim.write(str(os.getpid()))
-    except FileExistsError:
-        mine = together and (Path(claims) / name).read_text() == str(os.getpid())
-        return None if mine else True
-    return None
 
 
 @pytest.hookimpl(wrapper=True)

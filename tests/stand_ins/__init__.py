@@ -125,9 +125,9 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "starve":  # as a program does that may have no more memory
             resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
             bytearray(1 << 29)
-        case "dawdle":  # for as long as a pause of the tests takes
+        case "dawdle":  # for longer than a pause of the tests takes
             report("dawdle", 1, 2)
-            time.sleep(5)
+            time.sleep(15)
         case "lose":  # the environment, as soon as somebody takes it away
             from browser_control.environment import health
 
