@@ -93,7 +93,7 @@ def _checkpoint(folder: Path) -> Path | None:
 
 
 def load(adapter: Adapter, **model: str) -> "Policy":
-    """The policy: base model and adapter.
+    """The policy: base model and adapter; on a CPU in float32, whatever it was trained in.
 
     Args:
         model: settings of `model` that are to be others than in training, such as `device` and `dtype`.
@@ -102,6 +102,7 @@ def load(adapter: Adapter, **model: str) -> "Policy":
         ModelUnavailable: the base model cannot be had.
         CheckpointMismatch: it is another base model, or the pages are another version's.
     """
+    import torch
     from transformers.utils import logging
 
     from browser_control.policy import policy
@@ -110,6 +111,8 @@ def load(adapter: Adapter, **model: str) -> "Policy":
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     settings = _with_model(adapter.settings, **model)
+    if settings.model.device == "cpu" or not torch.cuda.is_available():
+        settings = _with_model(settings, dtype=model.get("dtype", "float32"))  # many CPUs compute bfloat16 slowly
     made = policy.load(settings, fetch(settings.model))
     with _copy(adapter) as folder:
         if folder is not None:
