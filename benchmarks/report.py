@@ -4,7 +4,7 @@
 
 Solvers play four episodes of each web task, every second with a wrong turn first; where there is no solver, a clickable
 element is clicked. FOLDER is then a run directory with an evaluation of those, and its report.html. SECONDS
-is what the pictures may take (default: as in a run), SESSIONS how many the service has (default: 32).
+is what the pictures may take (default: as in a run), SESSIONS how many the service has (default: 16).
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from browser_control import configuration
 from browser_control.configuration import Configuration
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.client import Environments, Observation
+from browser_control.errors import EnvironmentFailure
 from browser_control.language import prompts
 from browser_control.language.actions import LABEL_FORMAT, VERBS, Action, is_offered
 from browser_control.language.page import page_of, parse_page
@@ -38,7 +39,7 @@ from browser_control.use.playing import service
 from browser_control.web_tasks import registry
 
 SEEDS = range(4)
-SESSIONS = 32
+SESSIONS = 16
 MAX_TURNS = 8
 
 
@@ -89,7 +90,10 @@ def cpu_seconds() -> float:
 
 def episodes(environments: Environments, session: int, starts: list[Start]) -> Iterator[Episode]:
     for start in starts:
-        yield play(environments, session, start)
+        try:
+            yield play(environments, session, start)
+        except EnvironmentFailure as failure:  # a page that did not answer on a busy machine
+            print(f"{start.web_task} {start.seed}: {failure}")
 
 
 def play(environments: Environments, session: int, start: Start) -> Episode:

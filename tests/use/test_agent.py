@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from browser_control.environment.chromium import find_chromium
-from browser_control.errors import BrowserNotFound
+from browser_control.errors import BrowserNotFound, ModelUnavailable
 from browser_control.policy.policy import Policy
 from browser_control.use import adapter
 from browser_control.use.agent import AdapterArgs
@@ -64,6 +64,14 @@ def test_an_adapter_that_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(
     half = found.settings.model.model_copy(update={"dtype": "bfloat16", "device": "cpu"})
     on_gpu = dataclasses.replace(found, settings=found.settings.model_copy(update={"model": half}))
     assert {each.dtype for each in adapter.load(on_gpu).model.parameters()} == {torch.float32}
+
+
+def test_whoever_has_the_base_model_elsewhere_is_told_how_to_say_so(trained: Callable[..., tuple[str, Policy]]) -> None:
+    found = adapter.find(trained()[0], "")
+    moved = found.settings.model.model_copy(update={"name": f"{found.settings.model.name}.gguf"})
+    elsewhere = dataclasses.replace(found, settings=found.settings.model_copy(update={"model": moved}))
+    with pytest.raises(ModelUnavailable, match=r"there is no GGUF file .*: where it is on this machine, --base says"):
+        adapter.load(elsewhere)
 
 
 def test_pages_are_read_out_of_browsergyms_observation_as_our_service_lists_them() -> None:

@@ -24,7 +24,7 @@ from browser_control.language.actions import Action
 from browser_control.training import transcripts
 from browser_control.training.rollout import Episode, Turn, read_action
 
-SECONDS = 8.0  # that a run may take for its pictures
+SECONDS = 7.5  # in which a run takes up episodes for its pictures
 BYTES = 1_600_000  # of all pictures
 TURNS = 5  # of an episode that have one; the end has one too
 _PATIENCE = 1.0  # seconds that the last episodes may go on after that

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError, UserError
+from browser_control.errors import ConfigurationError, ModelUnavailable, UserError
 from browser_control.records import archive
 from browser_control.records.registry import Candidate, Registry, misfit, read_candidate
 from browser_control.run_directory import RunDirectory, read_json
@@ -113,7 +113,13 @@ def load(adapter: Adapter, **model: str) -> "Policy":
     settings = _with_model(adapter.settings, **model)
     if settings.model.device == "cpu" or not torch.cuda.is_available():
         settings = _with_model(settings, dtype=model.get("dtype", "float32"))  # many CPUs compute bfloat16 slowly
-    made = policy.load(settings, fetch(settings.model))
+    try:
+        base = fetch(settings.model)
+    except ModelUnavailable as error:
+        if not Path(settings.model.name).expanduser().is_absolute():
+            raise
+        raise ModelUnavailable(f"{error}: where it is on this machine, --base says") from error
+    made = policy.load(settings, base)
     with _copy(adapter) as folder:
         if folder is not None:
             checkpoint.load(folder, made, settings, may_differ=checkpoint.ANOTHER_RUN)
