@@ -140,3 +140,24 @@ def test_a_checkpoint_is_refused_where_the_same_path_has_another_model(
     with pytest.raises(CheckpointMismatch, match="was trained on another base model: local:Tiny-1M") as raised:
         checkpoint.load(saved[0], policy.load(called(base), base), called(base))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("begun_fused", [True, False])
+def test_an_optimizer_goes_on_in_its_own_way_whatever_the_way_it_began(
+    saved: tuple[Path, policy.Policy], base: Path, tmp_path: Path, begun_fused: bool
+) -> None:
+    _, made = saved
+    parameters = policy.trainable(made.model)
+    begun = torch.optim.AdamW(parameters, lr=1e-3, fused=begun_fused or None)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    begun.step()
+    checkpoint.save(tmp_path / "step", made, called(base), {}, begun)
+    going_on = torch.optim.AdamW(parameters, lr=1e-3, fused=None if begun_fused else True)
+    checkpoint.load(tmp_path / "step", made, called(base), going_on)
+    assert bool(going_on.param_groups[0]["fused"]) != begun_fused
+    going_on.step()
+    for parameter in parameters:
+        state, before = going_on.state[parameter], begun.state[parameter]
+        assert int(state["step"]) == 2
+        assert torch.allclose(state["exp_avg"], 0.9 * before["exp_avg"] + 0.1)

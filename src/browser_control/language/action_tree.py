@@ -282,6 +282,7 @@ class ActionTrees:
     def tree(self, elements: tuple[Element, ...]) -> Tree:
         """The actions that `elements` offer; built once for equal ones. Callable from any thread."""
         with self._lock:
+            self._forget()
             return self._tree(elements)
 
     def matcher(self, elements: tuple[Element, ...], spent: Sequence[actions.Action] = ()) -> Matcher:
@@ -311,13 +312,17 @@ class ActionTrees:
         """The tokens of an action as its tree spells them."""
         fragments = actions.fragments(action, elements, self._action_format)
         with self._lock:
+            self._forget()
             self._learn(fragments)
             return self._join(fragments)
 
-    def _learn(self, fragments: Iterable[str]) -> None:
-        """Tokenizes the fragments that are not known, all at once; none becomes a control token."""
+    def _forget(self) -> None:
+        """Bounds the tokens that are kept; not while a tree is built of them."""
         if len(self._tokens) > _FRAGMENTS:
             self._tokens.clear()
+
+    def _learn(self, fragments: Iterable[str]) -> None:
+        """Tokenizes the fragments that are not known, all at once; none becomes a control token."""
         unknown = [fragment for fragment in dict.fromkeys(fragments) if fragment not in self._tokens]
         if unknown:
             self._tokens.update(zip(unknown, plain(self._tokenizer, unknown), strict=True))

@@ -546,7 +546,10 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[T
 
 
 def _placed(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """On the device, which is not waited for: the masks of the next decision are made meanwhile."""
+    """On the device, whose work need not end first: the masks of the next decision are made meanwhile.
+
+    The memory is pageable on purpose: CUDA copies it before the call returns, so that it may go. Pinned, it may not.
+    """
     return torch.from_numpy(numbers).to(device, non_blocking=True)
 
 

@@ -89,11 +89,6 @@ class Policy:
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
 
     @property
-    def reproducible(self) -> bool:
-        """Whether the same batches give the same numbers: on a GPU, sums are not made in the same order anyway."""
-        return self.device.type == "cpu"
-
-    @property
     def window(self) -> int | None:
         """Tokens that a token sees in some layers, where prompts reach that far and windows are read fast."""
         if not self._causal.sees_windows or self._causal.config.sliding_window >= self.settings.max_prompt_tokens:

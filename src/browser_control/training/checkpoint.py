@@ -129,7 +129,10 @@ def load(
         _compare(folder, state["configuration"], configuration, may_differ)
     _load_weights(policy, folder)
     if optimizer is not None and (folder / "optimizer.pt").exists():
-        optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True))
+        saved = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        for own, group in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+            group["fused"] = own["fused"]  # of the device that goes on, not of the one that began
+        optimizer.load_state_dict(saved)
     return state
 
 

@@ -138,6 +138,7 @@ def correct(
         max_turns=max_turns,
         random_seed=random_seed,
         reward=reward,
+        in_step=policy.device.type == "cpu",
         on_episode=lambda episode: on_episode(next(counted)),
     )
     scored = [each for each in episodes if each.reward is not None]

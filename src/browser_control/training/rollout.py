@@ -3,9 +3,9 @@
 While the policy decides for some pages, the others work. A slot whose episode ended takes the next of the queue at
 once. Who shares a batch is decided in one of two ways.
 
-Where the same seeds are to give the same numbers, episodes advance together in two halves: what is in a batch
-depends on what episodes do, never on how long a page takes. A half waits for its slowest page. On a GPU, whose
-arithmetic depends on the batch anyway, the policy takes the pages that are there.
+Where the same seeds are to give the same numbers, episodes advance in step, in two halves: what is in a batch depends
+on what episodes do, never on how long a page takes. A half waits for its slowest page. So it is on a CPU, and wherever
+something is judged. Training on a GPU, whose numbers depend on the batch, takes the pages that are there.
 """
 
 import contextlib
@@ -42,14 +42,7 @@ class Environments(Protocol):
 
 
 class Player(Protocol):
-    """Who plays: a policy, or what answers as one does (`use.endpoint`).
-
-    Attributes:
-        reproducible: whether the same batches give the same numbers, and others do not: batches may not depend on time.
-    """
-
-    @property
-    def reproducible(self) -> bool: ...
+    """Who plays: a policy, or what answers as one does (`use.endpoint`)."""
 
     @property
     def settings(self) -> configuration.Policy: ...
@@ -152,6 +145,7 @@ def play(
     max_turns: int,
     random_seed: int | None,
     reward: Reward = "strict",
+    in_step: bool = True,
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> tuple[list[Episode], Timing]:
     """Plays every start to its end.
@@ -162,6 +156,7 @@ def play(
         starts: what to play; the result is in this order.
         max_turns: an episode that is not over by then is truncated.
         reward: which success is worth 1.
+        in_step: whether batches depend on no time; else the policy takes the pages that are there.
         random_seed: draws the policy's decisions, for each episode and turn on its own; None acts greedily.
         on_episode: told of each episode as it ends.
     """
@@ -171,7 +166,7 @@ def play(
     queue = deque(episodes)
     count = min(len(environments), len(episodes))
     slots = [_Slot(session) for session in range(count)]
-    batches = _halves(slots) if policy.reproducible else _arrivals(slots)
+    batches = _halves(slots) if in_step else _arrivals(slots)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
         pages = _Pages(policy, environments, ahead, max_turns, random_seed)
         _refill(slots, queue, pages)
@@ -249,8 +244,10 @@ class _Pages:
         answer.add_done_callback(lambda _: self._came(slot, answer, page))
 
     def _came(self, slot: _Slot, answer: "Future[Observation]", page: "Future[_Page]") -> None:
-        with contextlib.suppress(RuntimeError):  # the rollout is over, or was given up
+        try:
             self._worker.submit(self._prepare, slot, answer, page)
+        except RuntimeError as error:  # the rollout is over, so that nobody waits; or there is no thread to be had
+            page.set_exception(error)
 
     def _prepare(self, slot: _Slot, answer: "Future[Observation]", page: "Future[_Page]") -> None:
         """Takes note of what the page says; nobody else looks at the slot meanwhile."""

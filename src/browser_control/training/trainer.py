@@ -239,6 +239,7 @@ class Trainer:
             max_turns=schedule.max_turns(self.settings, self.configuration.environment.max_turns, self.update),
             random_seed=self.configuration.seed,
             reward=self.settings.reward,
+            in_step=self.policy.device.type == "cpu",
             on_episode=lambda episode: self.preemption.check(),
         )
         for episode in episodes:

@@ -60,7 +60,7 @@ class AdapterArgs:
     def set_reproducibility_mode(self) -> None: ...
 
 
-@functools.lru_cache(maxsize=1)  # a study makes an agent for each of its episodes
+@functools.lru_cache(maxsize=4)  # a study makes an agent for each of its episodes, of a few adapters in turn
 def _policy(adapter: str, config: str, models: str, base: str) -> "Policy":
     """The adapter's policy, offering what BrowserGym's action set has a call for."""
     from browser_control.use.adapter import find, load

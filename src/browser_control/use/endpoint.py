@@ -73,8 +73,6 @@ class Endpoint:
         pause: seconds before it is asked again where it had no time; twice as long each time.
     """
 
-    reproducible = False  # each question is a request of its own: nothing is gained by waiting for others
-
     def __init__(
         self,
         url: str,
