@@ -20,7 +20,7 @@ from browser_control import configuration
 from browser_control.environment.chromium import find_chromium
 
 __all__ = ["model_folder"]
-pytestmark = [pytest.mark.together, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.together, pytest.mark.timeout(1800)]
 SESSIONS = 2
 PAGES = 40  # of an evaluation, so that it is still under way when its browser dies
 
@@ -42,6 +42,7 @@ def whole(prefect_server: str, tmp_path_factory: pytest.TempPathFactory, model_f
 def real(place: Place, model_folder: Callable[[str], Path]) -> Place:
     find_chromium()
     made = make_configuration(
+        name="stand-in",
         model={"name": str(model_folder("llama")), "device": "cpu"},
         training={"updates": 8},
         warm_start={"demonstrations": 0, "web_tasks": []},
@@ -92,27 +93,39 @@ def killing(place: Place, cell: Cell) -> Iterator[list[int]]:
         thread.join()
 
 
-@cells(lambda cell: "Chromium" in cell.fault)
-def test_a_browser_that_is_killed(place: Place, whole: Place, cell: Cell) -> None:
+@cells(lambda cell: cell.fault == "SIGKILL of Chromium, once")
+def test_a_browser_that_is_killed_once(place: Place, cell: Cell) -> None:
+    """What its death cut off is in no mean, and the run goes on."""
     with killing(place, cell) as killed:
         code = place.here()
     assert killed
     expect(place, cell, code)
-    if code == 0:  # what its death cut off is in no mean
-        unscorable = numbers(place)["evaluations"]["evaluation/base.json"]["overall"]["unscorable"]
-        assert unscorable <= (SESSIONS if cell.what == "evaluate-before" else 0)
-        return
+    for evaluation in numbers(place)["evaluations"]:
+        assert evaluation["unscorable"] <= SESSIONS
+        assert evaluation["pages"] + evaluation["unscorable"] <= PAGES
+
+
+@cells(lambda cell: cell.fault == "SIGKILL of Chromium, for ever")
+def test_a_browser_that_is_killed_whenever_it_starts(place: Place, whole: Place, cell: Cell) -> None:
+    with killing(place, cell) as killed:
+        code = place.here()
+    assert killed
+    expect(place, cell, code)
     assert place.here() == 0, place.words
     assert numbers(place) == numbers(whole)
     assert place.leftovers() == []
 
 
 def numbers(place: Place) -> dict[str, Any]:
-    """Without how long an evaluation took."""
+    """Scores and weights; the files about them also say where the service was, and how long it took."""
     found = place.numbers()
-    for evaluation in found["evaluations"].values():
-        del evaluation["seconds"]
-    return found
+    evaluations = [
+        {**evaluation["overall"], "episodes": evaluation["episodes"]}
+        for evaluation in found["evaluations"].values()
+        if "overall" in evaluation
+    ]
+    weights = {name: entry for name, entry in found["adapters"].items() if name.endswith((".safetensors", ".pt"))}
+    return {"evaluations": evaluations, "weights": weights, "promoted": found["promoted"]}
 
 
 def test_every_cell_of_a_browser_is_tried() -> None:
