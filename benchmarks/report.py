@@ -1,12 +1,13 @@
 """What a report of all 125 web tasks costs: its pictures, its page, and how long a browser takes to open it.
 
-    .venv/bin/python benchmarks/report.py FOLDER [SECONDS]
+    .venv/bin/python benchmarks/report.py FOLDER [SECONDS] [SESSIONS]
 
 Solvers play four episodes of each web task, every second with a wrong turn first; where there is no solver, a clickable
 element is clicked. FOLDER is then a run directory with an evaluation of those, and its report.html. SECONDS
-is what the pictures may take (default: as in a run).
+is what the pictures may take (default: as in a run), SESSIONS how many the service has (default: 16).
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -14,12 +15,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import sync_playwright
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.client import Environments, Observation
+from browser_control.errors import EnvironmentFailure
 from browser_control.language import prompts
 from browser_control.language.actions import LABEL_FORMAT, VERBS, Action, is_offered
 from browser_control.language.page import page_of, parse_page
@@ -36,24 +39,25 @@ from browser_control.use.playing import service
 from browser_control.web_tasks import registry
 
 SEEDS = range(4)
-SESSIONS = 8
+SESSIONS = 16
 MAX_TURNS = 8
 
 
-def main(folder: Path, seconds: float = pictures.SECONDS) -> None:
+def main(folder: Path, seconds: float = pictures.SECONDS, sessions: int = SESSIONS) -> None:
     starts = [Start(web_task, seed) for web_task in registry.web_tasks() for seed in SEEDS]
-    with service(MAX_TURNS, SESSIONS) as url, Environments([url], SESSIONS, MAX_TURNS) as environments:
-        with ThreadPoolExecutor(SESSIONS) as pool:
-            shares = [starts[session::SESSIONS] for session in range(SESSIONS)]
+    with service(MAX_TURNS, sessions) as url, Environments([url], sessions, MAX_TURNS) as environments:
+        with ThreadPoolExecutor(sessions) as pool:
+            shares = [starts[session::sessions] for session in range(sessions)]
             played = [
                 episode
                 for share in pool.map(lambda each: list(episodes(environments, *each)), enumerate(shares))
                 for episode in share
             ]
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), cpu_seconds()
         taken = pictures.take(played, environments, LABEL_FORMAT, seconds=seconds)
+        took, computed = time.perf_counter() - began, cpu_seconds() - computed
         size = sum(map(len, taken.values())) / 1e6
-        print(f"pictures: {len(taken)}, {size:.2f} MB in {time.perf_counter() - began:.1f} s")
+        print(f"pictures: {len(taken)}, {size:.2f} MB in {took:.1f} s, {computed:.1f} s of CPU")
     pictured = {each.rsplit("/", 1)[0] for each in taken}
     of = {each.split("/")[0] for each in pictured}
     print(f"episodes: {len(played)}, {len(pictured)} with pictures, of {len(of)} web tasks")
@@ -73,9 +77,23 @@ def main(folder: Path, seconds: float = pictures.SECONDS) -> None:
         browser.close()
 
 
+def cpu_seconds() -> float:
+    """Of this program and all that it started and that still runs: service and browsers."""
+    me = psutil.Process()
+    spent = 0.0
+    for each in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            spent += times.user + times.system
+    return spent
+
+
 def episodes(environments: Environments, session: int, starts: list[Start]) -> Iterator[Episode]:
     for start in starts:
-        yield play(environments, session, start)
+        try:
+            yield play(environments, session, start)
+        except EnvironmentFailure as failure:  # a page that did not answer on a busy machine
+            print(f"{start.web_task} {start.seed}: {failure}")
 
 
 def play(environments: Environments, session: int, start: Start) -> Episode:
@@ -136,4 +154,4 @@ def write_run(run: RunDirectory, played: list[Episode]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(float, sys.argv[2:]))
+    main(Path(sys.argv[1]), *map(float, sys.argv[2:3]), *map(int, sys.argv[3:4]))

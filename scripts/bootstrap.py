@@ -59,10 +59,10 @@ class Problem(Exception):
 def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     try:
-        if arguments[:1] == ["--image"]:
+        if arguments[:1] in (["--image"], ["--add"]):
             refuse_old_python(sys.version_info[:2])
             CACHE.mkdir(parents=True, exist_ok=True)
-            set_up_image(*arguments[1:])
+            (set_up_image if arguments[0] == "--image" else add_to_image)(*arguments[1:])
             return 0
         if STAMP.is_file() and STAMP.read_text() == stamp():
             return 0
@@ -109,10 +109,30 @@ def set_up_image(extra: str, torch: str, *pruned: str) -> None:
     (IMAGE_VENV / "sbom.cdx.json").write_text(bill_of_materials(uv, IMAGE_VENV) + "\n")
 
 
+def add_to_image(requirements: str) -> None:
+    """More packages in `IMAGE_VENV`, one requirement a line; what is there keeps its version."""
+    LOG.write_text("")
+    uv = find_uv()
+    kept, wanted = CACHE / "kept.txt", CACHE / "wanted.txt"
+    kept.write_text("".join(f"{each['name']}=={each['version']}\n" for each in packages_of(uv, IMAGE_VENV)))
+    wanted.write_text(requirements + "\n")
+    command = [*pip_install(uv, IMAGE_VENV), "--constraint", str(kept), "--requirement", str(wanted)]
+    words = "what the applications of web tasks require cannot be installed beside the locked packages"
+    run(command, words, uv_environ(os.environ))
+    (IMAGE_VENV / "sbom.cdx.json").write_text(bill_of_materials(uv, IMAGE_VENV) + "\n")
+
+
+def packages_of(uv: str, venv: Path) -> list[dict[str, str]]:
+    """Name and version of each package that an environment has."""
+    command = [uv, "pip", "list", "--format", "json", "--python", str(venv / "bin" / "python")]
+    listed: list[dict[str, str]] = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    )
+    return listed
+
+
 def bill_of_materials(uv: str, venv: Path) -> str:
     """The packages of an environment as CycloneDX 1.5 (https://cyclonedx.org/docs/1.5/json/), as they are installed."""
-    command = [uv, "pip", "list", "--format", "json", "--python", str(venv / "bin" / "python")]
-    listed = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
     components = [
         {
             "type": "library",
@@ -122,7 +142,7 @@ def bill_of_materials(uv: str, venv: Path) -> str:
                 each["name"].lower().replace("_", "-"), each["version"].replace("+", "%2B")
             ),
         }
-        for each in listed
+        for each in packages_of(uv, venv)
     ]
     return json.dumps(
         {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}, indent=1

@@ -57,6 +57,11 @@ def short(value: object, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def reason(error: BaseException) -> str:
+    """What an error says; where it says nothing, as one of time does, what kind it is."""
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
 class BrowserControlError(Exception):
     """Base of all errors this package raises on purpose."""
 

@@ -1,10 +1,17 @@
 """Starting and stopping the service as its own process, for tests and benchmarks."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from browser_control.web_tasks import registry
 
 
 @dataclass
@@ -47,3 +54,24 @@ def stop_service(service: Service) -> int:
     finally:
         service.process.kill()
         service.process.communicate()
+
+
+@contextlib.contextmanager
+def own_web_tasks(folder: Path, tasks: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]) -> Iterator[Service]:
+    """A service of one session that knows the web tasks of a folder, which is made; each has the same files.
+
+    Args:
+        tasks: by name, what `task.yaml` holds.
+    """
+    for name, values in tasks.items():
+        (folder / name).mkdir(parents=True)
+        for file, text in files.items():
+            (folder / name / file).write_text(text)
+        (folder / name / "task.yaml").write_text(yaml.safe_dump(dict(values)))
+    running = start_service("--sessions", "1", "--max-turns", "100", "--web-tasks", str(folder))
+    try:
+        registry.use([folder])
+        yield running
+    finally:
+        ended = stop_service(running)
+    assert ended == 0

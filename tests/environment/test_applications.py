@@ -126,6 +126,7 @@ def folder(foreign: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     slow = ["python", "-c", "import time; time.sleep(600 + {port})"]
     web_task(folder / "late", {"seconds": 1, "command": slow})
     web_task(folder / "dead", {"command": ["python", "-c", "import sys; sys.exit('no paper {port}')"]})
+    web_task(folder / "lacks", {"command": ["python", "{port}"], "requirements": ["no-such-package-here"]})
     web_task(folder / "no-program", {"command": ["no-such-program", "{port}"]})
     web_task(folder / "asks-wrong", state={"get": "/", "where": {"a": 1}})
     reset = {"post": "/reset", "body": {"who": "a"}}
@@ -253,6 +254,7 @@ def test_a_shared_server_is_one_for_all_sessions(counts: Service) -> None:
             r"the server of late.counts is not ready after 1 seconds, /state does not answer \(.*log\)$",
         ),
         ("dead", r"the server of dead.counts ended with exit code 1: no paper \d+ \(.*log\)$"),
+        ("lacks", r"the server of lacks.counts needs no-such-package-here, which this Python has not: install it by `"),
         ("no-program", r"the server of no-program.counts ended with exit code 127: no-such-program: No such file"),
         ("asks-wrong", r"the server of asks-wrong.counts answers get / without JSON"),
     ],

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-import yaml
-from service_process import Service, start_service, stop_service
+from service_process import Service, own_web_tasks
 
 from browser_control.environment.client import Environments, Observation
 from browser_control.language.actions import Action, is_offered, shows
 from browser_control.language.page import parse_page
 from browser_control.solvers.playing import play
-from browser_control.web_tasks import registry
 
 VERBS = ("click", "drag", "accept", "answer", "dismiss")
 FILES = {
@@ -46,16 +44,9 @@ def dialogs(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "solution": ['click button "Twice"', "accept", "accept", 'click button "Delete"', "accept"],
         },
     }
-    for name, changes in tasks.items():
-        (folder / name).mkdir(parents=True)
-        for file, text in FILES.items():
-            (folder / name / file).write_text(text)
-        values = {"goal": "Delete Ada.", "success": "done === true", "failure": "done === false", **changes}
-        (folder / name / "task.yaml").write_text(yaml.safe_dump(values))
-    running = start_service("--sessions", "1", "--max-turns", "100", "--web-tasks", str(folder))
-    registry.use([folder])
-    yield running
-    assert stop_service(running) == 0
+    judged = {"goal": "Delete Ada.", "success": "done === true", "failure": "done === false"}
+    with own_web_tasks(folder, {name: judged | changes for name, changes in tasks.items()}, FILES) as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-import yaml
-from service_process import Service, start_service, stop_service
+from service_process import Service, own_web_tasks
 
 from browser_control.environment.client import Environments, Observation
 from browser_control.language.actions import Action, is_offered, parse_bid, parse_label, shows
 from browser_control.language.page import parse_page
 from browser_control.solvers.playing import play
-from browser_control.web_tasks import registry
 
 VERBS = ("click", "fill", "back", "tab", "close", "accept", "dismiss")
 FILES = {
@@ -30,40 +28,25 @@ addEventListener("message", event => { said.textContent = event.data; done = eve
 <a href=third.html>third</a><p id=kept></p><script>kept.textContent = "kept: " + [localStorage.word, name].join();
 localStorage.word = "left"; name = "left"; 
 addEventListener("pagehide", () => { localStorage.word = "last"; });</script>""",
+    "twice.html": """<!doctype html><title>First</title><script>var opened = 0, done</script>
+<button onclick='window.open("second.html"); opened += 1; done = opened === 2'>Open</button>""",
     "third.html": "<!doctype html><title>Third</title><h1>Third page</h1>",
 }
 
 
 @pytest.fixture(scope="module")
 def windows(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("own") / "windows"
-    tasks = {
-        "ask": {"solution": ['click button "Open"', 'click button "Yes"']},
-        "plain": {"success": "document.title === 'First' && opened", "solution": ['click button "Open"'] * 2},
+    judged = {"start": "page.html", "goal": "Say yes.", "success": "done === true", "failure": "done === false"}
+    there_and_back = ['click button "Open"', 'tab window "First"', 'tab window "Second"', 'click button "Yes"']
+    twice = {
+        "start": "twice.html",
+        "success": "document.title === 'First' && opened",
+        "failure": "false",
+        "solution": ['click button "Open"'] * 2,
     }
-    for name, changes in tasks.items():
-        (folder / name).mkdir(parents=True)
-        for file, text in FILES.items():
-            (folder / name / file).write_text(text)
-        values = {"start": "page.html", "goal": "Say yes.", "success": "done === true", "failure": "done === false"}
-        (folder / name / "task.yaml").write_text(yaml.safe_dump(values | changes))
-    (folder / "plain" / "page.html").write_text(
-        "<!doctype html><title>First</title><script>var opened = 0, done</script>"
-        "<button onclick='window.open(\"second.html\"); opened += 1; done = opened === 2'>Open</button>"
-    )
-    (folder / "plain" / "task.yaml").write_text(
-        yaml.safe_dump(values | {"solution": ['click button "Open"'] * 2, "failure": "false"})
-    )
-    (folder / "ask" / "task.yaml").write_text(
-        yaml.safe_dump(
-            values
-            | {"solution": ['click button "Open"', 'tab window "First"', 'tab window "Second"', 'click button "Yes"']}
-        )
-    )
-    running = start_service("--sessions", "1", "--max-turns", "100", "--web-tasks", str(folder))
-    registry.use([folder])
-    yield running
-    assert stop_service(running) == 0
+    tasks = {"ask": judged | {"solution": there_and_back}, "plain": judged | twice}
+    with own_web_tasks(tmp_path_factory.mktemp("own") / "windows", tasks, FILES) as running:
+        yield running
 
 
 @pytest.fixture
@@ -77,6 +60,10 @@ def say(environments: Environments, observation: Observation, verb: str, name: s
     action = Action(verb, next((each.bid for each in elements if name and each.name == name), ""))
     assert is_offered(action, elements, VERBS)
     after = environments.step(0, action.to_browsergym()).result()
+    for _ in range(20):
+        if not all(line.startswith("window ") for line in lines(after)):
+            break
+        after = environments.step(0, "noop(500)").result()  # what a busy machine has not loaded yet
     assert after.error == ""
     return after
 

@@ -149,6 +149,22 @@ def test_a_browser_reads_in_the_report_what_the_archive_says(tmp_path: Path, pag
     assert "make train" in page.inner_text("#command") and "c0ffee" in page.inner_text("main")
 
 
+def test_what_the_warm_start_brought_and_what_grpo_lost_of_it_is_said(tmp_path: Path) -> None:
+    archived(tmp_path, ["click-button", "click-link"])
+    run = RunDirectory(tmp_path / "runs" / "small")
+    assert not report.of_run(run.root, "", {}).stages  # which were not judged apart
+    won = {"click-button": 9, "click-link": 3}
+    lines = [line(task, number, won[task]) for task in won for number in range(PAGES)]
+    write_json(run.evaluation("warm-start"), scores(lines))
+    found = report.of_run(run.root, "", {})
+    assert found.stages == (
+        "The warm start: 0.30 to 0.60, 6 pages newly won, 0 newly lost, 14 as before (exact McNemar, p = 0.031)."
+        " GRPO: 0.60 to 0.70, 4 pages newly won, 2 newly lost, 14 as before (exact McNemar, p = 0.69)."
+    )
+    assert found.stages in report_page.render(found)
+    assert found.extremes.endswith("None fell. Fell most since the warm start: click-button (by 2 pages).")
+
+
 def test_the_report_is_readable_on_a_phone_in_the_dark_and_by_keyboard(tmp_path: Path, page: Page) -> None:
     url = archived(tmp_path, ["click-link", "click-button"])
     page.goto(f"file://{url}/report.html")

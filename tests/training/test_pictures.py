@@ -4,13 +4,14 @@ import dataclasses
 import io
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from browser_control.environment.chromium import find_chromium
-from browser_control.environment.client import Environments
+from browser_control.environment.client import Environments, Observation
 from browser_control.errors import BrowserNotFound
 from browser_control.language import prompts
 from browser_control.language.actions import LABEL_FORMAT, Action
@@ -83,15 +84,25 @@ def test_an_episode_that_goes_otherwise_the_second_time_has_no_pictures(environm
     assert pictures.take([lost], environments, LABEL_FORMAT, seconds=600) == {}
 
 
-def test_each_web_task_has_a_picture_before_any_has_a_second_of_the_kind(environments: Environments) -> None:
-    episodes = [played(environments, "click-test", seed, "Click Me!") for seed in range(4)]
-    episodes += [played(environments, "click-button-sequence", 0, "ONE", turns=1)]
+def test_each_web_task_has_an_episode_in_pictures_before_any_has_a_second(environments: Environments) -> None:
+    episodes = [played(environments, "click-test-2", 0, "ONE"), played(environments, "click-test-2", 1, "TWO")]
+    assert [each.strict for each in episodes] == [True, False]
+    episodes += [played(environments, "click-test", seed, "Click Me!") for seed in range(4)]
     taken = list(pictures.take(episodes, environments, LABEL_FORMAT, seconds=600))
     assert [name.rpartition("/")[0] for name in taken[::2]] == [
-        "click-button-sequence/0",
         "click-test/0",
+        "click-test-2/1",
         "click-test/1",
+        "click-test-2/0",
     ]
+
+
+def test_a_page_that_does_not_answer_holds_nothing_up(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    won = played(environments, "click-test", 1, "Click Me!")
+    monkeypatch.setattr(environments, "step", lambda session, action: Future[Observation]())
+    assert pictures.take([won], environments, LABEL_FORMAT, seconds=0.5) == {}
 
 
 def test_a_program_that_is_asked_to_end_takes_no_more(environments: Environments) -> None:

@@ -1,5 +1,6 @@
 """An adapter as an agent of BrowserGym: in BrowserGym's own loop, on pages as BrowserGym observes them."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from browser_control.environment.chromium import find_chromium
-from browser_control.errors import BrowserNotFound
+from browser_control.errors import BrowserNotFound, ModelUnavailable
 from browser_control.policy.policy import Policy
+from browser_control.use import adapter
+from browser_control.use.agent import AdapterArgs
 
 LOOP = Path(__file__).with_name("browsergym_loop.py")
 
@@ -44,6 +48,30 @@ def test_an_adapter_acts_in_browsergyms_own_loop(trained: Callable[..., tuple[st
         assert step["think"].startswith("click button")  # which the page offers, and nothing else
         assert step["action"].startswith("click('")
     assert result["reward"] == 1.0  # there is one button
+
+
+def test_an_adapter_is_loaded_once_for_all_episodes_of_a_study(trained: Callable[..., tuple[str, Policy]]) -> None:
+    url, _ = trained(policy={"actions": ["click", "click-at", "fill"]})
+    one, other = (AdapterArgs(adapter=url).make_agent() for _ in range(2))
+    assert one is not other and one.policy is other.policy
+    assert one.policy.settings.actions == ("click", "fill")  # BrowserGym has no call for the third
+
+
+def test_an_adapter_that_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(
+    trained: Callable[..., tuple[str, Policy]],
+) -> None:
+    found = adapter.find(trained()[0], "")
+    half = found.settings.model.model_copy(update={"dtype": "bfloat16", "device": "cpu"})
+    on_gpu = dataclasses.replace(found, settings=found.settings.model_copy(update={"model": half}))
+    assert {each.dtype for each in adapter.load(on_gpu).model.parameters()} == {torch.float32}
+
+
+def test_whoever_has_the_base_model_elsewhere_is_told_how_to_say_so(trained: Callable[..., tuple[str, Policy]]) -> None:
+    found = adapter.find(trained()[0], "")
+    moved = found.settings.model.model_copy(update={"name": f"{found.settings.model.name}.gguf"})
+    elsewhere = dataclasses.replace(found, settings=found.settings.model_copy(update={"model": moved}))
+    with pytest.raises(ModelUnavailable, match=r"there is no GGUF file .*: where it is on this machine, --base says"):
+        adapter.load(elsewhere)
 
 
 def test_pages_are_read_out_of_browsergyms_observation_as_our_service_lists_them() -> None:

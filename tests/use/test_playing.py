@@ -215,12 +215,14 @@ def test_a_page_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
         program = find_chromium()
     except BrowserNotFound as error:
         pytest.skip(str(error))
-    page = tmp_path / "page.html"
+    page, program_file = tmp_path / "page.html", tmp_path / "program.toml"
     page.write_text(ORDER)
+    program_file.write_text("a = 1")
     for url, until, words in (
         ("http://127.0.0.1:9/", "", "could not be loaded: net::ERR_"),
+        (program_file.as_uri(), "", "could not be loaded: it is a file to be downloaded"),
         (page.as_uri(), "nothing.at.all", "--until: throws ReferenceError"),
-        (page.as_uri(), "((", "--until: "),
+        (page.as_uri(), "((", "--until: SyntaxError"),
     ):
         with (
             LiveEnvironments(program, url, "Go.", until, 5) as environments,

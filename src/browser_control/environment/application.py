@@ -24,8 +24,9 @@ from browser_control import leash
 from browser_control.environment.devtools import PROFILE
 from browser_control.environment.episode import PageLost
 from browser_control.environment.gate import Gate
+from browser_control.web_tasks import requirements
 from browser_control.web_tasks.parameters import Json, Value, fill_in, fill_in_all, reveal
-from browser_control.web_tasks.server_file import SESSION, Application, Request, State, found_at, matches
+from browser_control.web_tasks.server_file import PYTHON, SESSION, Application, Request, State, found_at, matches
 from browser_control.web_tasks.task_file import MISTAKE
 
 ANSWER_SECONDS = 10.0  # that a server may take for a request
@@ -135,7 +136,9 @@ class Instance:
         self._data = Path(tempfile.mkdtemp(prefix=f"{PROFILE}{os.getpid()}-"))
         places: dict[str, Value] = {"port": self.port, "data": str(self._data), "host": self.application.host}
         command = [fill_in(each, places) for each in server.command]
-        if command[0] == "python":
+        if trouble := requirements.trouble(self.application):
+            raise ApplicationFailed(f"{MISTAKE}: {trouble}")
+        if command[0] == PYTHON:
             command[0] = sys.executable
         variables = {name: fill_in(text, places) for name, text in server.environment.items()}
         self._spawn(command, self._revealed(variables))

@@ -22,6 +22,7 @@ from browser_control.environment.devtools import BrowserGone, DevToolsError, Lis
 from browser_control.environment.episode import ORIGIN, ActionFailed, PageLost, View
 from browser_control.environment.own_episode import MOMENT, OwnPageSession
 from browser_control.environment.page_server import HOST
+from browser_control.errors import reason
 from browser_control.web_tasks import registry
 from browser_control.web_tasks.task_file import MISTAKE
 
@@ -192,7 +193,7 @@ class ClassPageSession(OwnPageSession):
             raise ApplicationFailed(f"{MISTAKE}: {web_task} does not begin: {error}") from error
         except (BrowserGone, TimeoutError) as error:
             self.close()
-            raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
+            raise PageLost(f"no episode could be started: {reason(error)}") from error
         self.web_task = web_task
         return view
 

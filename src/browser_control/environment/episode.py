@@ -18,6 +18,7 @@ from browser_control.environment import keyboard
 from browser_control.environment.actions import Call
 from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Driven, Message
 from browser_control.environment.page_server import HOST, page_url
+from browser_control.errors import reason
 from browser_control.language.page import Element, Item, Text, plain
 
 VIEWPORT = {"width": 800, "height": 600}
@@ -218,7 +219,7 @@ class PageSession:
                     seen = await self._load(web_task, seed, kept)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
-            raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
+            raise PageLost(f"no episode could be started: {reason(error)}") from error
         self._episodes += 1
         self._uncollected += 1
         if self._uncollected == GARBAGE_EPISODES:
@@ -273,7 +274,7 @@ class PageSession:
                         return self._view(seen), error
                 return self._view(await self._settle()), str(seen["missed"])
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
-            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+            raise PageLost(f"the page does not answer: {reason(failure)}") from failure
 
     async def _carry_out(self, call: Call) -> None:
         """Raises ActionFailed and UnknownKey."""
@@ -285,7 +286,7 @@ class PageSession:
             async with asyncio.timeout(self.seconds):
                 return self._view(await self._settle())
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
-            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+            raise PageLost(f"the page does not answer: {reason(failure)}") from failure
 
     async def screenshot(self) -> str:
         """The page as PNG, base64; raises PageLost."""
@@ -293,7 +294,7 @@ class PageSession:
             async with asyncio.timeout(self.seconds):
                 return str((await self._send("Page.captureScreenshot", {"format": "png"}))["data"])
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
-            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+            raise PageLost(f"the page does not answer: {reason(failure)}") from failure
 
     @staticmethod
     def _items(seen: Message) -> tuple[Item, ...]:
@@ -309,7 +310,7 @@ class PageSession:
             async with asyncio.timeout(self.seconds):
                 found = await self._send("Runtime.evaluate", {"expression": HTML, "returnByValue": True})
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
-            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+            raise PageLost(f"the page does not answer: {reason(failure)}") from failure
         return str(found["result"].get("value") or "")
 
     async def boxes(self) -> dict[str, list[int]]:
@@ -318,7 +319,7 @@ class PageSession:
             async with asyncio.timeout(self.seconds):
                 found = await self._send("Runtime.evaluate", {"expression": BOXES, "returnByValue": True})
         except (BrowserGone, DevToolsError, TimeoutError) as failure:
-            raise PageLost(f"the page does not answer: {failure or type(failure).__name__}") from failure
+            raise PageLost(f"the page does not answer: {reason(failure)}") from failure
         return dict(found["result"].get("value") or {})
 
     def _view(self, seen: Message) -> View:

@@ -18,7 +18,7 @@ from browser_control.environment.devtools import Browser, BrowserGone, DevToolsE
 from browser_control.environment.episode import COMMAND_SECONDS, ActionFailed, PageLost, View
 from browser_control.environment.own_episode import OwnPageSession
 from browser_control.environment.service import OWN_SCRIPT, page_script
-from browser_control.errors import EnvironmentFailure, ServiceFailed, UserError
+from browser_control.errors import EnvironmentFailure, ServiceFailed, UserError, reason
 from browser_control.language.actions import TABS
 from browser_control.language.page import format_page
 
@@ -52,10 +52,10 @@ class LivePage(OwnPageSession):
                 await self._load_url(url)
                 return self._view(await self._settle())
         except (BrowserGone, DevToolsError, TimeoutError) as error:
-            raise PageLost(f"{url} could not be loaded: {error or type(error).__name__}") from error
+            raise PageLost(f"{url} could not be loaded: {reason(error)}") from error
 
     def _mistake(self, words: str) -> PageLost:
-        return PageLost(f"--until: {words.removeprefix('success ')}")
+        return PageLost(f"--until: {words.removeprefix('success or failure: ').removeprefix('success ')}")
 
     def _view(self, seen: Message) -> View:
         raw = float(seen["raw"])

@@ -26,7 +26,7 @@ from browser_control.environment.episode import (
 from browser_control.environment.gate import Gate
 from browser_control.environment.steps import step
 from browser_control.environment.tabs import Tab, TabSession
-from browser_control.errors import ConfigurationError
+from browser_control.errors import ConfigurationError, reason
 from browser_control.language import actions
 from browser_control.language.page import Element, Item, Text
 from browser_control.web_tasks import registry
@@ -87,7 +87,7 @@ class OwnPageSession(TabSession):
                 view = await self._open(shows)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
-            raise PageLost(f"no episode could be started: {error or type(error).__name__}") from error
+            raise PageLost(f"no episode could be started: {reason(error)}") from error
         self._episodes += 1
         self.web_task = web_task if self._episodes < KEPT_EPISODES else ""
         self.left = not self.web_task
@@ -122,7 +122,8 @@ class OwnPageSession(TabSession):
         """Goes there; once more where an interface of this machine came or went meanwhile, such as a container's."""
         self._at = url
         for last in (*[False] * (LOADS - 1), True):
-            error = (await self._send("Page.navigate", {"url": url})).get("errorText", "")
+            answer = await self._send("Page.navigate", {"url": url})
+            error = "it is a file to be downloaded" if answer.get("isDownload") else answer.get("errorText", "")
             if not error:
                 return
             if last or error != _NETWORK_CHANGED:

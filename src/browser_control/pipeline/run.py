@@ -25,6 +25,7 @@ from browser_control.records import archive
 from browser_control.records.registry import Registry
 from browser_control.run_directory import RunDirectory
 from browser_control.web_tasks import registry as web_tasks
+from browser_control.web_tasks import requirements
 
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
@@ -93,6 +94,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
     if chosen.runtime == "docker":
         _refuse_packages(settings)
         _refuse_foreign_servers(settings)
+    elif not browsergym.given_urls(settings):
+        requirements.check(web_tasks.named(settings))
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
@@ -151,6 +154,7 @@ def _runtime_settings(chosen: Parameters, settings: Configuration, directory: Ru
         memory=chosen.memory,
         training_base=chosen.training_base,
         browsergym_base=chosen.browsergym_base,
+        requirements=requirements.wanted(web_tasks.named(settings)),
         host_block=chosen.docker_host,
         registry_block=chosen.docker_registry,
     )

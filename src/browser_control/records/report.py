@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,11 @@ class Report:
     @property
     def comparison(self) -> Comparison | None:
         """Of the base model and the last evaluation; None where there is one, or they are of other pages."""
-        if "base" not in self.evaluations or self.last == "base":
-            return None
+        return None if self.last == "base" else self._compared("base", self.last)
+
+    def _compared(self, before: str, after: str) -> Comparison | None:
         try:
-            return promotion.compare(*(promotion.episodes(self.evaluations[name]) for name in ("base", self.last)))
+            return promotion.compare(*(promotion.episodes(self.evaluations[name]) for name in (before, after)))
         except (KeyError, ValueError):
             return None
 
@@ -178,6 +180,19 @@ class Report:
         return words
 
     @property
+    def stages(self) -> str:
+        """What the warm start brought, and what GRPO did to that; empty where there were not both."""
+        chain = ["promoted" if self.from_promoted else "base", "warm-start", "after"]
+        if not self.metrics or not all(name in self.evaluations for name in chain):
+            return ""
+        sentences = []
+        for stage, (before, after) in zip(("The warm start", "GRPO"), pairwise(chain), strict=True):
+            rates = [summary.total(self.scores[name]).rate for name in (before, after)]
+            pages = self._compared(before, after)
+            sentences.append(f"{stage}: {rates[0]:.2f} to {rates[1]:.2f}{f', {_paired(pages)}' if pages else ''}.")
+        return " ".join(sentences)
+
+    @property
     def extremes(self) -> str:
         """Which web tasks have the lowest success at the end, and which fell most; empty where all were won."""
         scores = self.scores
@@ -187,13 +202,19 @@ class Report:
         low = min(score.rate for score in last.values())
         lowest = [name for name, score in last.items() if score.rate == low]
         words = f"Lowest at the end: {_few(lowest)} ({low:.2f})."
-        base = scores.get("base", {}) if self.last != "base" else {}
-        falls = {name: base[name].strict - score.strict for name, score in last.items() if name in base}
-        worst = max(falls.values(), default=0)
-        if worst <= 0:
-            return words + (" None fell." if falls else "")
-        fell = [name for name, pages in falls.items() if pages == worst]
-        return words + f" Fell most: {_few(fell)} (by {counted(worst, 'page')})."
+        for before, since in (("base", ""), ("warm-start", " since the warm start")):
+            earlier = scores.get(before, {}) if self.last != before else {}
+            falls = {name: earlier[name].strict - score.strict for name, score in last.items() if name in earlier}
+            if not falls:
+                continue
+            worst = max(falls.values())
+            fell = [name for name, pages in falls.items() if pages == worst]
+            words += (
+                f" Fell most{since}: {_few(fell)} (by {counted(worst, 'page')})."
+                if worst > 0
+                else f" None fell{since}."
+            )
+        return words
 
     @property
     def curve(self) -> str:
@@ -249,7 +270,7 @@ class Report:
             spent = {"warm start": self.warm_start_seconds, **spent}
         for name, evaluation in self.evaluations.items():
             spent[f"evaluation: {TITLES[name]}"] = float(evaluation.get("seconds") or 0)
-        return {words: seconds for words, seconds in spent.items() if seconds}
+        return {words: seconds for words, seconds in spent.items() if seconds >= 0.05}  # what is not 0.0 s
 
     @property
     def command(self) -> str:

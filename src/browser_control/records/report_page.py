@@ -165,6 +165,7 @@ def _compared(scores: Mapping[str, Scores]) -> Markup:
     """Strict success of each run, the first on top."""
     chart = _chart(pygal.HorizontalBar, range=(0, 1), show_legend=False, height=60 + 36 * len(scores))
     chart.x_labels = list(scores)[::-1]
+    chart.y_labels = [0, 0.25, 0.5, 0.75, 1]  # ten would run into each other
     totals = [summary.total(each) for each in scores.values()]
     chart.add(_STRICT, [_bar(score.strict, score.pages) for score in totals[::-1]])
     return _svg(chart)

@@ -9,7 +9,8 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -23,10 +24,11 @@ from browser_control.language.actions import Action
 from browser_control.training import transcripts
 from browser_control.training.rollout import Episode, Turn, read_action
 
-SECONDS = 8.0  # that a run may take for its pictures
+SECONDS = 7.5  # in which a run takes up episodes for its pictures
 BYTES = 1_600_000  # of all pictures
 TURNS = 5  # of an episode that have one; the end has one too
-_AT_ONCE = 8  # episodes
+_PATIENCE = 1.0  # seconds that the last episodes may go on after that
+_PER_CORE = 2  # episodes at once: a picture waits longer for the browser's next frame than it computes
 _WIDEST = (320, 240)  # pixels of a picture
 _LEAST = (160, 120)
 _QUALITY = 55
@@ -40,15 +42,14 @@ def take(
     seconds: float = SECONDS,
     asked: Callable[[], bool] = lambda: False,
 ) -> dict[str, bytes]:
-    """WebP pictures by `name`: of each web task one lost and one won episode before any has a second of the kind.
+    """WebP pictures by `name`: of each web task one episode, a lost one if there is any, before any has a second.
 
     Args:
         seconds: after which no further episode is taken up.
         asked: whether to end; what is there by then is returned.
     """
-    kept = [each for each in transcripts.ranked(played) if each[1] < transcripts.PAGES_KEPT and each[0].turns]
-    chosen = [episode for episode, _ in sorted(kept, key=lambda each: (each[1], each[0].strict))]
-    count = min(len(environments), _AT_ONCE, os.cpu_count() or 1)
+    chosen = _in_turn(played)
+    count = min(len(environments), _PER_CORE * len(os.sched_getaffinity(0)))
     sessions: SimpleQueue[int] = SimpleQueue()
     for session in range(count):
         sessions.put(session)
@@ -60,8 +61,8 @@ def take(
             return {}
         session = sessions.get()
         try:
-            return dict(_strip(episode, environments, session, action_format))
-        except (EnvironmentFailure, EnvironmentLost):
+            return dict(_strip(episode, environments, session, action_format, last + _PATIENCE))
+        except (EnvironmentFailure, EnvironmentLost, TimeoutError):
             return {}
         finally:
             sessions.put(session)
@@ -87,12 +88,30 @@ def write(taken: Mapping[str, bytes], path: Path) -> None:
     beside.replace(path)
 
 
+def _in_turn(played: Sequence[Episode]) -> list[Episode]:
+    """The episodes of which it is kept what the policy saw: the first of each web task, then the second of each."""
+    of: dict[str, list[tuple[int, bool, Episode]]] = {}
+    for episode, rank in transcripts.ranked(played):
+        if rank < transcripts.PAGES_KEPT and episode.turns:
+            of.setdefault(episode.start.web_task, []).append((rank, episode.strict, episode))
+    each_in_order = [sorted(kept, key=lambda each: each[:2]) for kept in of.values()]
+    return [each[2] for row in zip_longest(*each_in_order) for each in row if each is not None]
+
+
 def _strip(
-    episode: Episode, environments: Environments, session: int, action_format: str
+    episode: Episode, environments: Environments, session: int, action_format: str, last: float
 ) -> Iterator[tuple[str, bytes]]:
-    """The pictures of one episode, played again; none where it goes otherwise, or the server gives none."""
+    """The pictures of one episode, played again; none where it goes otherwise, or the server gives none.
+
+    Raises:
+        TimeoutError: a page has not answered by `last`, of the monotonic clock.
+    """
     start = episode.start
-    observation = environments.reset(session, start.web_task, start.seed, pictures=True).result()
+
+    def awaited(answer: "Future[Observation]") -> Observation:
+        return answer.result(max(0.0, last - time.monotonic()))
+
+    observation = awaited(environments.reset(session, start.web_task, start.seed, pictures=True))
     seen: list[tuple[int, Observation, list[picture.Box]]] = []
     for number, turn in enumerate(episode.turns):
         if not observation.picture or observation.done or not _is_the_same(turn, observation):
@@ -101,7 +120,7 @@ def _strip(
         if number < TURNS:
             seen.append((number, observation, picture.acted_on(action, observation) if action else []))
         sent = action.to_browsergym() if action else "noop()"
-        observation = environments.step(session, sent).result()
+        observation = awaited(environments.step(session, sent))
     strict, truncated = observation.done and observation.strict, observation.truncated or not observation.done
     if not observation.picture or (bool(strict), truncated) != (episode.strict, episode.truncated):
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from browser_control import configuration
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError, UserError
+from browser_control.errors import ConfigurationError, ModelUnavailable, UserError
 from browser_control.records import archive
 from browser_control.records.registry import Candidate, Registry, misfit, read_candidate
 from browser_control.run_directory import RunDirectory, read_json
@@ -93,7 +93,7 @@ def _checkpoint(folder: Path) -> Path | None:
 
 
 def load(adapter: Adapter, **model: str) -> "Policy":
-    """The policy: base model and adapter.
+    """The policy: base model and adapter; on a CPU in float32, whatever it was trained in.
 
     Args:
         model: settings of `model` that are to be others than in training, such as `device` and `dtype`.
@@ -102,6 +102,7 @@ def load(adapter: Adapter, **model: str) -> "Policy":
         ModelUnavailable: the base model cannot be had.
         CheckpointMismatch: it is another base model, or the pages are another version's.
     """
+    import torch
     from transformers.utils import logging
 
     from browser_control.policy import policy
@@ -110,7 +111,15 @@ def load(adapter: Adapter, **model: str) -> "Policy":
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     settings = _with_model(adapter.settings, **model)
-    made = policy.load(settings, fetch(settings.model))
+    if settings.model.device == "cpu" or not torch.cuda.is_available():
+        settings = _with_model(settings, dtype=model.get("dtype", "float32"))  # many CPUs compute bfloat16 slowly
+    try:
+        base = fetch(settings.model)
+    except ModelUnavailable as error:
+        if not Path(settings.model.name).expanduser().is_absolute():
+            raise
+        raise ModelUnavailable(f"{error}: where it is on this machine, --base says") from error
+    made = policy.load(settings, base)
     with _copy(adapter) as folder:
         if folder is not None:
             checkpoint.load(folder, made, settings, may_differ=checkpoint.ANOTHER_RUN)

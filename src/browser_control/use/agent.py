@@ -11,6 +11,7 @@ It reads the page out of BrowserGym's own observation (`language.snapshot`) and 
 that BrowserGym's action set has no call for, such as `click-at`, are left out.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +46,8 @@ class AdapterArgs:
     agent_name: str = "browser-control"
 
     def make_agent(self) -> "AdapterAgent":
-        """Loads the adapter; raises UserError where it is not there."""
-        from browser_control.use import adapter
-
-        found = adapter.find(self.adapter, self.config, self.models, self.base)
-        policy = found.settings.policy
-        offered = tuple(verb for verb in policy.actions if VERBS[verb].function in action_set().action_set)
-        settings = found.settings.model_copy(update={"policy": policy.model_copy(update={"actions": offered})})
-        return AdapterAgent(adapter.load(replace(found, settings=settings), device="auto"))
+        """Loads the adapter, once in a process; raises UserError where it is not there."""
+        return AdapterAgent(_policy(self.adapter, self.config, self.models, self.base))
 
     # What the loops call beside; nothing is to be done.
 
@@ -63,6 +58,18 @@ class AdapterArgs:
     def set_benchmark(self, benchmark: Any, demo_mode: Any) -> None: ...
 
     def set_reproducibility_mode(self) -> None: ...
+
+
+@functools.lru_cache(maxsize=1)  # a study makes an agent for each of its episodes
+def _policy(adapter: str, config: str, models: str, base: str) -> "Policy":
+    """The adapter's policy, offering what BrowserGym's action set has a call for."""
+    from browser_control.use.adapter import find, load
+
+    found = find(adapter, config, models, base)
+    policy = found.settings.policy
+    offered = tuple(verb for verb in policy.actions if VERBS[verb].function in action_set().action_set)
+    settings = found.settings.model_copy(update={"policy": policy.model_copy(update={"actions": offered})})
+    return load(replace(found, settings=settings), device="auto")
 
 
 class AdapterAgent:

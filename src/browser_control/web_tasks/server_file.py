@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from browser_control.web_tasks.parameters import PLACE, Json, secrets_in, spelled, texts
 
 METHODS = ("get", "post", "put", "patch", "delete")
 PLACES = ("port", "data", "host")  # of a server's command and environment
+PYTHON = "python"  # as a command: this project's
 SESSION = "session"  # a name of the session's own, in requests
 
 
@@ -76,6 +78,9 @@ class Server(BaseModel):
         description="instead of command: http(s)://HOST:PORT of a server that somebody else runs, for all sessions",
     )
     environment: dict[str, str] = Field(default={}, description="variables, with the same places and {secret:NAME}")
+    requirements: tuple[str, ...] = Field(
+        default=(), description="packages that python needs beside this project's, as pip has them: django>=5.2,<6"
+    )
     ready: str = Field(default="/", pattern="^/", description="path that it answers without an error once it is ready")
     seconds: float = Field(default=30, gt=0, le=300, description="in which it has to be ready")
     reset: Annotated[
@@ -91,8 +96,10 @@ class Server(BaseModel):
         if bool(self.command) == bool(self.url):
             raise ValueError("a server is started by its command, or has a url: give one of them")
         if self.url:
-            if self.environment or "shared" in self.model_fields_set:
-                raise ValueError("a server that somebody else runs is shared, and has no environment of ours")
+            if self.environment or self.requirements or "shared" in self.model_fields_set:
+                raise ValueError(
+                    "a server that somebody else runs is shared, and has no environment or requirements of ours"
+                )
             if self.reset == "restart" and "reset" in self.model_fields_set:
                 raise ValueError("a server that somebody else runs cannot be restarted: let reset be a request")
             return self
@@ -106,6 +113,19 @@ class Server(BaseModel):
             raise ValueError("a command is seen by everyone: write {secret:NAME} in environment")
         if self.shared and self.reset == "restart":
             raise ValueError("a shared server cannot be restarted for one session: let reset be a request")
+        return self
+
+    @model_validator(mode="after")
+    def _requirements_are_pythons(self) -> "Server":
+        if self.requirements and self.command[:1] != (PYTHON,):
+            raise ValueError(f"requirements are those of python, and the command begins with {self.command[0]!r:.80}")
+        for text in self.requirements:
+            try:
+                url = Requirement(text).url
+            except InvalidRequirement:
+                raise ValueError(f"the requirement {text!r:.80} is none, such as django>=5.2,<6") from None
+            if url:
+                raise ValueError(f"the requirement {text!r:.80} names an address: give a package and its versions")
         return self
 
     @property

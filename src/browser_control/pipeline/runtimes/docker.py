@@ -67,6 +67,7 @@ class DockerSettings(BaseModel):
         gpus: `all` those of the engine's host, `none`, or `auto` for all where there are any.
         memory: limit of a stage, as `8g`; empty: nearly all there is.
         training_base, browsergym_base: base images; empty: those of the Dockerfiles.
+        requirements: of applications of web tasks, beside what the environment's image has.
         training_image, browsergym_image: images that are there and need not be built.
         host_block, registry_block: names of prefect-docker's blocks.
         grace: seconds that a stage has to save its work when it is asked to stop.
@@ -82,6 +83,7 @@ class DockerSettings(BaseModel):
     memory: str = ""
     training_base: str = ""
     browsergym_base: str = ""
+    requirements: tuple[str, ...] = ()
     training_image: str = ""
     browsergym_image: str = ""
     host_block: str = ""
@@ -118,7 +120,10 @@ class DockerRuntime(Runtime):
             settings.source,
             {
                 "browsergym": settings.browsergym_image
-                or Image("browsergym", {"BASE_IMAGE": settings.browsergym_base}),
+                or Image(
+                    "browsergym",
+                    {"BASE_IMAGE": settings.browsergym_base, "REQUIREMENTS": "\n".join(settings.requirements)},
+                ),
                 "training": settings.training_image or self._training_image,
             },
         )
