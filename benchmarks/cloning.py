@@ -64,7 +64,7 @@ def main() -> None:
     difference = ((gradient(made, batches[0]) - padded).norm() / padded.norm()).item()
     if options.padded:
         made._rows = None
-    optimizer = torch.optim.AdamW(policy.trainable(made.model), lr=1e-4)
+    optimizer = policy.adamw(made.model, 1e-4)
     seconds = []
     for step in range(options.steps):
         began = time.perf_counter()

@@ -3,6 +3,7 @@
     python benchmarks/many_web_tasks.py --parallel 16 32 128 [--sessions 128] [--turns 3] [-- SERVICE OPTIONS]
 
 Episodes of all web tasks that a solver plays, drawn at random: a reset, then `--turns` actions that change nothing.
+With `--group` so many in a row begin on the same page, as the members of a group do; `--web-tasks` takes fewer.
 `--parallel` bounds how many requests are under way at a time. Prints for each of them a line of JSON: episodes and
 requests a second, and the processor's milliseconds a request, by kind of process, split into the program's own and the
 kernel's.
@@ -73,21 +74,26 @@ def busy(root: int) -> dict[str, tuple[float, float]]:
 class Load:
     """Sessions that play, a bounded number of them at a time."""
 
-    def __init__(self, environments: Environments, turns: int) -> None:
+    def __init__(self, environments: Environments, turns: int, group: int, web_tasks: int) -> None:
         self._environments = environments
         self._turns = turns
+        self._group = group
         self._random = random.Random(0)
+        self._web_tasks = sorted(self._random.sample(sorted(SOLVERS), web_tasks or len(SOLVERS)))
+        self._web_task = ""
         self._left = [0] * len(environments)
         self.idle = collections.deque(range(len(environments)))
-        self._seed = 0
+        self._begun = 0
 
     def _begin(self, session: int) -> "concurrent.futures.Future[Observation]":
         if self._left[session]:
             self._left[session] -= 1
             return self._environments.step(session, "noop(0)")
         self._left[session] = self._turns
-        self._seed += 1
-        return self._environments.reset(session, self._random.choice(sorted(SOLVERS)), self._seed)
+        if self._begun % self._group == 0:
+            self._web_task = self._random.choice(self._web_tasks)
+        self._begun += 1
+        return self._environments.reset(session, self._web_task, self._begun // self._group)
 
     def run(self, seconds: float, parallel: int) -> tuple[int, int, list[float]]:
         """Resets and steps that were answered, and what resets took in seconds."""
@@ -119,6 +125,8 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=128)
     parser.add_argument("--parallel", type=int, nargs="+", default=[128], metavar="N")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--group", type=int, default=1, metavar="N")
+    parser.add_argument("--web-tasks", type=int, default=0, metavar="N", help="(default: all)")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("options", nargs="*", metavar="SERVICE OPTION", help="after --")
     options = parser.parse_args()
@@ -126,7 +134,7 @@ def main() -> None:
         service(options.sessions, options.turns, options.options) as (process, url),
         Environments([url], options.sessions, options.turns) as environments,
     ):
-        load = Load(environments, options.turns)
+        load = Load(environments, options.turns, options.group, options.web_tasks)
         load.run(options.seconds, options.sessions)  # pages open
         for parallel in options.parallel:
             before, began = busy(process.pid), time.perf_counter()

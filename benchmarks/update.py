@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from model import settings
 
 from browser_control.language import prompts
@@ -41,7 +40,7 @@ def main() -> None:
     with parallel.join(cpu=False) as processes:
         made = policy.load(settings(options.model), options.model)
         samples = batch(made, options.samples)
-        optimizer = torch.optim.AdamW(policy.trainable(made.model), lr=1e-4)
+        optimizer = policy.adamw(made.model, 1e-4)
         seconds = []
         for _ in range(options.updates):
             began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -244,6 +245,74 @@ def test_a_shared_server_is_one_for_all_sessions(counts: Service) -> None:
     with Environments([counts.url], 2) as environments:
         seen = [environments.reset(number, "counts.shared", 0).result().text for number in range(2)]
         assert len({text.partition("pid ")[2].partition('"')[0] for text in seen}) == 1
+
+
+# A page of eight scripts, of which a browser asks for six at a time; none is answered before the file `go` is there.
+PARTS = """
+import http.server, os, pathlib, sys, time
+folder, asked = pathlib.Path(os.environ["FOLDER"]), []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = "".join(f"<script async src=/part/{n}></script>" for n in range(8)) if self.path == "/" else "{}"
+        if self.path.startswith("/part/"):
+            asked.append(self.path)
+            if len(asked) == 6:
+                (folder / "six").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.02)
+            name = "Part " + self.path[-1]
+            text = f"document.body.append(Object.assign(document.createElement('button'), {{textContent: '{name}'}}))"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript" if self.path.startswith("/part/") else "text/html")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def network(name: str) -> Iterator[None]:
+    """An interface of this machine with an address of its own, as a container's."""
+    asked = (
+        ["link", "add", name, "type", "veth", "peer", "name", f"{name}-peer"],
+        ["link", "set", name, "up"],
+        ["link", "set", f"{name}-peer", "up"],
+        ["address", "add", "198.51.100.9/32", "dev", name],
+    )
+    try:
+        for arguments in asked:
+            subprocess.run(["ip", *arguments], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+
+
+def test_a_network_that_comes_meanwhile_takes_no_file_of_a_page(chromium: str, tmp_path: Path) -> None:
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("adding an interface takes root, and ip")
+    folder = tmp_path / "files"
+    web_task(
+        folder / "parts",
+        {"command": ["python", "app.py", "{port}"], "environment": {"FOLDER": str(tmp_path)}},
+        before=[],
+        parameters={},
+        goal="Go.",
+        state={"get": "/state", "where": {"never": True}},
+    )
+    (folder / "parts" / "app.py").write_text(PARTS)
+    running = start_service("--sessions", "1", "--web-tasks", str(folder))
+    try:
+        with Environments([running.url], 1) as environments:
+            first = environments.reset(0, "files.parts", 0)
+            wait_until((tmp_path / "six").exists)
+            time.sleep(0.5)  # by then two more wait for a connection
+            with network("bc-files"):
+                time.sleep(0.5)
+                (tmp_path / "go").touch()
+                assert first.result().text.count('button "Part') == 8
+    finally:
+        stop_service(running)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,9 @@ class OwnPageSession(TabSession):
             await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
             if self.gate.quiet_for > MOMENT / 1000:
                 seen = await self._rest()
+        while self._is_bare(seen) and time.monotonic() - begin < _REQUEST_SECONDS:
+            await asyncio.sleep(_AGAIN)
+            seen = await self._rest()
         if self.instance is None or "missed" in seen:
             return seen
         if trouble := self.instance.trouble:
@@ -219,6 +222,10 @@ class OwnPageSession(TabSession):
         elif self._judged and not seen["done"] and isinstance(failure, State) and await self._holds(failure):
             seen |= {"done": True, "raw": 0}
         return seen
+
+    def _is_bare(self, seen: Message) -> bool:
+        """Whether an application's page has nothing on it yet: a busy machine is slow to compile its scripts."""
+        return self.gate is not None and not seen.get("items", True) and not seen["done"]
 
     async def _holds(self, state: State) -> bool:
         assert self.instance is not None

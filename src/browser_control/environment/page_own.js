@@ -22,14 +22,19 @@ function isBusy() {
     framesOf(document).some(frame => frame.isBusy()) || performance.now() - Math.max(changed, asked) < quiet;
 }
 
-// Waits until the page is at rest; false where it never was.
-async function rest() {
+const LOOK = 5;         // ms between two looks
+
+// Waits until the page is at rest; false where it never was. An application's page is also looked at half as often as there
+// is time for: where the machine is busy, so are what the page waits for and these looks.
+async function rest(looks) {
   const begin = performance.now();
-  while (isBusy()) {
+  for (let calm = 0, seen; ; seen = changed) {
+    const busy = isBusy();
+    calm = busy || changed !== seen ? 0 : calm + 1;
+    if (!busy && calm >= looks) return true;
     if (performance.now() - begin > DEADLINE) return false;
-    await new Promise(resolve => realTimeout(resolve, 5));
+    await new Promise(resolve => realTimeout(resolve, LOOK));
   }
-  return true;
 }
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
@@ -40,7 +45,7 @@ async function settle(success, failure, moment) {
   if (covered) return { missed: covered };
   // the browser's own page, which says that there is no such host
   if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
-  const rested = await rest();
+  const rested = await rest(moment / LOOK / 2);
   const seen = { url: location.href, done: false, raw: 0, rested };
   for (const [name, judge] of [["success", success], ["failure", failure]]) {
     if (!judge || seen.done) continue;

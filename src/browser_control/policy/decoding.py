@@ -322,8 +322,8 @@ class _Row:
             inputs[0, end - len(sequence) : end] = sequence
             inputs[1, end - len(sequence) : end] = np.arange(len(sequence))
             ends[number] = end
-        self._inputs.copy_(torch.from_numpy(inputs))
-        self._ends.copy_(torch.from_numpy(ends))
+        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
+        self._ends.copy_(torch.from_numpy(ends), non_blocking=True)
         if self._graph is None:
             self.forward()
         else:
@@ -443,7 +443,7 @@ class _Step:
         for row, each in zip(rows, tokens, strict=True):
             inputs[0, row, self._width - len(each) :] = each
             inputs[1, row, self._width - len(each) :] = 1
-        self._inputs.copy_(torch.from_numpy(inputs))
+        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
         if self._graph is None:
             self.forward()
         else:
@@ -546,7 +546,8 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[T
 
 
 def _placed(numbers: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(numbers).to(device)
+    """On the device, which is not waited for: the masks of the next decision are made meanwhile."""
+    return torch.from_numpy(numbers).to(device, non_blocking=True)
 
 
 def _at_least(smallest: int, count: int, halves: bool = False) -> int:

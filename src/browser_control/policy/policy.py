@@ -4,11 +4,11 @@
 decision of such completions under the very masks that were applied.
 """
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from browser_control.errors import ConfigurationError, ModelUnavailable
 from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
-from browser_control.language.page import PageUnreadable
 from browser_control.language.tokens import plain
 from browser_control.policy import attention, chat, head, packing, self_check, tokenization, training_rows
 from browser_control.policy.adapter import adapt, fused, round_for_inference
@@ -85,8 +84,14 @@ class Policy:
         self._stops = chat.stop_tokens(model, tokenizer)
         # pages are seen again and again: by the members of a group, and turn after turn
         self._prompts: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # their tokens
+        self._reading = RLock()  # of the prompts: they are read ahead by another thread
         self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same batches give the same numbers: on a GPU, sums are not made in the same order anyway."""
+        return self.device.type == "cpu"
 
     @property
     def window(self) -> int | None:
@@ -158,28 +163,30 @@ class Policy:
 
     def prompt_ids(self, text: str) -> tuple[int, ...]:
         """The tokens of a chat whose user says `text`, up to where the assistant begins."""
-        self._read_prompts([text])
-        return self._prompts[text]
+        with self._reading:
+            self._read_prompts([text])
+            return self._prompts[text]
 
     def _read_prompts(self, texts: Sequence[str]) -> None:
         """Tokenizes those that are not known, all at once."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
-        for _ in range(len(self._prompts) + len(new) - _PROMPTS):
-            if self._prompts:
-                self._prompts.popitem(last=False)
-        new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
-        if new:
-            for text, ids in zip(new, plain(self.tokenizer, new), strict=True):
-                self._prompts[text] = (*self._before, *ids, *self._after)
+        with self._reading:
+            new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
+            for _ in range(len(self._prompts) + len(new) - _PROMPTS):
+                if self._prompts:
+                    self._prompts.popitem(last=False)
+            new = [text for text in dict.fromkeys(texts) if text not in self._prompts]
+            if new:
+                for text, ids in zip(new, plain(self.tokenizer, new), strict=True):
+                    self._prompts[text] = (*self._before, *ids, *self._after)
 
     def _count_tokens(self, text: str) -> int:
         return len(plain(self.tokenizer, [text])[0])
 
-    def prepare(self, page: str) -> None:
-        """Builds the actions of a page that comes to be asked about, if it can be read; callable from any thread."""
-        if len(page) <= 2 * self.settings.max_prompt_tokens:  # a longer one may be cut
-            with contextlib.suppress(PageUnreadable):
-                self.actions.tree(prompts.elements(page))
+    def prepare(self, request: Request) -> None:
+        """Tokenizes a prompt and builds the actions of its page before it is asked about; callable from any thread."""
+        self._read_prompts([request.prompt.text])
+        if self.settings.decoding == "constrained":
+            self.actions.tree(request.prompt.elements)
 
     @torch.inference_mode()
     def act(self, requests: Sequence[Request]) -> list[Completion]:
@@ -404,6 +411,13 @@ def _places(completions: Sequence[Completion], order: Sequence[int], device: tor
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def adamw(model: torch.nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over all that is trained; in one kernel on a GPU."""
+    parameters = trainable(model)
+    fused = True if parameters[0].is_cuda else None
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
 
 def _device(wanted: str) -> torch.device:

@@ -131,7 +131,8 @@ class Sampler:
         while True:
             ready = [index for index, row in enumerate(active) if not row.pending and not row.done]
             if ready:
-                self._decide([active[index] for index in ready], logits[ready])
+                asked = logits if len(ready) == len(active) else logits[self._placed(ready)]
+                self._decide([active[index] for index in ready], asked)
             unfinished = [index for index, row in enumerate(active) if not row.done]
             if not unfinished:
                 return
@@ -140,6 +141,9 @@ class Sampler:
                 active = [active[index] for index in unfinished]
             with self.timed("decode"):
                 logits = self._read(active)
+
+    def _placed(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers).to(self._device, non_blocking=True)
 
     def _prefill(self, rows: Sequence[Row]) -> Tensor:
         """Reads the prompts with what is forced after them; returns the logits after each row."""
@@ -157,14 +161,16 @@ class Sampler:
         log_probs = distribution(logits, masks, [row.request.temperature or self._temperature for row in rows])
         best = log_probs.argmax(1)
         draws = torch.tensor([row.request.random.random() if row.request.random else -1.0 for row in rows])
+        draws = draws.to(log_probs.device, non_blocking=True)
         cumulative = log_probs.exp().cumsum(1)
-        points = draws.to(cumulative.device, cumulative.dtype)[:, None].clamp(min=0) * cumulative[:, -1:]
+        points = draws[:, None].clamp(min=0) * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, points, right=True).squeeze(1).clamp(max=self._vocabulary - 1)
         # rounding can lead to a token of probability zero; the most probable one stands in
         drawn = torch.where(log_probs.gather(1, drawn[:, None]).squeeze(1).isinf(), best, drawn)
-        chosen = torch.where(draws.to(drawn.device) < 0, best, drawn)
-        values = log_probs.gather(1, chosen[:, None]).squeeze(1).tolist()
-        for row, mask, token, value in zip(rows, masks, chosen.tolist(), values, strict=True):
+        chosen = torch.where(draws < 0, best, drawn)
+        values = log_probs.gather(1, chosen[:, None]).squeeze(1)
+        tokens, values = torch.stack((chosen.double(), values.double())).tolist()  # both exact: one wait for the GPU
+        for row, mask, token, value in zip(rows, masks, map(int, tokens), values, strict=True):
             row.decisions.append(len(row.token_ids))
             row.masks.append(mask)
             row.log_probs.append(value)
@@ -192,7 +198,7 @@ def distribution(logits: Tensor, masks: Sequence[Mask | None], temperatures: Seq
     logits = logits.float() / _divisor(temperatures, logits.device)
     if any(mask is not None for mask in masks):
         packed = [_everything(vocabulary) if mask is None else mask for mask in masks]
-        admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device))
+        admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device, non_blocking=True))
         logits = logits.masked_fill(~admitted[:, :vocabulary], float("-inf"))
     return logits.log_softmax(1)
 
@@ -200,7 +206,7 @@ def distribution(logits: Tensor, masks: Sequence[Mask | None], temperatures: Seq
 def _divisor(temperatures: Sequence[float], device: torch.device) -> float | Tensor:
     if len(set(temperatures)) == 1:
         return temperatures[0]
-    return torch.tensor(temperatures, dtype=torch.float32, device=device)[:, None]
+    return torch.tensor(temperatures, dtype=torch.float32).to(device, non_blocking=True)[:, None]
 
 
 def entropies(log_probs: Tensor) -> Tensor:

@@ -158,9 +158,9 @@ class _Row:
             number += count
         begins = np.array([0, *ends[:-1]])
         inputs[1] = np.arange(tokens) - np.repeat(begins, np.diff([0, *ends]))
-        self._inputs.copy_(torch.from_numpy(inputs))
-        self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32))
-        self._before.copy_(torch.from_numpy(before))
+        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
+        self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32), non_blocking=True)
+        self._before.copy_(torch.from_numpy(before), non_blocking=True)
         self.decisions = number
 
     def forward(self) -> Tensor:

@@ -206,11 +206,14 @@ def _set_point(view: View, error: Callable[[float, float], float]) -> Action | N
     return Action("click-at", drawing.bid, f"{x},{y}")
 
 
-def _angle(one: tuple[float, float], vertex: tuple[float, float], other: tuple[float, float]) -> float:
-    """In degrees, between the lines from the vertex to two points."""
-    first = math.atan2(one[1] - vertex[1], one[0] - vertex[0])
-    second = math.atan2(other[1] - vertex[1], other[0] - vertex[0])
-    turned = abs(math.degrees(first - second)) % 360
+def _direction(vertex: tuple[float, float], point: tuple[float, float]) -> float:
+    """Of the line from the vertex to a point, in degrees."""
+    return math.degrees(math.atan2(point[1] - vertex[1], point[0] - vertex[0]))
+
+
+def _apart(one: float, other: float) -> float:
+    """The angle between two directions, in degrees."""
+    turned = abs(one - other) % 360
     return min(turned, 360 - turned)
 
 
@@ -221,12 +224,14 @@ def _circles(view: View, colour: str) -> Sequence[tuple[int, int]]:
 def bisect_angle(view: View) -> Action | None:
     """bisect-angle: `Create a line that bisects the angle evenly in two, then press submit.`"""
     (vertex,), (one, other) = _circles(view, "blue")[:1], _circles(view, "black")[:2]
-    half = _angle(one, vertex, other) / 2
+    ends = [_direction(vertex, end) for end in (one, other)]
+    half = _apart(*ends) / 2
 
     def error(x: float, y: float) -> float:
         if math.dist((x, y), vertex) < 10:
             return math.inf
-        return max(abs(_angle(end, vertex, (x, y)) - half) for end in (one, other))
+        direction = _direction(vertex, (x, y))
+        return max(abs(_apart(end, direction) - half) for end in ends)
 
     return _set_point(view, error)
 
@@ -234,11 +239,12 @@ def bisect_angle(view: View) -> Action | None:
 def right_angle(view: View) -> Action | None:
     """right-angle: `Add a third point to create a right angle, then press submit.`"""
     [vertex, *_], [end, *_] = _circles(view, "blue"), _circles(view, "black")
+    first = _direction(vertex, end)
 
     def error(x: float, y: float) -> float:
         if math.dist((x, y), vertex) < 10:
             return math.inf
-        return abs(_angle(end, vertex, (x + _HALF, y + _HALF)) - 90)
+        return abs(_apart(first, _direction(vertex, (x + _HALF, y + _HALF))) - 90)
 
     return _set_point(view, error)
 

@@ -1,16 +1,20 @@
 """Rollout: a policy plays episodes.
 
-Episodes advance together in two halves: while one half waits for the policy, the other half's pages work. A slot
-whose episode ended takes the next of the queue at once. Which episodes share a batch depends on what they do, never
-on how long a page takes, so that the same seeds give the same numbers.
+While the policy decides for some pages, the others work. A slot whose episode ended takes the next of the queue at
+once. Who shares a batch is decided in one of two ways.
+
+Where the same seeds are to give the same numbers, episodes advance together in two halves: what is in a batch
+depends on what episodes do, never on how long a page takes. A half waits for its slowest page. On a GPU, whose
+arithmetic depends on the batch anyway, the policy takes the pages that are there.
 """
 
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Literal, Protocol
 
 import numpy as np
@@ -24,6 +28,8 @@ from browser_control.policy.sampling import Completion, Request
 
 Reward = Literal["strict", "browsergym"]
 
+_WORTH_A_BATCH = 3  # the policy decides when the pages of one in so many of the slots that play are there
+
 
 class Environments(Protocol):
     """What a rollout needs of `environment_client.Environments`."""
@@ -36,7 +42,14 @@ class Environments(Protocol):
 
 
 class Player(Protocol):
-    """Who plays: a policy, or what answers as one does (`use.endpoint`)."""
+    """Who plays: a policy, or what answers as one does (`use.endpoint`).
+
+    Attributes:
+        reproducible: whether the same batches give the same numbers, and others do not: batches may not depend on time.
+    """
+
+    @property
+    def reproducible(self) -> bool: ...
 
     @property
     def settings(self) -> configuration.Policy: ...
@@ -44,7 +57,7 @@ class Player(Protocol):
     @property
     def count_tokens(self) -> Callable[[str], int]: ...
 
-    def prepare(self, page: str) -> None: ...
+    def prepare(self, request: Request) -> None: ...
 
     def act(self, requests: Sequence[Request]) -> list[Completion]: ...
 
@@ -111,15 +124,24 @@ class Timing:
     total: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Page:
+    """What a session answered, and what the policy is to be asked about it; None where the episode is over."""
+
+    observation: Observation
+    request: Request | None
+
+
 @dataclass
 class _Slot:
     """A session and the episode it plays."""
 
     session: int
     episode: Episode | None = None
-    observation: Observation | None = None
-    waiting: "Future[Observation] | None" = None
+    waiting: "Future[_Page] | None" = None
+    request: Request | None = None
     memory: prompts.Memory = field(default_factory=prompts.Memory)
+    arrived: "SimpleQueue[_Slot] | None" = None  # where it is put when its page is there
 
 
 def play(
@@ -148,60 +170,117 @@ def play(
     episodes = [Episode(start) for start in starts]
     queue = deque(episodes)
     count = min(len(environments), len(episodes))
-    middle = -(-count // 2)  # neighbours together: the members of a group ask the same first question
-    halves = [[_Slot(session) for session in part] for part in (range(middle), range(middle, count))]
+    slots = [_Slot(session) for session in range(count)]
+    batches = _halves(slots) if policy.reproducible else _arrivals(slots)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-        pages = _Ahead(policy, environments, ahead)
-        for half in halves:
-            _refill(half, queue, pages)
-        while any(slot.episode for half in halves for slot in half):
-            for half in halves:
-                waited = time.perf_counter()
-                _collect(half, max_turns, reward, on_episode)
-                _refill(half, queue, pages)
-                ready = [slot for slot in half if slot.episode and slot.waiting is None]
-                timing.environment += time.perf_counter() - waited
-                acted = time.perf_counter()
-                _act(policy, ready, pages, random_seed)
-                timing.generation += time.perf_counter() - acted
+        pages = _Pages(policy, environments, ahead, max_turns, random_seed)
+        _refill(slots, queue, pages)
+        waited = time.perf_counter()
+        for batch in batches:
+            _collect(batch, max_turns, reward, on_episode)
+            _refill(batch, queue, pages)
+            ready = [slot for slot in batch if slot.episode and slot.waiting is None]
+            acted = time.perf_counter()
+            timing.environment += acted - waited
+            _act(policy, ready, pages)
+            waited = time.perf_counter()
+            timing.generation += waited - acted
     timing.total = time.perf_counter() - began
     return episodes, timing
 
 
-class _Ahead:
-    """The environments; what pages offer is worked out as they come, while the policy reads others on its GPU."""
+def _halves(slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:
+    """The two halves in turn, while any of them plays."""
+    middle = -(-len(slots) // 2)  # neighbours together: the members of a group ask the same first question
+    while any(slot.episode for slot in slots):
+        yield slots[:middle]
+        yield slots[middle:]
 
-    def __init__(self, policy: Player, environments: Environments, worker: Executor) -> None:
+
+def _arrivals(slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:
+    """Those whose pages are there, once they are worth a batch, in their order."""
+    arrived: SimpleQueue[_Slot] = SimpleQueue()
+    for slot in slots:
+        slot.arrived = arrived
+    return _arriving(slots, arrived)
+
+
+def _arriving(slots: Sequence[_Slot], arrived: "SimpleQueue[_Slot]") -> Iterator[Sequence[_Slot]]:
+    while playing := sum(slot.episode is not None for slot in slots):
+        batch = [arrived.get() for _ in range(-(-playing // _WORTH_A_BATCH))]
+        with contextlib.suppress(Empty):
+            while True:
+                batch.append(arrived.get_nowait())
+        yield sorted(batch, key=lambda slot: slot.session)
+
+
+class _Pages:
+    """The pages of the slots. What the policy is asked is worked out as they come, while it reads others on its GPU."""
+
+    def __init__(
+        self,
+        policy: Player,
+        environments: Environments,
+        worker: Executor,
+        max_turns: int,
+        random_seed: int | None,
+    ) -> None:
         self._policy = policy
         self._environments = environments
         self._worker = worker
+        self._max_turns = max_turns
+        self._random_seed = random_seed
 
-    def __len__(self) -> int:
-        return len(self._environments)
+    def reset(self, slot: _Slot) -> None:
+        assert slot.episode is not None
+        slot.memory = prompts.Memory()
+        start = slot.episode.start
+        self._await(slot, self._environments.reset(slot.session, start.web_task, start.seed))
 
-    def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]":
-        return self._awaited(self._environments.reset(session, web_task, seed))
+    def step(self, slot: _Slot, action: str) -> None:
+        self._await(slot, self._environments.step(slot.session, action))
 
-    def step(self, session: int, action: str) -> "Future[Observation]":
-        return self._awaited(self._environments.step(session, action))
+    def _await(self, slot: _Slot, answer: "Future[Observation]") -> None:
+        page: Future[_Page] = Future()
+        slot.waiting = page
+        if slot.arrived is not None:
+            arrived = slot.arrived
+            page.add_done_callback(lambda _: arrived.put(slot))
+        answer.add_done_callback(lambda _: self._came(slot, answer, page))
 
-    def _awaited(self, waiting: "Future[Observation]") -> "Future[Observation]":
-        waiting.add_done_callback(self._came)
-        return waiting
-
-    def _came(self, answer: "Future[Observation]") -> None:
-        if answer.cancelled() or answer.exception() is not None or answer.result().done:
-            return
+    def _came(self, slot: _Slot, answer: "Future[Observation]", page: "Future[_Page]") -> None:
         with contextlib.suppress(RuntimeError):  # the rollout is over, or was given up
-            self._worker.submit(self._policy.prepare, answer.result().text)
+            self._worker.submit(self._prepare, slot, answer, page)
+
+    def _prepare(self, slot: _Slot, answer: "Future[Observation]", page: "Future[_Page]") -> None:
+        """Takes note of what the page says; nobody else looks at the slot meanwhile."""
+        try:
+            observation = answer.result()
+            request = self._request(slot, observation)
+        except BaseException as error:
+            page.set_exception(error)
+        else:
+            page.set_result(_Page(observation, request))
+
+    def _request(self, slot: _Slot, observation: Observation) -> Request | None:
+        episode = slot.episode
+        assert episode is not None
+        if not episode.page:
+            episode.page = page_of(observation.goal, observation.text)
+        if episode.turns and observation.error and not episode.turns[-1].error:
+            episode.turns[-1] = replace(episode.turns[-1], error=observation.error)
+        if observation.done or len(episode.turns) >= self._max_turns:
+            return None
+        request = _request(self._policy, episode, observation, slot.memory, self._random_seed)
+        self._policy.prepare(request)
+        return request
 
 
-def _refill(slots: Sequence[_Slot], queue: deque[Episode], environments: Environments) -> None:
+def _refill(slots: Sequence[_Slot], queue: deque[Episode], pages: _Pages) -> None:
     for slot in slots:
         if slot.episode is None and queue:
             slot.episode = queue.popleft()
-            slot.memory = prompts.Memory()
-            slot.waiting = environments.reset(slot.session, slot.episode.start.web_task, slot.episode.start.seed)
+            pages.reset(slot)
 
 
 def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode: Callable[[Episode], None]) -> None:
@@ -212,22 +291,18 @@ def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode:
         episode, waiting = slot.episode, slot.waiting
         slot.waiting = None
         try:
-            slot.observation = waiting.result()
+            page = waiting.result()
         except EnvironmentFailure as error:
             episode.failure = str(error)
         else:
-            if not episode.page:
-                episode.page = page_of(slot.observation.goal, slot.observation.text)
-            if episode.turns and slot.observation.error and not episode.turns[-1].error:
-                turn = episode.turns[-1]
-                episode.turns[-1] = Turn(turn.prompt, turn.completion, turn.valid, slot.observation.error)
-            over = slot.observation.done or len(episode.turns) >= max_turns
-            if not over:
+            slot.request = page.request
+            if page.request is not None:
                 continue
-            episode.success = slot.observation.done and slot.observation.reward > 0
-            episode.strict = slot.observation.done and is_whole(slot.observation, reward)
+            last = page.observation
+            episode.success = last.done and last.reward > 0
+            episode.strict = last.done and is_whole(last, reward)
             episode.reward = float(episode.strict if reward == "strict" else episode.success)
-            episode.truncated = slot.observation.truncated or not slot.observation.done
+            episode.truncated = last.truncated or not last.done
         on_episode(episode)
         slot.episode = None
 
@@ -244,11 +319,11 @@ def is_whole(observation: Observation, reward: Reward) -> bool:
     return observation.reward > 0
 
 
-def _act(policy: Player, slots: Sequence[_Slot], environments: Environments, random_seed: int | None) -> None:
+def _act(policy: Player, slots: Sequence[_Slot], pages: _Pages) -> None:
     """One turn of every slot whose page is there."""
-    requests = [_request(policy, slot, random_seed) for slot in slots]
+    requests = [slot.request for slot in slots if slot.request is not None]
     for slot, request, completion in zip(slots, requests, policy.act(requests), strict=True):
-        assert slot.episode is not None and slot.observation is not None
+        assert slot.episode is not None
         try:
             action = read_action(completion.text, request.prompt, policy.settings.action_format)
             if policy.settings.decoding == "free":
@@ -256,11 +331,11 @@ def _act(policy: Player, slots: Sequence[_Slot], environments: Environments, ran
         except actions.InvalidAction as error:
             slot.episode.turns.append(Turn(request.prompt, completion, False, str(error)))
             slot.memory.fail(completion.text[:80])
-            slot.waiting = environments.step(slot.session, "noop()")
+            pages.step(slot, "noop()")
         else:
             slot.episode.turns.append(Turn(request.prompt, completion, True, ""))
             slot.memory.act(action, request.prompt.elements, policy.settings.action_format)
-            slot.waiting = environments.step(slot.session, action.to_browsergym())
+            pages.step(slot, action.to_browsergym())
 
 
 def read_action(text: str, prompt: prompts.Prompt, action_format: str) -> actions.Action:
@@ -275,13 +350,13 @@ def _check_offered(action: actions.Action, prompt: prompts.Prompt, verbs: Sequen
         raise actions.InvalidAction("the page does not offer that")
 
 
-def _request(policy: Player, slot: _Slot, random_seed: int | None) -> Request:
-    assert slot.episode is not None and slot.observation is not None
-    turns = slot.episode.turns
-    prompt = build_prompt(policy, slot.observation, slot.memory, turns[-1].error if turns else "")
+def _request(
+    policy: Player, episode: Episode, observation: Observation, memory: prompts.Memory, random_seed: int | None
+) -> Request:
+    turns, start = episode.turns, episode.start
+    prompt = build_prompt(policy, observation, memory, turns[-1].error if turns else "")
     if random_seed is None:
         return Request(prompt)
-    start = slot.episode.start
     key = [random_seed, start.seed, start.member, len(turns), *start.web_task.encode()]
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     return Request(prompt, random, start.temperature)

@@ -16,7 +16,7 @@ from browser_control import progress
 from browser_control.configuration import TRAINING_SEEDS, Configuration
 from browser_control.errors import CheckpointDamaged, ConfigurationError, EnvironmentLost, Preempted, TrainingFailed
 from browser_control.integrity import verify_folder, write_sealed
-from browser_control.policy.policy import Policy, trainable
+from browser_control.policy.policy import Policy, adamw, trainable
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory
 from browser_control.training import checkpoint, grpo, schedule
@@ -104,9 +104,7 @@ class Trainer:
         self.preemption = preemption
         self.processes = processes
         self.initial = initial
-        self.optimizer = torch.optim.AdamW(
-            trainable(policy.model), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
+        self.optimizer = adamw(policy.model, self.settings.learning_rate, self.settings.weight_decay)
         self.sampler = WebTaskSampler(self.settings.web_tasks, configuration.seed)
         self.update = 0
         self.episodes = 0

@@ -18,7 +18,7 @@ from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
 from browser_control.errors import ConfigurationError, TrainingFailed
 from browser_control.language import kept
-from browser_control.policy.policy import Policy, trainable
+from browser_control.policy.policy import Policy, adamw, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS, solver
@@ -112,7 +112,7 @@ def _learn(
         number: of the round; 0 is before all rounds of DAgger.
     """
     settings = configuration.warm_start
-    optimizer = torch.optim.AdamW(trainable(policy.model), lr=settings.learning_rate, weight_decay=0.0)
+    optimizer = adamw(policy.model, settings.learning_rate)
     batches = [
         completions[first : first + settings.batch_size]
         for epoch in range(settings.epochs)

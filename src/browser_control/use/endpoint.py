@@ -73,6 +73,8 @@ class Endpoint:
         pause: seconds before it is asked again where it had no time; twice as long each time.
     """
 
+    reproducible = False  # each question is a request of its own: nothing is gained by waiting for others
+
     def __init__(
         self,
         url: str,
@@ -105,7 +107,7 @@ class Endpoint:
     def count_tokens(self, text: str) -> int:
         return -(-len(text.encode()) // _BYTES_A_TOKEN)
 
-    def prepare(self, page: str) -> None:
+    def prepare(self, request: Request) -> None:
         """Nothing: what a page offers is worked out over there."""
 
     def act(self, requests: Sequence[Request]) -> list[Completion]:
