@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,9 +155,18 @@ def test_a_person_may_be_short(line: str, action: Action) -> None:
     assert playing.understand(line, PAGE.elements) == action
 
 
-@pytest.mark.parametrize("line", ["click 99", 'select 7 "Rome"', 'fill 13 "x"', "jump", "click button"])
-def test_what_the_page_does_not_offer_is_refused(line: str) -> None:
-    with pytest.raises(InvalidAction):
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("click 99", "there is no element [99] on the page"),
+        ('select 7 "Rome"', "has no option 'Rome'"),
+        ('fill 13 "x"', "[13] takes no text"),
+        ("jump", "there is no action 'jump'"),
+        ("click button", "there is no such element on the page"),
+    ],
+)
+def test_what_the_page_does_not_offer_is_refused(line: str, words: str) -> None:
+    with pytest.raises(InvalidAction, match=re.escape(words)):
         playing.understand(line, PAGE.elements)
 
 

@@ -158,6 +158,28 @@ def test_an_evaluation_of_which_nothing_can_be_scored_is_an_error(make_policy: C
         evaluate(make_policy(), Failing(4, lambda taken: None), make_configuration(), pages)
 
 
+def test_an_evaluation_of_which_little_can_be_scored_is_an_error(make_policy: Callable[..., Policy]) -> None:
+    class Dies(Seen):
+        """The browser is gone after so many pages."""
+
+        def __init__(self, lives: int) -> None:
+            super().__init__(4)
+            self._lives = lives
+
+        def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]":
+            self._lives -= 1
+            if self._lives >= 0:
+                return super().reset(session, web_task, seed)
+            answer: Future[Observation] = Future()
+            answer.set_exception(EnvironmentFailure("no browser"))
+            return answer
+
+    pages = choose(Seen(4), ["click-button"], 6)
+    with pytest.raises(EnvironmentFailure, match=r"only 2 of 6 episodes could be scored \(4 times: no browser\)"):
+        evaluate(make_policy(), Dies(2), make_configuration(), pages)
+    assert evaluate(make_policy(), Dies(3), make_configuration(), pages)["overall"]["unscorable"] == 3
+
+
 def test_an_evaluation_without_a_page_is_an_error(make_policy: Callable[..., Policy]) -> None:
     configuration = make_configuration()
     with pytest.raises(ConfigurationError, match="no page to judge on: click-button"):

@@ -294,6 +294,8 @@ def test_what_is_asked_wrongly_is_one_sentence(
     for arguments, words in (
         (["click-button", "--record", "film.mp4"], "ends in .gif or .webm"),
         (["no-such-task"], "no-such-task"),
+        (["library.return-book"], "is named by its folder"),
+        (["flight.aa-one-wy"], "did you mean 'flight.aa-one-way'?"),
         ([], "name a web task"),
         (["click-button", "--url", "https://example.org", "--goal", "Go."], "name a web task"),
         (["--url", "https://example.org"], "--url needs --goal"),

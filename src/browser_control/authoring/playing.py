@@ -49,6 +49,9 @@ def understand(line: str, elements: Sequence[Element]) -> Action:
         InvalidAction: it is none, or not on this page.
     """
     by_bid = {each.bid: each for each in elements}
+    named = re.match(r"([\w-]+) ([a-z]*\d+)(?= |$)", line)
+    if named and named[1] in VERBS and named[2] not in by_bid:
+        raise InvalidAction(f"there is no element [{named[2]}] on the page")
     line = re.sub(
         r"^(\w[\w-]*) (\w+)(?= |$)",
         lambda found: f"{found[1]} {by_bid[found[2]].label}" if found[2] in by_bid else found[0],

@@ -145,7 +145,9 @@ def _words(scores: dict[str, Any]) -> str:
     words = "no held-out pages"
     if overall["pages"]:
         strict, success = overall["strict"], overall["success"]
-        words = f"{strict['rate']} [{strict['low']}, {strict['high']}] on {overall['pages']} distinct held-out pages"
+        scored = overall["pages"] - overall["unscorable"]
+        words = f"{strict['rate']} [{strict['low']}, {strict['high']}] on {scored} distinct held-out pages"
+        words += f" ({overall['unscorable']} more could not be scored)" if overall["unscorable"] else ""
         words += f"; {success['rate']} as BrowserGym counts"
     if exempt["pages"]:
         words += (

@@ -1,15 +1,14 @@
 """Evaluation: success on held-out pages, with intervals that count distinct pages."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from browser_control.configuration import Configuration
-from browser_control.errors import ConfigurationError, EnvironmentFailure
+from browser_control.errors import ConfigurationError
 from browser_control.language.version import VERSION
 from browser_control.policy.policy import Policy
 from browser_control.training.held_out import HeldOut, is_exempt
-from browser_control.training.rollout import Environments, Episode, Start, play
+from browser_control.training.rollout import Environments, Episode, Start, play, refuse_unscorable
 from browser_control.training.statistics import wilson
 
 
@@ -29,7 +28,7 @@ def evaluate(
 
     Raises:
         ConfigurationError: there is no page: none was found that is held out for this purpose.
-        EnvironmentFailure: not one of the episodes could be scored.
+        EnvironmentFailure: less than half of the episodes could be scored.
     """
     starts = [Start(each.web_task, seed) for each in pages for seed, _ in each.pages]
     if not starts:
@@ -47,9 +46,7 @@ def evaluate(
     for episode in played:
         if episode.reward is not None and episode.page != chosen[episode.start.web_task, episode.start.seed]:
             episode.reward, episode.failure = None, "the seed showed another page than when it was chosen"
-    if not any(episode.reward is not None for episode in played):
-        reason, count = Counter(episode.failure for episode in played).most_common(1)[0]
-        raise EnvironmentFailure(f"none of {len(played)} episodes could be scored ({count} times: {reason})")
+    refuse_unscorable(played)
     by_web_task = {
         each.web_task: [episode for episode in played if episode.start.web_task == each.web_task] for each in pages
     }

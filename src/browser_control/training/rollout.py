@@ -10,7 +10,7 @@ something is judged. Training on a GPU, whose numbers depend on the batch, takes
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -302,6 +302,15 @@ def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode:
             episode.truncated = last.truncated or not last.done
         on_episode(episode)
         slot.episode = None
+
+
+def refuse_unscorable(played: Sequence[Episode]) -> None:
+    """Raises EnvironmentFailure where less than half could be scored: what is left says little, and may be chosen."""
+    lost = [episode.failure for episode in played if episode.reward is None]
+    if len(lost) > len(played) / 2:
+        reason, count = Counter(lost).most_common(1)[0]
+        scored = f"only {len(played) - len(lost)}" if len(lost) < len(played) else "none"
+        raise EnvironmentFailure(f"{scored} of {len(played)} episodes could be scored ({count} times: {reason})")
 
 
 def is_whole(observation: Observation, reward: Reward) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from browser_control.errors import UserError
+from browser_control.errors import ConfigurationError, UserError
 
 if TYPE_CHECKING:
     from browser_control.use.playing import Environments, Played
@@ -20,7 +20,10 @@ _LIVE_TURNS = 10  # of a page that no web task says anything of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "web_task", nargs="?", metavar="WEB_TASK", help="such as click-button, or the folder of one of your own"
+        "web_task",
+        nargs="?",
+        metavar="WEB_TASK",
+        help="such as click-button or flight.aa-one-way, or the folder of one of your own",
     )
     parser.add_argument("--url", help="play on the page of this address, or on an HTML file, instead")
     parser.add_argument("--goal", default="", metavar="WORDS", help="with --url: what is to be done there")
@@ -107,7 +110,18 @@ def _web_task(chosen: argparse.Namespace) -> tuple[str, list[Path]]:
         own = task_file.read(Path(chosen.web_task))
         registry.use([own.folder.parent])
         return own.name, [own.folder.parent]
-    return registry.find(chosen.web_task), []
+    source, dot, _ = chosen.web_task.partition(".")
+    if source == registry.FLIGHT:
+        registry.use([registry.FLIGHT])
+        return registry.find(chosen.web_task), [Path(registry.FLIGHT)]
+    try:
+        return registry.find(chosen.web_task), []
+    except ConfigurationError as error:
+        if not dot and "/" not in chosen.web_task:
+            raise
+        raise UserError(
+            f"there is no web task {chosen.web_task!r}: one of your own is named by its folder, in which task.yaml is"
+        ) from error
 
 
 def _address(url: str) -> str:
