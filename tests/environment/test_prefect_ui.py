@@ -21,7 +21,10 @@ def test_each_is_done_as_its_solution_says(chromium: str, monkeypatch: pytest.Mo
     running = start_service("--sessions", "1", "--web-tasks", str(FOLDER))
     try:
         with Environments([running.url], 1) as environments:
+            before = environments.reset(0, "prefect-ui.delete-variable", 0).result().text
             results = list(play(environments, [(name, 0) for name in names]))
+            after = environments.reset(0, "prefect-ui.delete-variable", 0).result().text
     finally:
         stop_service(running)
     assert {each.web_task: each.failure for each in results} == dict.fromkeys(names, "")
+    assert before == after  # which says when its variables were made

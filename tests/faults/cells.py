@@ -200,6 +200,13 @@ def _frozen() -> Iterator[Cell]:
     yield Cell("process", "train", "SIGSTOP of the service for two minutes", 0, "")
 
 
+def _browsers() -> Iterator[Cell]:
+    """Chromium, under the real programs."""
+    for task in ("evaluate-before", "train"):
+        yield Cell("process", task, "SIGKILL of Chromium, once", 0, "")
+        yield Cell("process", task, "SIGKILL of Chromium, for ever", 1, "error: .*unscorable")
+
+
 GONE = "the worker, or the terminal, that this run belongs to is gone"
 
 
@@ -216,5 +223,16 @@ def _workers() -> Iterator[Cell]:
     )
 
 
-CELLS = (*_programs(), *_flow(), *_files(), *_networks(), *_stores(), *_hub(), *_containers(), *_frozen(), *_workers())
+CELLS = (
+    *_programs(),
+    *_flow(),
+    *_files(),
+    *_networks(),
+    *_stores(),
+    *_hub(),
+    *_containers(),
+    *_frozen(),
+    *_browsers(),
+    *_workers(),
+)
 assert len({cell.name for cell in CELLS}) == len(CELLS)

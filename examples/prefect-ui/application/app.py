@@ -1,6 +1,8 @@
 """Prefect's own server and UI, without its background services, and two paths more.
 
 POST /reset takes away all that somebody made. POST /deployment?name=nightly&hour=3 makes a deployment that runs daily.
+POST /variable?name=bucket&day=2 makes a variable as on the second of a month, for the page shows when it was made: an
+episode's page must not depend on the clock.
 """
 
 import argparse
@@ -8,7 +10,7 @@ import argparse
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, VariableCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.server.api.server import create_app
 from prefect.server.database import provide_database_interface
@@ -35,8 +37,16 @@ async def deploy(app: FastAPI, name: str, hour: int) -> None:
         await client.create_deployment(flow_id=flow, name=name, schedules=[schedule])
 
 
+async def make_variable(app: FastAPI, name: str, day: int) -> None:
+    async with PrefectClient(app) as client:
+        await client.create_variable(VariableCreate(name=name, value=1))
+    made = {"name": name, "at": f"2026-01-{day:02} 09:00:00.000000"}
+    async with provide_database_interface().session_context(begin_transaction=True) as session:
+        await session.execute(text("UPDATE variable SET created = :at, updated = :at WHERE name = :name"), made)
+
+
 class Application:
-    """Prefect's application, and one path more: its UI takes all that it does not know."""
+    """Prefect's application, and three paths more: its UI takes all that it does not know."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
@@ -48,6 +58,9 @@ class Application:
         elif path == "/deployment":
             asked = Request(scope).query_params
             await deploy(self._app, asked["name"], int(asked["hour"]))
+        elif path == "/variable":
+            asked = Request(scope).query_params
+            await make_variable(self._app, asked["name"], int(asked["day"]))
         else:
             return await self._app(scope, receive, send)
         await Response("{}", media_type="application/json")(scope, receive, send)
