@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -284,6 +285,26 @@ def test_a_page_is_loaded_again_where_a_network_of_the_machine_comes_meanwhile()
             assert environments.reset(0, "", 0).result().text.startswith('button "Go"')
     finally:
         subprocess.run(["ip", "link", "delete", "bc-test"], check=False, capture_output=True)
+
+
+def test_the_service_ends_with_whoever_started_it() -> None:
+    try:
+        find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    words = "import time\nfrom browser_control.use.playing import service\n"
+    words += "with service(2) as url:\n    print(url, flush=True)\n    time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        port = int(owner.stdout.readline().rpartition(":")[2])
+        owner.kill()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the service went on")
 
 
 def test_what_is_asked_wrongly_is_one_sentence(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from browser_control import proxies
+from browser_control import leash, proxies
 from browser_control.authoring.playing import generalised
 from browser_control.environment import picture
 from browser_control.environment.client import Observation
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
 
 _SHOWN_LINES = 12  # of what the policy saw
+_GRACE = 10.0  # seconds in which a service may end by itself
 
 
 class Environments(Protocol):
@@ -191,7 +192,7 @@ def short(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def service(max_turns: int, sessions: int = 1, folders: Sequence[Path] = ()) -> Iterator[str]:
-    """The URL of an environment service of our own, ended with the block.
+    """The URL of an environment service of our own, ended with the block, and with this process however that ends.
 
     Args:
         folders: of web tasks of the user's own.
@@ -201,9 +202,11 @@ def service(max_turns: int, sessions: int = 1, folders: Sequence[Path] = ()) -> 
     """
     command = [sys.executable, "-m", "browser_control.environment", "--port", "0", "--sessions", str(sessions)]
     command += ["--max-turns", str(max_turns), *(["--web-tasks", *map(str, folders)] if folders else [])]
-    with tempfile.TemporaryFile("w+") as errors:  # a pipe that nobody reads would fill
+    theirs, ours = os.pipe()
+    with tempfile.TemporaryFile("w+") as errors, open(ours, "wb"):  # a pipe that nobody reads would fill
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", leash.__file__, str(theirs), str(_GRACE), *command],
+            pass_fds=(theirs,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -211,6 +214,7 @@ def service(max_turns: int, sessions: int = 1, folders: Sequence[Path] = ()) -> 
             env={**os.environ, **proxies.spared(os.environ)},
             start_new_session=True,  # a Ctrl-C at the terminal is the person's
         )
+        os.close(theirs)
         try:
             assert process.stdout is not None
             greeting = process.stdout.readline()
