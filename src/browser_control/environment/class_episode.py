@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from browser_control import leash
 from browser_control.environment.application import GRACE, ApplicationFailed, opened_log
 from browser_control.environment.devtools import BrowserGone, DevToolsError, Listener, Message
-from browser_control.environment.episode import ORIGIN, ActionFailed, PageLost, View
-from browser_control.environment.own_episode import MOMENT, OwnPageSession
+from browser_control.environment.episode import LOADS, ORIGIN, ActionFailed, PageLost, View
+from browser_control.environment.own_episode import MOMENT, NETWORK_CHANGED, OwnPageSession
 from browser_control.environment.page_server import HOST
 from browser_control.errors import reason
 from browser_control.web_tasks import registry
@@ -186,7 +186,7 @@ class ClassPageSession(OwnPageSession):
         self.web_task = ""
         try:
             async with asyncio.timeout(SETUP_SECONDS):
-                begun = await self._browser.ask("setup", package.name, web_task, seed, bool(held))
+                begun = await self._set_up(package.name, web_task, seed, bool(held))
                 self._goal, self._scale = begun["goal"], begun["scale"]
                 view = self._view(await self._settle())
         except DevToolsError as error:
@@ -196,6 +196,17 @@ class ClassPageSession(OwnPageSession):
             raise PageLost(f"no episode could be started: {reason(error)}") from error
         self.web_task = web_task
         return view
+
+    async def _set_up(self, package: str, web_task: str, seed: int, fresh: bool) -> Any:
+        """Asks the class; once more where an interface of this machine came or went while its page was loaded."""
+        for last in (*[False] * (LOADS - 1), True):
+            try:
+                return await self._browser.ask("setup", package, web_task, seed, fresh)
+            except DevToolsError as error:
+                if last or NETWORK_CHANGED not in str(error):
+                    raise
+                fresh = True
+        raise AssertionError("not reached")
 
     @property
     def alive(self) -> bool:

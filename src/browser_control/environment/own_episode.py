@@ -35,7 +35,7 @@ from browser_control.web_tasks.server_file import Request, State
 from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 _BLANK = "about:blank"
-_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
 _WORD = 20  # ms in which what one window tells another arrives
 MOMENT = 100  # ms without a change and a request, after which the page of an application is at rest
@@ -126,7 +126,7 @@ class OwnPageSession(TabSession):
             error = "it is a file to be downloaded" if answer.get("isDownload") else answer.get("errorText", "")
             if not error:
                 return
-            if last or error != _NETWORK_CHANGED:
+            if last or error != NETWORK_CHANGED:
                 raise PageLost(f"{url} could not be loaded: {error}{self._trouble()}")
 
     async def _ask(self, request: object) -> None:

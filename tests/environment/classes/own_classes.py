@@ -5,6 +5,7 @@ from pathlib import Path
 
 from browsergym.core.registration import register_task
 from browsergym.core.task import AbstractBrowserTask
+from playwright.sync_api import Error
 
 print("a package may print what it wants")
 
@@ -47,6 +48,18 @@ class Notes(AbstractBrowserTask):
             file.write(f"{self.word}\n")
 
 
+class Network(Notes):
+    """A network of the machine comes while its first page is loaded."""
+
+    tried = False
+
+    def setup(self, page):
+        if not Network.tried:
+            Network.tried = True
+            raise Error("Page.goto: net::ERR_NETWORK_CHANGED at http://miniwob/miniwob/click-test.html")
+        return super().setup(page)
+
+
 class NoServer(Notes):
     def setup(self, page):
         assert os.environ.get("NOTES_URL"), "Environment variable NOTES_URL missing.\nPlease set it to the server's."
@@ -56,4 +69,5 @@ register_task("notes.plain", Notes, task_kwargs={"words": ("lorem", "ipsum")})
 register_task("notes.page", Notes, task_kwargs={"litter": "page"})
 register_task("notes.context", Notes, task_kwargs={"litter": "context"})
 register_task("notes.window", Notes)
+register_task("notes.network", Network)
 register_task("notes.no-server", NoServer)
