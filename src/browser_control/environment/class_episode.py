@@ -198,7 +198,7 @@ class ClassPageSession(OwnPageSession):
         return view
 
     async def _set_up(self, package: str, web_task: str, seed: int, fresh: bool) -> Any:
-        """Asks the class; once more where an interface of this machine came or went while its page was loaded."""
+        """Asks the class; again where a network of this machine came or went while its page was loaded."""
         for last in (*[False] * (LOADS - 1), True):
             try:
                 return await self._browser.ask("setup", package, web_task, seed, fresh)
