@@ -382,6 +382,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             metadata["web_task"] = digest
         if view.viewport is not None:
             metadata["viewport"] = view.viewport
+        if view.reading is not None:
+            metadata["reading"] = view.reading
         html = ""
         try:
             if self._asked.screenshot and self._page is not None:
