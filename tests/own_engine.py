@@ -1,7 +1,10 @@
 """A Docker Engine of the tests' own, which may be killed: in folders and a network of its own, beside the machine's."""
 
+import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import requests
-from docker.errors import DockerException
 from processes import wait_until
 
 
@@ -38,12 +39,12 @@ class OwnEngine:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_until(self._answers, 120)
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        self.signal(number)
+        self.send(number)
         assert self._process is not None
         self._process.wait(120)
 
@@ -51,16 +52,14 @@ class OwnEngine:
         return docker.DockerClient(self.url)
 
     def _answers(self) -> bool:
+        """Asked without the SDK, which leaves its socket open where nothing answers."""
         assert self._process is not None and self._process.poll() is None, (self.folder / "log").read_text()[-3000:]
-        client = None
-        try:
-            client = self.client()
-            return bool(client.ping())
-        except (DockerException, requests.RequestException):
-            return False
-        finally:
-            if client is not None:
-                client.close()
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(self.url.removeprefix("unix://"))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
+            return b" 200 OK" in connection.recv(200)
+        return False
 
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -82,4 +81,12 @@ class OwnEngine:
             client.close()
             self.stop()
             subprocess.run(["ip", "netns", "delete", self._network], check=True)
+            for mount in _mounts_below(self.folder):  # of daemons that were killed
+                subprocess.run(["umount", "--lazy", mount], check=True)
             shutil.rmtree(self.folder)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """The latest first."""
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [place for place in reversed(places) if place.startswith(f"{folder}/")]

@@ -226,6 +226,8 @@ def _browsers() -> Iterator[Cell]:
     for task in ("evaluate-before", "train"):
         yield Cell("process", task, "SIGKILL of Chromium, once", 0, "")
         yield Cell("process", task, "SIGKILL of Chromium, for ever", 1, "error: .*unscorable")
+    yield Cell("process", "evaluate-before", "clock of Chromium an hour back", 0, "")
+    yield Cell("process", "train", "clock of Chromium an hour ahead", 0, "")
 
 
 GONE = "the worker, or the terminal, that this run belongs to is gone"

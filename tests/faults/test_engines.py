@@ -56,9 +56,9 @@ def place(prefect_server: str, tmp_path: Path, engine: OwnEngine, stand_ins: Sta
 def disturb(engine: OwnEngine, cell: Cell) -> None:
     """Containers outlive an engine that is killed; the next one ends them, without `--live-restore`."""
     if "stands still" in cell.fault:
-        engine.signal(signal.SIGSTOP)
+        engine.send(signal.SIGSTOP)
         time.sleep(SECONDS)
-        engine.signal(signal.SIGCONT)
+        engine.send(signal.SIGCONT)
         return
     engine.stop(signal.SIGTERM if "stopped" in cell.fault else signal.SIGKILL)
     if "comes back" in cell.fault:
