@@ -1,6 +1,7 @@
 """Prompts: what of a long page is shown, and what an episode's earlier turns leave in them."""
 
 from browser_control.language.actions import Action
+from browser_control.language.page import quote, unquote
 from browser_control.language.prompts import Memory, build, elements
 
 PAGE = "\n".join(
@@ -29,6 +30,31 @@ def test_of_a_huge_page_no_more_lines_are_counted_than_fit() -> None:
     page = "\n".join(f'button "b{number}" [{number}]' for number in range(10_000))
     build(page, "go", tokens=lambda line: counted.append(line) or 1, budget=100)  # type: ignore[func-returns-value]
     assert len(counted) <= 51
+
+
+def test_of_a_page_that_is_one_long_text_as_much_is_shown_as_fits_around_the_viewport() -> None:
+    text = " ".join(f'word "{number}"' for number in range(10_000))
+    line = quote(text)
+
+    def cut(reading: tuple[int, int] | None) -> str:
+        [shown, _] = build(line, "go", budget=400, reading=reading).text.split("\n")
+        assert 390 < len(shown) < 400
+        return unquote(shown)
+
+    assert cut(None).startswith('word "0" word "1"') and cut(None).endswith("…")
+    place = text.index('"5000"')
+    middle = cut((place, place + 8))
+    assert middle[0] == middle[-1] == "…" and abs(middle.index('"5000"') - len(middle) / 2) < 20
+    assert cut((place, place + 5_000))[1:-1].strip().startswith('"5000"')  # the viewport shows more than fits
+    assert cut((len(text), len(text))).endswith('word "9999"')
+    assert build(quote("x" * 900), "go", budget=400).text.startswith('"xxx')  # with nowhere to cut it
+
+
+def test_a_page_of_which_something_fits_is_shown_as_before() -> None:
+    line = quote("word " * 10_000)
+    assert build(f'"Words"\n{line}', "go", budget=400).text == '"Words"\nGoal: go'
+    assert build(f'{line}\nlink "Up" [3]', "go", budget=400).text == 'link "Up" [3]\nGoal: go'
+    assert build("", "go", budget=400).text == build(line, "go", budget=3).text == "Goal: go"
 
 
 def test_the_same_dialog_again_can_be_answered_as_the_one_before() -> None:

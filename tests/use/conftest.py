@@ -42,13 +42,16 @@ def trained(tmp_path: Path, model_folder: Callable[[str], Path]) -> Callable[...
     """Archives a run whose adapter is not zero; returns the archive, and the policy as it was trained."""
 
     def train(
-        architecture: str = "llama", change: Callable[[Path], None] = lambda folder: None, **sections: Any
+        architecture: str = "llama",
+        change: Callable[[Path], None] = lambda folder: None,
+        seed: int = 1,
+        **sections: Any,
     ) -> Trained:
         base = Path(shutil.copytree(model_folder(architecture), tmp_path / "base"))
         change(base)
         settings = make_configuration(architecture, **{"model": {"name": str(base), "device": "cpu"}, **sections})
         made = policy.load(settings, base)
-        generator = torch.Generator().manual_seed(1)
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in policy.trainable(made.model):
                 parameter += torch.randn(parameter.shape, generator=generator) * 0.1

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 
 from browser_control.environment.chromium import find_chromium
 from browser_control.errors import BrowserNotFound, ModelUnavailable
-from browser_control.policy.policy import Policy
+from browser_control.policy.policy import Policy, trainable
 from browser_control.use import adapter
 from browser_control.use.agent import AdapterArgs
 
@@ -55,6 +56,30 @@ def test_an_adapter_is_loaded_once_for_all_episodes_of_a_study(trained: Callable
     one, other = (AdapterArgs(adapter=url).make_agent() for _ in range(2))
     assert one is not other and one.policy is other.policy
     assert one.policy.settings.actions == ("click", "fill")  # BrowserGym has no call for the third
+
+
+def test_an_adapter_that_is_another_one_by_now_is_loaded_anew(
+    trained: Callable[..., tuple[str, Policy]], tmp_path: Path
+) -> None:
+    url, _ = trained()
+    run = str(tmp_path / "runs" / "tiny-run")  # the archive's, whose newest checkpoint counts
+
+    def policies() -> list[Policy]:
+        return [AdapterArgs(adapter=place).make_agent().policy for place in (url, run)]
+
+    def weights(policy: Policy) -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in trainable(policy.model)]
+
+    before = policies()
+    assert all(one is other for one, other in zip(before, policies(), strict=True))
+    shutil.rmtree(url)
+    shutil.rmtree(tmp_path / "base")
+    _, other = trained(seed=2)
+    after = policies()
+    for old, new in zip(before, after, strict=True):
+        assert new is not old
+        assert all(torch.equal(*pair) for pair in zip(weights(new), weights(other), strict=True))
+        assert not all(torch.equal(*pair) for pair in zip(weights(new), weights(old), strict=True))
 
 
 def test_an_adapter_that_was_trained_in_bfloat16_computes_in_float32_on_a_cpu(

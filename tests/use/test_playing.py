@@ -25,7 +25,9 @@ from browser_control.cli import main
 from browser_control.environment.chromium import find_chromium
 from browser_control.environment.live import LiveEnvironments
 from browser_control.errors import BrowserNotFound, UserError
+from browser_control.language import prompts
 from browser_control.policy.policy import Policy
+from browser_control.training.rollout import build_prompt
 from browser_control.use import film, playing
 from browser_control.use.person import Person
 from browser_control.web_tasks import task_file
@@ -209,6 +211,29 @@ def test_a_page_that_goes_on_ends_after_its_turns_and_a_link_opens_in_the_same_w
     for _ in range(4):
         observation = order.step(0, "noop(10)").result()
     assert observation.done and observation.truncated and observation.strict is False
+
+
+def test_of_a_long_text_as_much_is_shown_as_fits_around_what_the_viewport_shows(
+    make_policy: MakePolicy, tmp_path: Path
+) -> None:
+    try:
+        program = find_chromium()
+    except BrowserNotFound as error:
+        pytest.skip(str(error))
+    page = tmp_path / "lines.txt"  # as README.md is where a server says text/plain
+    page.write_text("".join(f"This is what line {number} says.\n" for number in range(1_500)))
+    policy = make_policy()
+    with LiveEnvironments(program, page.as_uri(), "Read.", "", 9) as environments:
+        at_top = environments.reset(0, "", 0).result()
+        lower = environments.step(0, "scroll(0, 9000)").result()
+        at_bottom = environments.step(0, "scroll(0, 99999)").result()
+        assert at_top.text == lower.text == at_bottom.text and at_top.viewport is None
+    shown = []
+    for seen in (at_top, lower, at_bottom):
+        line, goal = build_prompt(policy, seen, prompts.Memory(), "").text.split("\n")
+        assert policy.count_tokens(line) < policy.settings.max_prompt_tokens and goal == "Goal: Read."
+        shown.append([int(each) for each in re.findall(r"what line (\d+) says", line)])
+    assert shown[0][0] == 0 and shown[0][-1] < shown[1][0] < shown[1][-1] < 1_450 < shown[2][0]
 
 
 def test_a_page_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:

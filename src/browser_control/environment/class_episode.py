@@ -242,8 +242,8 @@ class ClassPageSession(OwnPageSession):
 
     def _view(self, seen: Message) -> View:
         self._url = seen["url"]
-        items, viewport = self._items(seen), self._viewport(seen)
-        return View(self._goal, items, seen["url"], seen["reward"], seen["done"], seen["raw"], viewport)
+        items, viewport, reading = self._items(seen), self._viewport(seen), self._reading(seen)
+        return View(self._goal, items, seen["url"], seen["reward"], seen["done"], seen["raw"], viewport, reading)
 
     @staticmethod
     def _is_on_its_way(words: str) -> bool:

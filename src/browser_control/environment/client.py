@@ -41,6 +41,7 @@ class Observation:
         strict: whether the whole task was done; None where the server does not say.
         digest: of the web task as the server has it, after a reset; empty for MiniWoB's.
         viewport: first and last line of `text` that the viewport shows, where the page is longer.
+        reading: first and last character that it shows, where the page is longer and one text alone.
         picture: the page as PNG, in base64, where a reset asked for pictures.
         boxes: by bid, where elements are in it: left, top, width, height.
     """
@@ -57,9 +58,10 @@ class Observation:
     digest: str = ""
     picture: str = ""
     boxes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    reading: tuple[int, int] | None = None
 
 
-def _lines(pair: list[int] | None) -> tuple[int, int] | None:
+def _pair(pair: list[int] | None) -> tuple[int, int] | None:
     return (int(pair[0]), int(pair[1])) if pair else None
 
 
@@ -220,7 +222,8 @@ class _Session:
             truncated=bool(metadata.get("truncated", False)),
             seconds=time.perf_counter() - begin,
             strict=metadata["strict"] is True if "strict" in metadata else None,
-            viewport=_lines(metadata.get("viewport")),
+            viewport=_pair(metadata.get("viewport")),
+            reading=_pair(metadata.get("reading")),
             digest=str(metadata.get("web_task", "")),
             picture=str(metadata.get("screenshot_png", "")),
             boxes=metadata.get("boxes", {}),

@@ -70,7 +70,8 @@ class View:
     """The page after a reset or an action, and how the episode stands.
 
     `reward` is BrowserGym's, 1 for any positive reward of the page; `raw` is the page's own, without decay over time.
-    `viewport` is the first and the last item that it shows of a longer page.
+    `viewport` is the first and the last item that it shows of a longer page, `reading` the first and the last character
+    of one that is a single text.
     """
 
     goal: str
@@ -80,6 +81,7 @@ class View:
     done: bool
     raw: float = 0.0
     viewport: tuple[int, int] | None = None
+    reading: tuple[int, int] | None = None
 
     @property
     def strict(self) -> bool:
@@ -304,6 +306,10 @@ class PageSession:
     def _viewport(seen: Message) -> tuple[int, int] | None:
         return _whole(seen["viewport"])
 
+    @staticmethod
+    def _reading(seen: Message) -> tuple[int, int] | None:
+        return _whole(seen.get("reading"))
+
     async def html(self) -> str:
         """The page as HTML, with bids; raises PageLost."""
         try:
@@ -328,9 +334,9 @@ class PageSession:
             self.web_task = ""
             # as BrowserGym's AbstractMiniwobTask.validate
             return View(self._goal, items, seen["url"], 0.0, True)
-        viewport = self._viewport(seen)
+        viewport, reading = self._viewport(seen), self._reading(seen)
         raw = float(seen["raw"])
-        return View(self._goal, items, seen["url"], float(raw > 0), bool(seen["done"]), raw, viewport)
+        return View(self._goal, items, seen["url"], float(raw > 0), bool(seen["done"]), raw, viewport, reading)
 
     # -------------------------------------------------------------- the browser
 

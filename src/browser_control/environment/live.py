@@ -58,8 +58,8 @@ class LivePage(OwnPageSession):
         return PageLost(f"--until: {words.removeprefix('success or failure: ').removeprefix('success ')}")
 
     def _view(self, seen: Message) -> View:
-        raw = float(seen["raw"])
-        return View(self._goal, self._items(seen), seen["url"], raw, bool(seen["done"]), raw, self._viewport(seen))
+        raw, viewport, reading = float(seen["raw"]), self._viewport(seen), self._reading(seen)
+        return View(self._goal, self._items(seen), seen["url"], raw, bool(seen["done"]), raw, viewport, reading)
 
     def _stays(self, url: str) -> bool:
         return url != "about:blank"
@@ -159,6 +159,7 @@ class LiveEnvironments:
             seconds=time.perf_counter() - began,
             strict=view.strict,
             viewport=view.viewport,
+            reading=view.reading,
             picture=await self._page.screenshot() if self._pictures else "",
             boxes=await self._page.boxes() if self._pictures else {},
         )

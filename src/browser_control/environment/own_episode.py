@@ -314,8 +314,8 @@ class OwnPageSession(TabSession):
         items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
         if away:
             return View(self._goal, items, seen["url"], 0.0, True)
-        raw = float(seen["raw"])
-        return View(self._goal, items, seen["url"], raw, bool(seen["done"]), raw, self._viewport(seen))
+        raw, viewport, reading = float(seen["raw"]), self._viewport(seen), self._reading(seen)
+        return View(self._goal, items, seen["url"], raw, bool(seen["done"]), raw, viewport, reading)
 
     def _hidden(self, item: Item) -> Item:
         """The item without a secret that was typed, or that the page says."""

@@ -167,7 +167,7 @@ function listPage(marked) {
   const childrenOf = node => node.shadowRoot ? node.shadowRoot.childNodes
     : node.tagName === "SLOT" && node.assignedNodes().length ? node.assignedNodes() : node.childNodes;
 
-  let run = [];
+  let run = [], edges = [];  // edges: caret positions that are looked for in the text
   const flush = () => {
     const text = collapse(run.join("")).replace(/^(\| )+|( \|)+$/g, "");
     if (text) out.push(text);
@@ -175,7 +175,12 @@ function listPage(marked) {
   };
 
   function walk(node, silent) {
-    if (node.nodeType === 3) { if (!silent && !spoken.has(node)) run.push(node.data); return; }
+    if (node.nodeType === 3) {
+      if (silent || spoken.has(node)) return;
+      for (const edge of edges) if (edge?.startContainer === node) edge.at = characters(run.join("") + node.data.slice(0, edge.startOffset));
+      run.push(node.data);
+      return;
+    }
     if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
     if (node.tagName === "BR") { flush(); return; }
     if (node.tagName === "IFRAME" || node.tagName === "FRAME") {
@@ -243,10 +248,23 @@ function listPage(marked) {
     return leaf;
   }
 
-  if (content) walk(content, false);
-  flush();
-  return { items: out, viewport: first === null ? null : [first, last] };
+  const listAll = () => {
+    if (content) walk(content, false);
+    flush();
+  };
+  listAll();
+  let reading = null;  // characters that the viewport shows of a page that is one text, and longer
+  if (long && out.length === 1 && typeof out[0] === "string") {
+    edges = [0, innerHeight - 1].map(y => document.caretRangeFromPoint(innerWidth / 2, y));
+    out.length = 0;
+    listAll();
+    const begin = edges[0]?.at ?? 0;
+    reading = [begin, edges[1]?.at ?? begin];
+  }
+  return { items: out, viewport: first === null ? null : [first, last], reading };
 }
+
+const characters = text => [...collapse(text)].length;
 
 // The names of a list's options: those of one label are told apart by their group, or by their number.
 function optionNames(select) {

@@ -202,7 +202,9 @@ class BrowserPool:
         full = sum(berth.count() for berth in self._berths) >= self._limit
         fitting = [] if own else [page for page in self._idle if not isinstance(page, OwnPageSession)]
         if fitting and (full or web_task not in self.in_page):
-            page = random.choice(fitting)  # by age, web tasks in turn would never meet theirs
+            # First those that no episode can begin in; of the others any, since by age web tasks in turn would never
+            # meet theirs.
+            page = random.choice([each for each in fitting if not each.web_task] or fitting)
             self._idle.remove(page)
             return page
         if full and self._idle:
@@ -380,6 +382,8 @@ class BrowserGymService(Environment[BrowserGymAction, BrowserGymObservation, Bro
             metadata["web_task"] = digest
         if view.viewport is not None:
             metadata["viewport"] = view.viewport
+        if view.reading is not None:
+            metadata["reading"] = view.reading
         html = ""
         try:
             if self._asked.screenshot and self._page is not None:

@@ -3,13 +3,14 @@
 Page first, goal after it, the question last: a small model answers what it read last.
 """
 
+import bisect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from browser_control.language.actions import Action, spell
-from browser_control.language.page import Element, parse_page
+from browser_control.language.page import Element, parse_page, quote, unquote
 
 SYSTEM = "You operate a web page. Answer with the next action."
 
@@ -20,6 +21,7 @@ _MAY_REPEAT = frozenset(
 )
 
 
+_LONG_TOKEN = 32  # characters; of a text that is cut, no more of them a token are tried
 NOT_PAGE = ("Done: ", "Error: ", "Goal: ")  # what lines of a prompt begin with that are not the page's
 
 
@@ -89,6 +91,7 @@ def build(
     tokens: Callable[[str], int] = len,
     budget: int = 4096,
     viewport: tuple[int, int] | None = None,
+    reading: tuple[int, int] | None = None,
     remembered: int = 4,
 ) -> Prompt:
     """The user's message for one turn.
@@ -101,12 +104,13 @@ def build(
         action_format: `label` keeps the page's own lines; `bid` puts BrowserGym's number first.
         tokens: counts the tokens of a text.
         budget: tokens the page may take; of a longer page what can only be read goes first, and what is furthest from
-            the viewport.
+            the viewport. Where that leaves nothing, it is what fits of the text nearest to the viewport.
         viewport: first and last line that the viewport shows; None: the first.
+        reading: first and last character that it shows of a page that is one text; None: the first.
         remembered: last actions of the episode that are repeated.
     """
     memory = memory or Memory()
-    lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0))
+    lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0), reading or (0, 0))
     listed = elements("\n".join(lines))
     if action_format == "bid":
         lines = [_bid_first(line) for line in lines]
@@ -125,7 +129,9 @@ def elements(page: str) -> tuple[Element, ...]:
     return parse_page(page).elements
 
 
-def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int]) -> list[str]:
+def _window(
+    lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int], reading: tuple[int, int]
+) -> list[str]:
     """The lines that fit into `budget`, in their order; of a long page no more lines are counted than fit."""
     if sum(len(line.encode()) + 1 for line in lines) <= budget:  # no token is less than a byte
         return lines
@@ -133,13 +139,30 @@ def _window(lines: list[str], tokens: Callable[[str], int], budget: int, viewpor
     order = sorted(
         range(len(lines)), key=lambda index: (lines[index].startswith('"'), max(first - index, index - last, 0))
     )
-    kept = set()
+    kept, left = set(), budget
     for index in order:
-        budget -= tokens(lines[index]) + 1
-        if budget < 0:
+        left -= tokens(lines[index]) + 1
+        if left < 0:
             break
         kept.add(index)
+    if not kept and (text := next((lines[index] for index in order if lines[index].startswith('"')), "")):
+        piece = _piece(unquote(text), reading, budget, tokens)
+        return [piece] if piece else []
     return [line for index, line in enumerate(lines) if index in kept]
+
+
+def _piece(text: str, reading: tuple[int, int], budget: int, tokens: Callable[[str], int]) -> str:
+    """As much of a text around some of its characters as fits into one line; empty where not one does."""
+    first, last = reading
+
+    def line(size: int) -> str:
+        begin = max(min(first, (first + last - size) // 2, len(text) - size), 0)
+        end = begin + size
+        return quote("…" * (begin > 0) + text[begin:end] + "…" * (end < len(text)))
+
+    sizes = range(1, min(len(text), _LONG_TOKEN * budget) + 1)
+    size = bisect.bisect_left(sizes, True, key=lambda size: tokens(line(size)) >= budget)
+    return line(size) if size else ""
 
 
 def _bid_first(line: str) -> str:

@@ -102,10 +102,13 @@ _RANGES = {
 }
 
 
+_STEPS = 3  # that arrow keys go, each by one
+
+
 def slide(
     track: Element, handle: Element, shown: int, wanted: int, taken: Sequence[Action], kind: str
 ) -> Action | None:
-    """Brings a slider nearer: a click on its track, then arrow keys for what pixels cannot tell apart."""
+    """Brings a slider nearer: a click on its track, then arrow keys for the last few steps."""
     assert track.size is not None and handle.place is not None
     vertical = track.size[1] > track.size[0]
     length = track.size[1] if vertical else track.size[0]
@@ -114,8 +117,7 @@ def slide(
     if not ranges:
         return None
     low, high = min(ranges, key=lambda each: abs(where - (shown - each[0]) / (each[1] - each[0]) * length))
-    pixels = abs(wanted - shown) / (high - low) * length
-    if pixels > 8:
+    if abs(wanted - shown) > _STEPS:
         along = min(max(round((wanted - low) / (high - low) * length), 0), length - 1)
         at = (track.size[0] // 2, length - 1 - along) if vertical else (along, track.size[1] // 2)
         closer = Action("click-at", track.bid, f"{at[0]},{at[1]}")

@@ -64,7 +64,8 @@ class Corrections:
 class _Play:
     """An episode that a solver plays in one session; `number` is its place among all of them.
 
-    `led` is what is done before the solver is asked: the policy's actions.
+    `led` is what is done before the solver takes over: the policy's actions. `first` is what the solver would have said
+    to the first page, where the policy said something else.
     """
 
     number: int
@@ -75,6 +76,7 @@ class _Play:
     led: Sequence[actions.Action] = ()
     taken: list[actions.Action] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    first: list[Completion] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
     begun: bool = False
     redraws: int = 0
@@ -89,6 +91,7 @@ def collect(
     max_turns: int,
     on_episode: Callable[[int], None] = lambda played: None,
     reward: Reward = "strict",
+    first: int = 0,
 ) -> list[Demonstration]:
     """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
 
@@ -100,8 +103,9 @@ def collect(
         environments: whose sessions are all used, one episode each at a time.
         web_tasks: each with a solver (`solvers.solver`).
         on_episode: told how many were played so far.
+        first: number of the first of them among all that are played for demonstrations; each has a seed of its own.
     """
-    starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, 0, count)]
+    starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, first, count)]
     return _solve(policy, environments, starts, max_turns, on_episode, reward)
 
 
@@ -119,8 +123,8 @@ def correct(
     """What solvers do from where the policy went, in the order of the episodes' seeds.
 
     The policy samples an episode; its solver takes over at one of its turns, drawn by lot, on the same page after the
-    same actions. The first turn is drawn only where there is no other: demonstrations have it. What the policy did is
-    no part of what is returned.
+    same actions. The first turn is drawn only where there is no other; what the solver would have said to it is learned
+    beside what it then does, where the policy said something else. What the policy did is no part of what is returned.
 
     Args:
         web_tasks: played in turn.
@@ -210,7 +214,7 @@ def _solve(
             wait(each, environments.step(each.session, action))
             continue
         if each.solved:
-            solved[each.number] = Demonstration(each.web_task, each.seed, tuple(each.completions))
+            solved[each.number] = Demonstration(each.web_task, each.seed, (*each.first, *each.completions))
         played += 1
         on_episode(played)
         begin(each.session)
@@ -249,20 +253,18 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
         play.solved = observation.done and is_whole(observation, reward) and bool(play.completions)
         return None
     prompt = build_prompt(policy, observation, play.memory, observation.error)
-    action: actions.Action | None
-    if len(play.taken) < len(play.led):
-        action = play.led[len(play.taken)]
-        if not {element.bid for element in prompt.elements}.issuperset(action.bids):
-            return None  # the page came out otherwise than when the policy played it
-    else:
-        view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
-        action = _asked(play, view)
-        if action is None:
-            return None
+    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
+    led = len(play.taken) < len(play.led)
+    asked = _asked(play, view) if not (led and play.taken) else None
+    action = play.led[len(play.taken)] if led else asked
+    if action is None or not {element.bid for element in prompt.elements}.issuperset(action.bids):
+        return None  # nothing to say; or the page came out otherwise than when the policy played it
+    if asked is not None and not (led and asked == action):
         try:
-            play.completions.append(policy.imitate(prompt, action))
+            (play.first if led else play.completions).append(policy.imitate(prompt, asked))
         except ValueError:
-            return None
+            if not led:
+                return None
     play.taken.append(action)
     play.memory.act(action, prompt.elements, policy.settings.action_format)
     return action.to_browsergym()

@@ -49,7 +49,9 @@ def _completions(policy: Policy, episode: KeptEpisode) -> list[Completion]:
     completions: list[Completion] = []
     memory, error = prompts.Memory(), ""
     for turn in episode.turns:
-        seen = Observation(episode.goal, turn.page, "", 0.0, False, False, 0.0, viewport=turn.viewport)
+        seen = Observation(
+            episode.goal, turn.page, "", 0.0, False, False, 0.0, viewport=turn.viewport, reading=turn.reading
+        )
         try:
             prompt = build_prompt(policy, seen, memory, error)
             action = read_action(turn.said, prompt, policy.settings.action_format)

@@ -390,5 +390,6 @@ def _build_prompt(policy: Player, observation: Observation, memory: prompts.Memo
         tokens=policy.count_tokens,
         budget=policy.settings.max_prompt_tokens,
         viewport=observation.viewport,
+        reading=observation.reading,
         remembered=policy.settings.remembered,
     )

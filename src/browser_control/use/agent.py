@@ -46,8 +46,11 @@ class AdapterArgs:
     agent_name: str = "browser-control"
 
     def make_agent(self) -> "AdapterAgent":
-        """Loads the adapter, once in a process; raises UserError where it is not there."""
-        return AdapterAgent(_policy(self.adapter, self.config, self.models, self.base))
+        """Loads the adapter, once in a process as long as it is the same; raises UserError where it is not there."""
+        from browser_control.use.adapter import stamp
+
+        asked = (self.adapter, self.config, self.models, self.base)
+        return AdapterAgent(_policy(*asked, stamp(*asked)))
 
     # What the loops call beside; nothing is to be done.
 
@@ -61,8 +64,8 @@ class AdapterArgs:
 
 
 @functools.lru_cache(maxsize=4)  # a study makes an agent for each of its episodes, of a few adapters in turn
-def _policy(adapter: str, config: str, models: str, base: str) -> "Policy":
-    """The adapter's policy, offering what BrowserGym's action set has a call for."""
+def _policy(adapter: str, config: str, models: str, base: str, stamp: str) -> "Policy":
+    """The adapter's policy, offering what BrowserGym's action set has a call for; `stamp` tells adapters apart."""
     from browser_control.use.adapter import find, load
 
     found = find(adapter, config, models, base)

@@ -102,6 +102,7 @@ class Played:
                 {
                     "page": each.before.text,
                     "viewport": each.before.viewport,
+                    "reading": each.before.reading,
                     "saw": each.saw,
                     "said": each.said,
                     "by": each.by,
