@@ -31,8 +31,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--pages",
         type=_positive,
-        help="pages kept open, so that many episodes find one of their web task (default: a half more than "
-        "sessions, and eight)",
+        help="pages kept open, so that many episodes find one of their web task (default: eight a session, if memory "
+        "allows, and at least a half more than sessions, and eight)",
     )
     parser.add_argument(
         "--in-page",
@@ -116,10 +116,11 @@ def serve(options: argparse.Namespace) -> None:
             stock.run(program, listener, options.sessions)
         else:
             from browser_control.environment import service
+            from browser_control.environment.kept_pages import kept_pages
             from browser_control.web_tasks import registry
 
             registry.use(options.web_tasks)
-            pages = options.pages or options.sessions + options.sessions // 2 + 8
+            pages = options.pages or kept_pages(options.sessions)
             service.run(
                 program,
                 listener,

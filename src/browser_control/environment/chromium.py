@@ -127,6 +127,9 @@ def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]
         "--mute-audio",
         "--password-store=basic",
         "--use-mock-keychain",
+        # A page of an episode lives for seconds: its scripts are worth optimising ten times later than Chromium would,
+        # and its garbage too little for several threads.
+        "--js-flags=--invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000 --single-threaded-gc",
         # As BrowserGym: scroll bars take their room in the layout. RenderDocument makes a new frame with all its
         # parts for each page that is loaded, a quarter of the cost of an episode; without it a page reuses its frame.
         "--disable-features=OverlayScrollbars,ExtendedOverlayScrollbars,Translate,MediaRouter,"

@@ -5,6 +5,11 @@ window.alert = () => undefined;
 window.confirm = () => false;
 window.prompt = () => null;
 
+// A caret that blinks has the page drawn twice a second, as long as a field has the focus and nobody asks for the page.
+const restingCaret = new CSSStyleSheet();
+restingCaret.replaceSync(":root { caret-animation: manual; }");
+document.adoptedStyleSheets = [restingCaret];
+
 let displayParts = {}, queryCopy = null;
 const DISPLAY_PARTS = ["reward-display", "click-canvas", "sync-task-cover"];
 

@@ -17,14 +17,22 @@ const STATELESS = new Set(["d3", "Sizzle"]);
 const LIBRARIES = new Set(["$", "jQuery", "jscolor"]);
 const NO_STATE = new Set(["prototype", "fn"]);
 
+// MiniWoB's core has lists of thousands of words in every page: of a list so long its members alone are remembered.
+const LONG_LIST = 50;
+
 // The own values of everything that can be reached from `roots` ([value, whether it belongs to a library]), without
-// the page's nodes, which are remembered apart.
+// the page's nodes, which are remembered apart: names and values by object, and the members by long list.
 function rememberValues(roots) {
-  const known = new Map();
+  const known = new Map(), lists = new Map();
   const open = roots.filter(([value]) => isObject(value));
   while (open.length) {
     const [object, library] = open.pop();
-    if (known.has(object) || object === window || object instanceof Node || object instanceof Location) continue;
+    if (known.has(object) || lists.has(object) || object === window || object instanceof Node || object instanceof Location) continue;
+    if (Array.isArray(object) && object.length >= LONG_LIST) {
+      lists.set(object, object.slice());
+      for (const member of object) if (isObject(member) && !(library && typeof member === "function")) open.push([member, library]);
+      continue;
+    }
     const values = [];
     known.set(object, values);
     for (const key of Reflect.ownKeys(object)) {
@@ -36,10 +44,14 @@ function rememberValues(roots) {
       if (isObject(value) && !(library && typeof value === "function")) open.push([value, library]);
     }
   }
-  return known;
+  return { known, lists };
 }
 
-function bringBackValues(known) {
+function bringBackValues({ known, lists }) {
+  for (const [list, members] of lists) {
+    if (list.length !== members.length) list.length = members.length;
+    for (let at = 0; at < members.length; at++) if (list[at] !== members[at]) list[at] = members[at];
+  }
   for (const [object, values] of known) {
     if (Array.isArray(object)) object.length = values.find(([key]) => key === "length")[1];
     const wanted = new Set(values.map(([key]) => key));

@@ -202,7 +202,9 @@ class BrowserPool:
         full = sum(berth.count() for berth in self._berths) >= self._limit
         fitting = [] if own else [page for page in self._idle if not isinstance(page, OwnPageSession)]
         if fitting and (full or web_task not in self.in_page):
-            page = random.choice(fitting)  # by age, web tasks in turn would never meet theirs
+            # First those that no episode can begin in; of the others any, since by age web tasks in turn would never
+            # meet theirs.
+            page = random.choice([each for each in fitting if not each.web_task] or fitting)
             self._idle.remove(page)
             return page
         if full and self._idle:
