@@ -21,36 +21,62 @@ from browser_control.pipeline import engine, images
 from browser_control.pipeline.images import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+BASE = os.environ.get("BROWSER_CONTROL_TEST_BASE", "python:3.12-slim")
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Any]:
-    unavailable = ""
-    try:
-        connected = engine.connect()
-    except EngineUnavailable as error:
-        unavailable = str(error)
+    connected, unavailable = _connected()
     if unavailable:
-        with warnings.catch_warnings():  # of the socket that the SDK leaves open: an error at the end of all tests
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
         pytest.skip(unavailable)
     yield connected
     connected.close()
 
 
-@pytest.fixture(scope="session")
-def base_image(client: Any) -> str:
-    """A Debian with Python; where no image can be pulled, docker/scripts/base-image.sh makes one."""
-    name = os.environ.get("BROWSER_CONTROL_TEST_BASE", "python:3.12-slim")
+def _connected() -> tuple[Any, str]:
+    """A client, or why there is none."""
     try:
-        client.images.get(name)
+        return engine.connect(), ""
+    except EngineUnavailable as error:
+        unavailable = str(error)
+    with warnings.catch_warnings():  # of the socket that the SDK leaves open: an error at the end of all tests
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return None, unavailable
+
+
+def unusable() -> str:
+    """Why tests in Docker are skipped on this machine, in a sentence that says what to do; empty where they are not."""
+    connected, unavailable = _connected()
+    if connected is None:
+        return unavailable
+    try:
+        return without_base(connected)
+    finally:
+        connected.close()
+
+
+def without_base(client: Any) -> str:
+    """Why there is no base image, and what to set, in a sentence; empty where the engine has it, or could pull it."""
+    try:
+        client.images.get(BASE)
     except ImageNotFound:
         try:
-            client.images.pull(name)
-        except (DockerException, requests.RequestException) as error:
-            pytest.skip(f"{name} cannot be pulled, and BROWSER_CONTROL_TEST_BASE names no other: {error}")
-    return name
+            client.images.pull(BASE)
+        except (DockerException, requests.RequestException):
+            return (
+                f"{BASE} cannot be pulled: set BROWSER_CONTROL_TEST_BASE to the name of a Debian image with Python that"
+                " the engine has, as `docker/scripts/base-image.sh NAME` makes one"
+            )
+    return ""
+
+
+@pytest.fixture(scope="session")
+def base_image(client: Any) -> str:
+    """A Debian with Python."""
+    if words := without_base(client):
+        pytest.skip(words)
+    return BASE
 
 
 @pytest.fixture(scope="session")

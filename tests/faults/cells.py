@@ -192,6 +192,27 @@ def _containers() -> Iterator[Cell]:
     yield Cell("docker", "train", "the service's container is paused for a while", 0, "")
 
 
+def _engines() -> Iterator[Cell]:
+    """An engine that goes away under a run, with its containers or without."""
+    for task in ("fetch-model", "evaluate-before", "train"):
+        yield Cell("docker", task, "the engine is killed and comes back", 0, "")
+    for task in ("evaluate-before", "train"):
+        yield Cell(
+            "docker", task, "the engine is killed for good", 2, "the Docker Engine does not answer any more: start"
+        )
+    yield Cell("docker", "train", "the engine is stopped and comes back", 0, "")
+    yield Cell("docker", "train", "the engine is killed and comes back with live-restore", 0, "")
+    yield Cell("docker", "train", "the engine stands still for a while", 0, "")
+
+
+def _clocks() -> Iterator[Cell]:
+    """The wall clock of flow, programs and service; of a worker's run that of the server, too."""
+    for jump in ("clock an hour ahead", "clock an hour back"):
+        for task in ("evaluate-before", "warm-start", "train"):
+            yield Cell("process", task, jump, 0, "")
+        yield Cell("worker", "train", jump, "Completed", "")
+
+
 def _frozen() -> Iterator[Cell]:
     """A machine, or a part of it, that stands still for two minutes and goes on."""
     for task in ("evaluate-before", "warm-start", "train"):
@@ -205,6 +226,8 @@ def _browsers() -> Iterator[Cell]:
     for task in ("evaluate-before", "train"):
         yield Cell("process", task, "SIGKILL of Chromium, once", 0, "")
         yield Cell("process", task, "SIGKILL of Chromium, for ever", 1, "error: .*unscorable")
+    yield Cell("process", "evaluate-before", "clock of Chromium an hour back", 0, "")
+    yield Cell("process", "train", "clock of Chromium an hour ahead", 0, "")
 
 
 GONE = "the worker, or the terminal, that this run belongs to is gone"
@@ -231,7 +254,9 @@ CELLS = (
     *_stores(),
     *_hub(),
     *_containers(),
+    *_engines(),
     *_frozen(),
+    *_clocks(),
     *_browsers(),
     *_workers(),
 )

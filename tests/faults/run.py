@@ -11,9 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from table import commit, write
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
+
+from cells import CELLS  # noqa: E402
+from engine import unusable  # noqa: E402
+from table import commit, write  # noqa: E402
+
 RESULTS = ROOT / ".cache" / "faults" / "results.jsonl"
 
 
@@ -22,6 +26,8 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--wide"]:
         wide, arguments = int(arguments[1]), arguments[2:]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    if words := skipped(unusable()):
+        print(words, flush=True)
     command = [sys.executable, "-m", "pytest", "tests/faults", "-m", "faults or not faults", *arguments]
     with tempfile.TemporaryDirectory(prefix="claims-", dir=RESULTS.parent) as claims:
         environ = {
@@ -38,7 +44,15 @@ def main(arguments: list[str]) -> int:
             codes = [process.wait() or 2 for process in running]
         finally:
             write(ROOT / "docs" / "reliability.md", RESULTS)
+            if words:
+                print(words)
     return max(code for code in codes if code != 5) if set(codes) != {5} else 0  # 5: nothing was left to run
+
+
+def skipped(reason: str) -> str:
+    """What is said of the cells in Docker, where they cannot be run; empty where they can."""
+    cells = sum(cell.runtime == "docker" for cell in CELLS)
+    return f"the {cells} cells in Docker are skipped: {reason}" if reason else ""
 
 
 if __name__ == "__main__":

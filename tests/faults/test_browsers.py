@@ -1,4 +1,4 @@
-"""The cells of the matrix in which Chromium dies: real programs on a tiny model, a real service, a real browser."""
+"""The cells of the matrix with Chromium, which dies or whose clock jumps: real programs on a tiny model."""
 
 import os
 import signal
@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import clock
 import pytest
 from cells import CELLS, Cell
+from clock import HOUR
 from place import Place
 from policies import model_folder
-from processes import marked
+from processes import marked, wait_until
 from test_matrix import cells, expect
 from tiny import make_configuration
 
@@ -67,19 +69,20 @@ def browsers(place: Place) -> list[int]:
     return found
 
 
+def plays(place: Place, cell: Cell) -> bool:
+    log = place.run / "logs" / f"{cell.what}.log"
+    return log.exists() and "progress" in log.read_text()
+
+
 @contextmanager
 def killing(place: Place, cell: Cell) -> Iterator[list[int]]:
     """Kills Chromium while the cell's task plays, once or for ever; yields those that were killed."""
     killed: list[int] = []
     over = threading.Event()
-    log = place.run / "logs" / f"{cell.what}.log"
-
-    def plays() -> bool:
-        return log.exists() and "progress" in log.read_text()
 
     def work() -> None:
         while not over.wait(0.02):
-            if plays() and (cell.fault.endswith("for ever") or not killed):
+            if plays(place, cell) and (cell.fault.endswith("for ever") or not killed):
                 for pid in browsers(place):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
@@ -116,6 +119,19 @@ def test_a_browser_that_is_killed_whenever_it_starts(place: Place, whole: Place,
     assert place.leftovers() == []
 
 
+@cells(lambda cell: cell.fault.startswith("clock of Chromium"))
+def test_a_clock_that_jumps_under_pages(place: Place, whole: Place, tmp_path: Path, cell: Cell) -> None:
+    """Under flow, programs and service as well; neither what a page shows nor what it counts for depends on it."""
+    wall = clock.make(tmp_path / "clock")
+    place.more |= wall.environ
+    process = place.start()
+    wait_until(lambda: plays(place, cell) and browsers(place), 600)
+    assert all(wall.is_read_by(pid) for pid in browsers(place))
+    wall.set(HOUR if cell.fault.endswith("ahead") else -HOUR)
+    expect(place, cell, place.end(process, 1200))
+    assert numbers(place) == numbers(whole)
+
+
 def numbers(place: Place) -> dict[str, Any]:
     """Scores and weights; the files about them also say where the service was, and how long it took."""
     found = place.numbers()
@@ -129,4 +145,4 @@ def numbers(place: Place) -> dict[str, Any]:
 
 
 def test_every_cell_of_a_browser_is_tried() -> None:
-    assert sum("Chromium" in cell.fault for cell in CELLS) == 4
+    assert sum("Chromium" in cell.fault for cell in CELLS) == 6

@@ -149,5 +149,5 @@ def finish(
 
 
 def test_every_cell_of_a_container_is_tried() -> None:
-    found = [cell for cell in CELLS if cell.runtime == "docker"]
+    found = [cell for cell in CELLS if cell.runtime == "docker" and "engine" not in cell.fault]
     assert all("container" in cell.fault or cell.fault.endswith("of the flow") for cell in found)

@@ -128,6 +128,11 @@ def misbehave(how: str | None, first: bool = True, directory: Path | None = None
         case "dawdle":  # for longer than a pause of the tests takes
             report("dawdle", 1, 2)
             time.sleep(15)
+        case "stay":  # until somebody lets it go, by a file of the run directory
+            assert directory is not None
+            report("stay", 1, 2)
+            while not (directory / ".go").exists():
+                time.sleep(0.05)
         case "lose":  # the environment, as soon as somebody takes it away
             from browser_control.environment import health
 

@@ -137,4 +137,4 @@ def command_line(program: Path, profile: Path, resolver_rules: str) -> list[str]
     ]
     if os.geteuid() == 0 or os.environ.get(SANDBOX_VARIABLE) == "0":
         arguments.append("--no-sandbox")  # Chromium refuses to sandbox itself as root, and in a container it cannot
-    return [*arguments, "about:blank"]
+    return [*arguments, "--no-startup-window" if is_visible() else "about:blank"]  # nobody would play in that window

@@ -183,7 +183,7 @@ class ClassPageSession(OwnPageSession):
         assert package is not None
         self._name, self._raw, self._said, self._copied = web_task, 0.0, [], ""
         held, self._held, self._mouse = self._held, set(), ORIGIN
-        self.web_task = ""
+        self.web_task, self._judged = "", False
         try:
             async with asyncio.timeout(SETUP_SECONDS):
                 begun = await self._set_up(package.name, web_task, seed, bool(held))
@@ -194,7 +194,7 @@ class ClassPageSession(OwnPageSession):
         except (BrowserGone, TimeoutError) as error:
             self.close()
             raise PageLost(f"no episode could be started: {reason(error)}") from error
-        self.web_task = web_task
+        self.web_task, self._judged = web_task, True
         return view
 
     async def _set_up(self, package: str, web_task: str, seed: int, fresh: bool) -> Any:
@@ -225,10 +225,13 @@ class ClassPageSession(OwnPageSession):
         self._said.append((role, text))
 
     async def _come_to_rest(self) -> Message:
-        await self._browser.ask("windows")
+        windows = self._browser.ask("windows")  # which comes first, and is not waited for before the next is asked
         seen = await self._rest()
+        await windows
         if "missed" in seen:
             return seen
+        if not self._judged:  # as BrowserGym, whose reset asks the class for no judgement
+            return {**seen, "done": False, "raw": 0.0, "reward": 0.0}
         said, self._said = self._said, []
         try:
             verdict = await self._browser.ask("validate", said)

@@ -40,6 +40,7 @@ _NAMES = """
     viewport_size screenshot pages cookies
 """
 _HARMLESS = frozenset(_NAMES.split())
+_FORGET = "location.href === 'about:blank' && (browserControl.forget(), true)"
 _WINDOW_SECONDS = 2.0  # that a window may take to open
 _PAUSE = 5  # ms
 _KEPT_EPISODES = 200  # after which there is a new context in any case
@@ -116,20 +117,21 @@ class _Window:
             return False
         for name in set(vars(self.page)) - self._marks:
             delattr(self.page, name)
-        self.page.goto("about:blank")
+        [gone] = self.send([("Page.navigate", {"url": "about:blank"})])  # Playwright's `goto` waits for more
         mouse = {"type": "mouseMoved", "x": 0, "y": 0}
         commands: list[tuple[str, dict[str, Any]]] = [
-            ("Runtime.evaluate", {"expression": "browserControl.forget()"}),
+            ("Runtime.evaluate", {"expression": _FORGET}),
             ("Page.resetNavigationHistory", {}),
             ("Network.clearBrowserCookies", {}),
             ("Input.dispatchMouseEvent", mouse),
+            ("Browser.resetPermissions", {"browserContextId": self._id}),
             *(("Storage.clearDataForOrigin", {"origin": each, "storageTypes": "all"}) for each in origins),
         ]
         answers = self.send(commands)
-        self.context.clear_permissions()
         self._asked.clear()
         self._origins.clear()
-        return not any("error" in each for each in answers)
+        blank = answers[0].get("result", {}).get("result", {}).get("value") is True
+        return blank and not any("error" in each for each in (gone, *answers))
 
 
 def _watched(kind: type, note: Callable[[str], None]) -> type:

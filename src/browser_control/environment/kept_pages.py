@@ -1,11 +1,13 @@
 """How many pages the service keeps open, where nobody says it."""
 
 import os
+import sys
 from pathlib import Path
 
 A_SESSION = 8  # pages: as many as a group has members that begin on the same page
 PAGE_BYTES = 30 * 2**20  # of memory, its share of the browser included: measured 20 MB when opened, 28 MB long after
 PAGE_THREADS = 20  # of its process; more where there are more cores
+_THREADS = Path("/proc/sys/kernel/threads-max")  # which some sandboxes do not show
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -19,7 +21,7 @@ def kept_pages(sessions: int, memory: int | None = None, threads: int | None = N
     if memory is None:
         memory = _limit("memory.max", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if threads is None:
-        threads = _limit("pids.max", int(Path("/proc/sys/kernel/threads-max").read_text()))
+        threads = _limit("pids.max", int(_THREADS.read_text()) if _THREADS.exists() else sys.maxsize)
     room = min(memory // 5 // PAGE_BYTES, threads // 2 // PAGE_THREADS)
     return max(sessions + sessions // 2 + 8, min(A_SESSION * sessions, room))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,13 @@ PODMAN = (
     " in DOCKER_HOST, or choose --runtime process"
 )
 
+AWAY = (
+    "the Docker Engine does not answer any more: start it again (as root `systemctl restart docker`) and run the same"
+    " command again, which continues this run"
+)
+PATIENCE = 120.0  # seconds: an engine that is restarted or upgraded is back by then
+PAUSE = 0.2
+
 Client = Any  # docker.DockerClient; the SDK carries no types
 
 
@@ -52,6 +60,19 @@ def connect(host_block: str = "", registry_block: str = "") -> Client:
             password = block.password.get_secret_value()  # the block's own login is a coroutine
             client.login(username=block.username, password=password, registry=block.registry_url, reauth=block.reauth)
         return client
+
+
+def wait_for(client: Client, seconds: float = PATIENCE) -> None:
+    """Waits for an engine that answered before, and may be about to start again; raises EngineUnavailable."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client.ping()
+            return
+        except (DockerException, requests.RequestException) as error:
+            if time.monotonic() > deadline:
+                raise EngineUnavailable(AWAY) from error
+        time.sleep(PAUSE)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ it then did the whole task.
 """
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.solvers import View, solver
+from browser_control.training.dealing import Dealing
 from browser_control.training.held_out import REDRAWS, Draws, may_be_trained, redrawn, too_few_pages
 from browser_control.training.rollout import (
     Environments,
@@ -186,7 +187,7 @@ def _solve(
     reward: Reward,
 ) -> list[Demonstration]:
     """Solvers' episodes, each after some actions of the policy, as far as they were solved."""
-    queue = deque(enumerate(starts))
+    dealing = Dealing((start[0], (number, start)) for number, start in enumerate(starts))
     answered: SimpleQueue[_Play] = SimpleQueue()  # as pages come: an episode depends on no other
     solved: dict[int, Demonstration] = {}
     played = 0
@@ -196,8 +197,8 @@ def _solve(
         page.add_done_callback(lambda _: answered.put(each))
 
     def begin(session: int) -> None:
-        if queue:
-            number, (web_task, seed, led) = queue.popleft()
+        if (dealt := dealing.take(session)) is not None:
+            number, (web_task, seed, led) = dealt
             page = environments.reset(session, web_task, seed)
             wait(_Play(number, web_task, seed, session, page, led), page)
 

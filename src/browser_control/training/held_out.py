@@ -22,6 +22,7 @@ from browser_control.configuration import EVALUATION_SEEDS, FINAL_SEEDS, LOT_SEE
 from browser_control.environment.client import Observation
 from browser_control.errors import ConfigurationError, EnvironmentFailure
 from browser_control.language.page import page_of
+from browser_control.training.dealing import Dealing
 from browser_control.web_tasks import benchmark, registry
 
 Purpose = Literal["training", "evaluation", "final"]
@@ -92,7 +93,8 @@ class Draws:
             ConfigurationError: a web task shows nothing but held-out pages.
         """
         missing = [each for each in dict.fromkeys(drawn) if each not in self._known]
-        self._known |= dict(zip(missing, _spread(self.environments, missing, self._look), strict=True))
+        work = [(web_task, (web_task, seed)) for web_task, seed in missing]
+        self._known |= dict(zip(missing, _spread(self.environments, work, self._look), strict=True))
         return [(web_task, self._known[web_task, seed]) for web_task, seed in drawn]
 
     def forget(self) -> None:
@@ -164,8 +166,8 @@ def choose(
             on_page()
         return pages
 
-    while chunks := [(search, numbers) for search in searches for numbers in search.next()]:
-        for (search, numbers), pages in zip(chunks, _spread(environments, chunks, look), strict=True):
+    while chunks := [(search.web_task, (search, numbers)) for search in searches for numbers in search.next()]:
+        for (_, (search, numbers)), pages in zip(chunks, _spread(environments, chunks, look), strict=True):
             search.take(numbers, pages)
     return [search.result() for search in searches]
 
@@ -219,26 +221,29 @@ def _first_page(environments: Resets, session: int, web_task: str, seed: int) ->
     return page_of(observation.goal, observation.text)
 
 
-def _spread(environments: Resets, work: Sequence[_Work], look: Callable[[int, _Work], _Found]) -> list[_Found]:
-    """Shares work out among the sessions, each of which does one piece at a time; the answers, in order.
+def _spread(
+    environments: Resets, work: Sequence[tuple[str, _Work]], look: Callable[[int, _Work], _Found]
+) -> list[_Found]:
+    """Shares out the work of each web task among the sessions, which do one piece at a time; the answers, in order.
 
     The first that fails ends all.
     """
-    pieces = iter(enumerate(work))
+    dealing = Dealing((web_task, (number, piece)) for number, (web_task, piece) in enumerate(work))
     taking = threading.Lock()
     found: dict[int, _Found] = {}
 
     def serve(session: int) -> None:
         while True:
             with taking:
-                number, piece = next(pieces, (None, None))
-            if number is None or piece is None:
+                dealt = dealing.take(session)
+            if dealt is None:
                 return
+            number, piece = dealt
             try:
                 found[number] = look(session, piece)
             except BaseException:
                 with taking:
-                    list(pieces)  # nobody takes another
+                    dealing.stop()
                 raise
 
     sessions = range(min(len(environments), len(work)))

@@ -1,7 +1,7 @@
 """Rollout: a policy plays episodes.
 
-While the policy decides for some pages, the others work. A slot whose episode ended takes the next of the queue at
-once. Who shares a batch is decided in one of two ways.
+While the policy decides for some pages, the others work. A slot whose episode ended takes another at once, of the same
+web task where there is one (`dealing`). Who shares a batch is decided in one of two ways.
 
 Where the same seeds are to give the same numbers, episodes advance in step, in two halves: what is in a batch depends
 on what episodes do, never on how long a page takes. A half waits for its slowest page. So it is on a CPU, and wherever
@@ -10,7 +10,7 @@ something is judged. Training on a GPU, whose numbers depend on the batch, takes
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from browser_control.errors import EnvironmentFailure, EnvironmentMismatch
 from browser_control.language import actions, prompts
 from browser_control.language.page import PageUnreadable, page_of
 from browser_control.policy.sampling import Completion, Request
+from browser_control.training.dealing import Dealing
 
 Reward = Literal["strict", "browsergym"]
 
@@ -146,6 +147,7 @@ def play(
     random_seed: int | None,
     reward: Reward = "strict",
     in_step: bool = True,
+    side_by_side: bool = False,
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> tuple[list[Episode], Timing]:
     """Plays every start to its end.
@@ -157,23 +159,25 @@ def play(
         max_turns: an episode that is not over by then is truncated.
         reward: which success is worth 1.
         in_step: whether batches depend on no time; else the policy takes the pages that are there.
+        side_by_side: whether episodes begin in their order, so that the members of a group ask their first question
+            together, which is read once; else a session goes on with its web task, which saves it loading pages.
         random_seed: draws the policy's decisions, for each episode and turn on its own; None acts greedily.
         on_episode: told of each episode as it ends.
     """
     began = time.perf_counter()
     timing = Timing()
     episodes = [Episode(start) for start in starts]
-    queue = deque(episodes)
+    dealing = Dealing(("" if side_by_side else each.start.web_task, each) for each in episodes)
     count = min(len(environments), len(episodes))
     slots = [_Slot(session) for session in range(count)]
     batches = _halves(slots) if in_step else _arrivals(slots)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
         pages = _Pages(policy, environments, ahead, max_turns, random_seed)
-        _refill(slots, queue, pages)
+        _refill(slots, dealing, pages)
         waited = time.perf_counter()
         for batch in batches:
             _collect(batch, max_turns, reward, on_episode)
-            _refill(batch, queue, pages)
+            _refill(batch, dealing, pages)
             ready = [slot for slot in batch if slot.episode and slot.waiting is None]
             acted = time.perf_counter()
             timing.environment += acted - waited
@@ -273,11 +277,12 @@ class _Pages:
         return request
 
 
-def _refill(slots: Sequence[_Slot], queue: deque[Episode], pages: _Pages) -> None:
+def _refill(slots: Sequence[_Slot], dealing: Dealing[Episode], pages: _Pages) -> None:
     for slot in slots:
-        if slot.episode is None and queue:
-            slot.episode = queue.popleft()
-            pages.reset(slot)
+        if slot.episode is None:
+            slot.episode = dealing.take(slot.session)
+            if slot.episode is not None:
+                pages.reset(slot)
 
 
 def _collect(slots: Sequence[_Slot], max_turns: int, reward: Reward, on_episode: Callable[[Episode], None]) -> None:

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,9 +96,9 @@ def judge(chosen: argparse.Namespace, told: Told = lambda done, total, strict: N
         from browser_control.training.transcripts import write_episodes
 
         web_tasks = benchmark.SUBSETS[chosen.subset]
-        began = datetime.now(UTC)
+        began, clock = datetime.now(UTC), time.perf_counter()
         played = benchmark.run(judged.policy, judged.environments, web_tasks, _counting(web_tasks, told))
-        seconds = (datetime.now(UTC) - began).total_seconds()
+        seconds = time.perf_counter() - clock
     scores = {
         "benchmark": chosen.benchmark,
         "subset": chosen.subset,

@@ -5,6 +5,7 @@ import contextlib
 import io
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import CancellableStream, LogConfig, Mount
 
 from browser_control.errors import EngineUnavailable, ServiceFailed
-from browser_control.pipeline.engine import NO_GPU, answering
+from browser_control.pipeline.engine import AWAY, NO_GPU, PATIENCE, PAUSE, answering
 from browser_control.pipeline.runtimes.base import Service, Stage
 from browser_control.pipeline.runtimes.output import Output
 from browser_control.pipeline.runtimes.ownership import caller
@@ -26,8 +27,7 @@ PORT = 8080  # of a service, within its container
 _WORKSPACE = PurePosixPath("/workspace")  # WORKDIR of the images
 _HUB_CACHE, _MODEL_CACHE = "/hf_cache", "/model_cache"  # HF_HOME and BROWSER_CONTROL_CACHE of the training image
 _PIDS = 4096
-_PATIENCE = 20.0  # seconds, with an engine that does not answer
-_PAUSE = 0.2
+_ENDING = 20.0  # seconds, of a container whose output has ended
 
 
 def arguments(stage: Stage) -> dict[str, Any]:
@@ -92,6 +92,8 @@ class Container:
         self._container = created
         self._stage = stage
         self._output: Output | None = None
+        self._closed = threading.Event()
+        self._lost: EngineUnavailable | None = None
 
     def start(self) -> None:
         """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
@@ -121,17 +123,18 @@ class Container:
         return self._output.tail() if self._output is not None else ()
 
     def end(self) -> tuple[int, bool]:
-        """The exit code, negative for a signal, and whether memory ran out, once the output has ended."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            with contextlib.suppress(NotFound, requests.RequestException):
-                self._container.reload()
-                state = self._container.attrs["State"]
-                if not state["Running"]:
-                    return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
-            if time.monotonic() > deadline:  # removed by somebody, or the engine is gone and its containers with it
-                return -signal.SIGKILL, False
-            time.sleep(_PAUSE)
+        """The exit code, negative for a signal, and whether memory ran out, once the output has ended.
+
+        Raises EngineUnavailable where the engine is gone, and does not come back.
+        """
+        if self._lost is not None:
+            raise self._lost
+        deadline = time.monotonic() + _ENDING
+        while (state := self._state()) is not None and state["Running"] and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+        if state is None or state["Running"]:  # None: removed by somebody
+            return -signal.SIGKILL, False
+        return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
 
     def close(self, grace: float) -> None:
         """Stops the program, if it still runs, and removes the container; a second interrupt cuts the grace short."""
@@ -139,24 +142,58 @@ class Container:
             with contextlib.suppress(DockerException, requests.RequestException):
                 self._container.stop(timeout=round(grace))
         finally:
+            self._closed.set()
             if self._output is not None:
                 self._output.close()
             remove(self._container)
 
     def _follow(self, output: CancellableStream) -> Iterator[str]:
-        """Its output; taken up again where the connection broke and the container lives on."""
+        """Its output; where the connection broke, or the engine was away, with all that was said meanwhile."""
         while True:
+            heard = time.time(), time.monotonic()
             with contextlib.suppress(APIError, requests.RequestException, OSError):
                 try:
-                    yield from _lines(output)
+                    for line in _lines(output):
+                        heard = time.time(), time.monotonic()
+                        yield line
                 finally:
                     _close(output)
-            since = int(time.time())
-            if not self.alive:
+            if self._is_over():
                 return
-            time.sleep(_PAUSE)
+            # The engine's log knows the hour alone. Where somebody set the clock meanwhile, a line may come twice.
+            since = min(heard[0], time.time() - (time.monotonic() - heard[1]))
             with contextlib.suppress(APIError, requests.RequestException):
                 output = self._container.logs(stream=True, follow=True, since=since)
+
+    def _is_over(self) -> bool:
+        """Whether there is no more to be heard of it; waits for an engine that does not answer."""
+        try:
+            self._container.reload()
+            if self._container.status != "running":
+                return True
+        except (DockerException, requests.RequestException):
+            pass
+        try:
+            return self._closed.wait(PAUSE) or self._state() is None
+        except EngineUnavailable as error:
+            self._lost = error
+            return True
+
+    def _state(self) -> dict[str, Any] | None:
+        """What the engine says of it; None where it knows of none. One that does not answer is waited for.
+
+        Raises EngineUnavailable where it stays away.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._container.reload()
+                return dict(self._container.attrs["State"])
+            except NotFound:
+                return None
+            except (DockerException, requests.RequestException) as error:
+                if self._closed.wait(PAUSE) or time.monotonic() > deadline:
+                    raise EngineUnavailable(AWAY) from error
 
 
 def signal_as_negative(exit_code: int) -> int:

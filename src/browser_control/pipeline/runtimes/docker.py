@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import requests
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -223,7 +223,9 @@ class DockerRuntime(Runtime):
         published = isinstance(stage, Service) and stage.published
         kinds: list[Kind] = ["published", "inside"] if published else ["inside"]
         kinds += ["outside"] if stage.internet else []
+        engine.wait_for(self.client)
         with answering():
+            self._remove_former(stage)
             arguments = containers.arguments(stage)
             arguments["environment"] = {**self._proxies(stage), **arguments["environment"]}
             first, *others = (self._network(kind) for kind in kinds)
@@ -246,6 +248,13 @@ class DockerRuntime(Runtime):
                 containers.remove(created)
                 raise
         return created
+
+    def _remove_former(self, stage: Stage) -> None:
+        """An earlier attempt's container, which could not be removed while the engine was away."""
+        with contextlib.suppress(NotFound):
+            former = self.client.containers.get(self._name(stage.name))
+            if former.labels.get(FOLDER_LABEL) == str(self.settings.run_directory):
+                containers.remove(former)
 
     def _proxies(self, stage: Stage) -> dict[str, str]:
         if isinstance(stage, Service):

@@ -1,0 +1,107 @@
+"""The cells of the matrix whose Docker Engine goes away under a run: it is one of the tests' own."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cells import CELLS, Cell
+from own_engine import OwnEngine
+from place import Place
+from processes import wait_until
+from stand_in_checkout import StandInCheckout
+from test_containers import TOLD, begun, left, tell
+from test_matrix import cells, expect, expect_the_same_again
+
+pytestmark = [pytest.mark.together, pytest.mark.timeout(900)]
+SECONDS = 10.0
+GO = ".go"
+LIVES_ON = ("live-restore", "stands still")  # the containers
+
+
+@pytest.fixture(scope="module")
+def engine(client: Any, training_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    """With the image of the stand-ins' base, from the machine's engine."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("dockerd", "ip", "nsenter"))):
+        pytest.skip("an engine that may be killed takes root, dockerd, ip and nsenter")
+    with OwnEngine(tmp_path_factory.mktemp("engine")).running() as engine:
+        own = engine.client()
+        own.images.load(client.images.get(training_image).save(named=training_image))
+        own.close()
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def stand_ins(engine: OwnEngine, training_image: str, tmp_path_factory: pytest.TempPathFactory) -> StandInCheckout:
+    return StandInCheckout(tmp_path_factory.mktemp("checkout") / "checkout", training_image)
+
+
+@pytest.fixture
+def place(prefect_server: str, tmp_path: Path, engine: OwnEngine, stand_ins: StandInCheckout, openenv: str) -> Place:
+    options = {
+        "runtime": "docker",
+        "training_base": stand_ins.base_image,
+        "browsergym_base": stand_ins.base_image,
+        "openenv_url": openenv,
+        "openenv_ref": "main",
+    }
+    more = {"DOCKER_HOST": engine.url}
+    return Place(tmp_path / "place", prefect_server, options=options, more=more, run_id=f"engines-{os.getpid()}")
+
+
+def disturb(engine: OwnEngine, cell: Cell) -> None:
+    """Containers outlive an engine that is killed; the next one ends them, without `--live-restore`."""
+    if "stands still" in cell.fault:
+        engine.send(signal.SIGSTOP)
+        time.sleep(SECONDS)
+        engine.send(signal.SIGCONT)
+        return
+    engine.stop(signal.SIGTERM if "stopped" in cell.fault else signal.SIGKILL)
+    if "comes back" in cell.fault:
+        time.sleep(SECONDS)
+        engine.start(*(["--live-restore"] if "live-restore" in cell.fault else []))
+
+
+@cells(lambda cell: "the engine" in cell.fault, "docker")
+def test_an_engine_that_goes_away(
+    engine: OwnEngine, place: Place, undisturbed: Place, stand_ins: StandInCheckout, cell: Cell
+) -> None:
+    lives_on = any(each in cell.fault for each in LIVES_ON)
+    if "live-restore" in cell.fault:
+        engine.stop()
+        engine.start("--live-restore")
+    tell(place, cell, "stay" if lives_on else "hang-once")
+    process = place.start(root=stand_ins.folder)
+    wait_until(lambda: begun(place, cell), 300)
+    disturb(engine, cell)
+    (place.run / GO).touch()
+    code = place.end(process, 400)
+    for each in (TOLD, GO):
+        (place.run / each).unlink()
+    calls = (place.run / "calls").read_text().split()
+    expect(place, cell, code)
+    if cell.fault.endswith("for good"):
+        engine.start()
+    own = engine.client()
+    try:
+        assert code or left(own, place) == []
+        again(place, undisturbed, stand_ins, code)
+        assert left(own, place) == []
+    finally:
+        own.close()
+    if lives_on and cell.what == "train":
+        assert calls.count("fine_tune_local") == 1  # what was under way went on
+
+
+def again(place: Place, undisturbed: Place, stand_ins: StandInCheckout, code: int) -> None:
+    if code != 0:
+        assert place.end(place.start(root=stand_ins.folder), 300) == 0, place.words
+    expect_the_same_again(place, undisturbed, again=False)
+
+
+def test_every_cell_of_an_engine_is_tried() -> None:
+    assert sum("the engine" in cell.fault for cell in CELLS) == 8
