@@ -120,18 +120,11 @@ class WarmStart(_Section):
         description="in which the policy plays, solvers go on, and all is cloned again; 0 is off",
     )
     dagger_episodes: int = Field(default=0, ge=0, le=50_000, description="a round, spread over web_tasks")
-    dagger_demonstrations: int = Field(
-        default=0,
-        ge=0,
-        le=50_000,
-        description="a round, of further demonstrations, played while the policy learns from those before",
-    )
     dagger_focus: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="share of a round's episodes and demonstrations that web tasks get by how often the policy failed"
-        " in the round before",
+        description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
     )
     dagger_failed_only: bool = Field(
         default=False, description="whether solvers go on only in those of a round's episodes that the policy then lost"
@@ -223,7 +216,7 @@ OFF: Mapping[str, Any] = {
 }  # fmt: skip
 OFF_WARM_START: Mapping[str, Any] = {
     name: WarmStart.model_fields[name].default
-    for name in ("dagger_demonstrations", "dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
+    for name in ("dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
 }
 OFF_POLICY: Mapping[str, Any] = {"remembered": Policy.model_fields["remembered"].default}
 

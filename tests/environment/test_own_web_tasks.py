@@ -92,6 +92,10 @@ def notes(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     (folder / "litter" / "page.html").write_text(LITTER)
     (folder / "litter" / "worker.js").write_text("self.onfetch = () => {};")
     web_task(folder / "throws", success="nothing.there")
+    web_task(folder / "link", success="won === word", failure="won !== null")
+    (folder / "link" / "page.html").write_text(
+        "<!doctype html><script>var won = null</script><a href='second.html'>Elsewhere</a>"
+    )
     web_task(folder / "no-script", success="saved ===")
     web_task(folder / "restless", success="saved", failure="false")
     (folder / "restless" / "page.html").write_text(
@@ -212,6 +216,16 @@ def test_a_judge_that_is_no_javascript_makes_an_episode_unscorable(notes: Servic
         environments.reset(0, f"notes.{name}", 0).result()
     assert f"unscorable: the web task is wrong: notes.{name}: " in str(raised.value)
     assert words in str(raised.value)
+
+
+def test_a_judge_that_throws_where_a_link_led_says_that_nothing_was_won(notes: Service) -> None:
+    """What it speaks of is on the page where the episode began; a policy that leaves that page has lost nothing yet."""
+    with Environments([notes.url], 1) as environments:
+        first = environments.reset(0, "notes.link", 0).result()
+        elsewhere = environments.step(0, f"click('{bid(first, 'link', 'Elsewhere')}')").result()
+        assert "Second page" in elsewhere.text
+        assert (elsewhere.done, elsewhere.reward) == (False, 0.0)
+        assert "Elsewhere" in environments.reset(0, "notes.link", 0).result().text
 
 
 def test_a_page_that_never_comes_to_rest_is_taken_as_it_is(notes: Service) -> None:

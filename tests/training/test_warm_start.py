@@ -1,6 +1,5 @@
 """The warm start as a whole: demonstrations, cloning, and rounds in which solvers go on from where the policy went."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ import torch
 from tiny import PaperEnvironments, make_configuration
 
 from browser_control.configuration import Configuration, WarmStart
-from browser_control.errors import ConfigurationError, Preempted
+from browser_control.errors import Preempted
 from browser_control.policy import policy
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory, read_json
 from browser_control.training import warm_start
-from browser_control.training.ahead import Ahead
 from browser_control.training.demonstrations import Corrections, Demonstration, correct
 from browser_control.training.trainer import Trainer
 
@@ -49,7 +47,7 @@ class StopAfter(Preemption):
             raise Preempted("stopped by a test")
 
 
-def settings(rounds: int, ahead: int = 0) -> Configuration:
+def settings(rounds: int) -> Configuration:
     return make_configuration(
         policy={"max_prompt_tokens": 2048},
         environment={"sessions": 8, "max_turns": 6},
@@ -61,17 +59,16 @@ def settings(rounds: int, ahead: int = 0) -> Configuration:
             "epochs": 2,
             "dagger_rounds": rounds,
             "dagger_episodes": 10 if rounds else 0,
-            "dagger_demonstrations": ahead,
         },
         training={"web_tasks": ["enter-text"], "updates": 1, "groups": 2},
     )
 
 
 def run(
-    folder: Path, root: Path, rounds: int, preemption: Preemption | None = None, ahead: int = 0
+    folder: Path, root: Path, rounds: int, preemption: Preemption | None = None
 ) -> tuple[torch.Tensor, RunDirectory]:
     """Warm start and an update of GRPO; the adapter that they led to."""
-    configuration, directory = settings(rounds, ahead), RunDirectory(root)
+    configuration, directory = settings(rounds), RunDirectory(root)
     made = policy.load(configuration, folder)
     environments = PaperEnvironments(8, pressed, form, GOAL)
     Trainer(made, environments, configuration, directory, preemption or Preemption()).train()
@@ -102,11 +99,11 @@ def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
     asked = WarmStart(
         web_tasks=("a", "b", "c"), demonstrations=3, dagger_rounds=2, dagger_episodes=10, dagger_focus=0.5
     )
-    assert warm_start.spread(asked, 10, None) == ["a", "b", "c"] * 3 + ["a"]
+    assert warm_start.spread(asked, None) == ["a", "b", "c"] * 3 + ["a"]
     nothing_failed = Corrections([], Counter(a=3, b=3, c=3), Counter())
-    assert warm_start.spread(asked, 10, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
+    assert warm_start.spread(asked, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
     before = Corrections([], Counter(a=3, b=3, c=3), Counter(a=1, b=2))
-    assert Counter(warm_start.spread(asked, 10, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
+    assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
 
 
 def test_a_round_replays_a_share_of_what_was_there_before_and_the_last_one_all() -> None:
@@ -173,57 +170,14 @@ def test_what_the_solver_would_have_said_first_is_learned_where_the_policy_said_
         assert "Done:" not in made.tokenizer.decode(each.completions[0].prompt_ids)
 
 
-def test_demonstrations_are_played_while_the_policy_learns(
-    model_folder: ModelFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, plain = run(model_folder("llama"), tmp_path / "plain", 2)
-    _, more = run(model_folder("llama"), tmp_path / "more", 2, ahead=6)
-    said = capsys.readouterr().out
-    assert said.count("warm start: 6 of 6 demonstrations succeeded meanwhile") == 2
-    before, after = read_json(plain.warm_start / "state.json"), read_json(more.warm_start / "state.json")
-    solved = sum(each["enter-text"]["solved"] for each in after["takeovers"])
-    assert after["demonstrations"] == 12 + 6 + 6 + solved
-    assert after["steps"] > before["steps"]
-    assert not [each for each in threading.enumerate() if each.name.startswith("ahead")]
-
-
-def test_demonstrations_that_nobody_waits_for_end_with_the_run() -> None:
-    played = []
-
-    def play(tell: Callable[[int], None]) -> list[Demonstration]:
-        for number in range(10**9):
-            played.append(number)
-            tell(number)
-        raise AssertionError("never ends by itself")
-
-    with pytest.raises(Preempted), Ahead() as ahead:
-        ahead.begin(play)
-        raise Preempted("stopped by a test")
-    count = len(played)
-    assert not [each for each in threading.enumerate() if each.name.startswith("ahead")]
-    assert len(played) == count
-
-
-def test_what_goes_wrong_while_the_policy_learns_is_said() -> None:
-    def play(tell: Callable[[int], None]) -> list[Demonstration]:
-        raise ConfigurationError("no page")
-
-    with Ahead() as ahead:
-        ahead.begin(play)
-        with pytest.raises(ConfigurationError, match="no page"):
-            ahead.taken()
-        assert ahead.taken() == []
-
-
-@pytest.mark.parametrize("ahead", [0, 6])
 def test_a_warm_start_that_was_stopped_anywhere_begins_again_and_ends_the_same(
-    model_folder: ModelFolder, tmp_path: Path, ahead: int
+    model_folder: ModelFolder, tmp_path: Path
 ) -> None:
     counting = StopAfter()
-    whole, _ = run(model_folder("llama"), tmp_path / "whole", 1, counting, ahead)
+    whole, _ = run(model_folder("llama"), tmp_path / "whole", 1, counting)
     for number, share in enumerate((0.05, 0.4, 0.6, 0.8)):
         root = tmp_path / f"stopped-{number}"
         with pytest.raises(Preempted):
-            run(model_folder("llama"), root, 1, StopAfter(int(share * counting.questions)), ahead)
-        again, _ = run(model_folder("llama"), root, 1, ahead=ahead)
+            run(model_folder("llama"), root, 1, StopAfter(int(share * counting.questions)))
+        again, _ = run(model_folder("llama"), root, 1)
         assert torch.equal(again, whole)

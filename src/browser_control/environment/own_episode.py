@@ -62,6 +62,7 @@ class OwnPageSession(TabSession):
     _parameters: dict[str, Value]
     _secrets: tuple[str, ...] = ()  # that the page may not show
     _judged = False  # not before the policy's first turn
+    _begins = False  # whether that is now
     instance: Instance | None = None
     gate: Gate | None = None
     session = ""
@@ -74,7 +75,7 @@ class OwnPageSession(TabSession):
         self._goal = found.goal(parameters)
         failure = found.file.failure if isinstance(found.file.failure, str) else ""
         self._judges = (found.judge(found.file.success, parameters), found.judge(failure, parameters))
-        self._judged = False
+        self._judged = self._begins = False
         try:
             if self.instance is not None:
                 assert self.gate is not None
@@ -115,8 +116,10 @@ class OwnPageSession(TabSession):
             else:
                 await self._take(each)
         await self._show(shows)
-        self._judged = True
-        return self._view(await self._settle())
+        self._judged = self._begins = True
+        seen = await self._settle()
+        self._begins = False
+        return self._view(seen)
 
     async def _load_url(self, url: str) -> None:
         """Goes there; once more where an interface of this machine came or went meanwhile, such as a container's."""
@@ -251,14 +254,14 @@ class OwnPageSession(TabSession):
         return await self._with_others(front | {name: judged[name] for name in ("done", "raw") if name in judged})
 
     async def _rest_of(self, tab: Tab, success: str, failure: str, moment: int = 0) -> Message:
-        moment = self._moment() or moment
+        moment, begins = self._moment() or moment, str(self._begins).lower()
         while True:
             try:
                 answer = await self._send(
                     "Runtime.evaluate",
                     {
                         # what is no JavaScript fails here before anything runs
-                        "expression": f"globalThis.browserControl?.settle({success}, {failure}, {moment})",
+                        "expression": f"globalThis.browserControl?.settle({success}, {failure}, {moment}, {begins})",
                         "awaitPromise": True,
                         "returnByValue": True,
                     },

@@ -38,8 +38,12 @@ async function rest(looks) {
 }
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
-// something else than their target, that is said at once instead. `success` and `failure` are the web task's.
-async function settle(success, failure, moment) {
+// something else than their target, that is said at once instead. `success` and `failure` are the web task's, and `begins` says
+// that the episode begins here: in this document they must not throw. In another, to which a link may lead, what they
+// speak of need not be there, and what throws has not come about.
+let begun = false;
+async function settle(success, failure, moment, begins) {
+  begun ||= begins;
   if (moment) [quiet, asked] = [moment, performance.now()];
   const covered = missed();
   if (covered) return { missed: covered };
@@ -51,7 +55,10 @@ async function settle(success, failure, moment) {
     if (!judge || seen.done) continue;
     try {
       if (!await judge()) continue;
-    } catch (error) { return { mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` }; }
+    } catch (error) {
+      if (!begun) continue;
+      return { mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` };
+    }
     seen.done = true;
     seen.raw = name === "success" ? 1 : 0;
   }

@@ -7,7 +7,7 @@ to take over from.
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle, islice
 from math import isfinite, nan
 from pathlib import Path
@@ -22,7 +22,6 @@ from browser_control.policy.policy import Policy, adamw, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
 from browser_control.solvers import SOLVERS, solver
-from browser_control.training.ahead import Ahead
 from browser_control.training.demonstrations import Corrections, Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.kept import demonstrations as demonstrations_of
@@ -52,27 +51,22 @@ def warm_start(
     demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
     if settings.demonstrations:
         demonstrations += _demonstrate(policy, environments, configuration, preemption)
-    with Ahead() as ahead:
-        _demonstrate_ahead(ahead, policy, environments, configuration, 0, None)
-        steps = _learn(policy, demonstrations, configuration, preemption, 0)
-        takeovers: list[dict[str, dict[str, int]]] = []
-        found: Corrections | None = None
-        for number in range(settings.dagger_rounds):
-            new = _taken(ahead, settings)
-            web_tasks = spread(settings, settings.dagger_episodes, found)
-            found = _correct(policy, environments, configuration, preemption, number, web_tasks)
-            solved = Counter(each.web_task for each in found.demonstrations)
-            takeovers.append(
-                {each: {"played": count, "solved": solved[each]} for each, count in sorted(found.taken_over.items())}
-            )
-            new += found.demonstrations
-            before, demonstrations = demonstrations, demonstrations + new
-            if number + 1 < settings.dagger_rounds:
-                learned = replayed(before, settings.dagger_replay, configuration.seed, number) + new
-                _demonstrate_ahead(ahead, policy, environments, configuration, number + 1, found)
-            else:
-                learned = demonstrations
-            steps += _learn(policy, learned, configuration, preemption, number + 1)
+    steps = _learn(policy, demonstrations, configuration, preemption, 0)
+    takeovers: list[dict[str, dict[str, int]]] = []
+    found: Corrections | None = None
+    for number in range(settings.dagger_rounds):
+        web_tasks = spread(settings, found)
+        found = _correct(policy, environments, configuration, preemption, number, web_tasks)
+        solved = Counter(each.web_task for each in found.demonstrations)
+        takeovers.append(
+            {each: {"played": count, "solved": solved[each]} for each, count in sorted(found.taken_over.items())}
+        )
+        before, demonstrations = demonstrations, demonstrations + found.demonstrations
+        if number + 1 < settings.dagger_rounds:
+            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + found.demonstrations
+        else:
+            learned = demonstrations
+        steps += _learn(policy, learned, configuration, preemption, number + 1)
     return {
         "demonstrations": len(demonstrations),
         **({"kept": files} if files else {}),
@@ -82,20 +76,20 @@ def warm_start(
     }
 
 
-def spread(settings: WarmStart, episodes: int, before: Corrections | None) -> list[str]:
-    """The web task of each of so many episodes: in turn, but for the share that goes where the policy failed.
+def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
+    """The web task of each of a round's episodes: in turn, but for the share that goes where the policy failed.
 
     That share is dealt out by the rate at which the policy failed in the round before, largest remainders first.
     """
-    focused = round(settings.dagger_focus * episodes)
+    focused = round(settings.dagger_focus * settings.dagger_episodes)
     rates = {each: before.failed[each] / before.played[each] for each in before.played} if before else {}
     if not focused or not any(rates.values()):
-        return list(islice(cycle(settings.web_tasks), episodes))
+        return list(islice(cycle(settings.web_tasks), settings.dagger_episodes))
     shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
     counts = Counter({each: int(share) for each, share in shares.items()})
     by_remainder = sorted(shares, key=lambda each: (int(shares[each]) - shares[each], each))
     counts.update(by_remainder[: focused - counts.total()])
-    counts.update(islice(cycle(settings.web_tasks), episodes - focused))
+    counts.update(islice(cycle(settings.web_tasks), settings.dagger_episodes - focused))
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
 
 
@@ -189,49 +183,6 @@ def _demonstrate(
     if not demonstrations:
         raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
-
-
-def _demonstrate_ahead(
-    ahead: Ahead,
-    policy: Policy,
-    environments: Environments,
-    configuration: Configuration,
-    number: int,
-    before: Corrections | None,
-) -> None:
-    """Has solvers play for round `number` of DAgger, where the policy failed in the round before, if that is asked."""
-    settings = configuration.warm_start
-    count = settings.dagger_demonstrations
-    if not (settings.dagger_rounds and count):
-        return
-    first = settings.demonstrations + settings.dagger_rounds * settings.dagger_episodes + number * count
-    web_tasks = spread(settings, count, before)
-
-    def play(played: Callable[[int], None]) -> list[Demonstration]:
-        return collect(
-            policy,
-            environments,
-            web_tasks,
-            count,
-            configuration.environment.max_turns,
-            played,
-            configuration.training.reward,
-            first,
-        )
-
-    ahead.begin(play)
-
-
-def _taken(ahead: Ahead, settings: WarmStart) -> list[Demonstration]:
-    """What was played ahead, once it is there."""
-    began, found = time.perf_counter(), ahead.taken()
-    if settings.dagger_demonstrations:
-        print(
-            f"warm start: {len(found)} of {settings.dagger_demonstrations} demonstrations succeeded meanwhile,"
-            f" waited for {time.perf_counter() - began:.0f} s",
-            flush=True,
-        )
-    return found
 
 
 def _kept(policy: Policy, copy: Path) -> tuple[list[Demonstration], list[dict[str, str]]]:
