@@ -3,7 +3,7 @@
 .PHONY: help train server deploy worker serve test faults lint format audit setup clean
 PYTHON := .venv/bin/python
 ARGS ?=
-WORKERS ?= 0
+WORKERS ?= 2
 POOL ?= local
 LIMIT ?= $(if $(filter gpu,$(POOL)),1)
 deploy worker serve: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
@@ -37,7 +37,7 @@ worker: setup ## work off the runs of a pool: POOL=local (the default) or gpu, L
 serve: setup ## serve the flows of this machine without a worker
 	@exec $(PYTHON) deployments/serve.py
 
-test: setup ## run the tests; WORKERS=2: in two processes
+test: setup ## run the tests, in two processes; WORKERS=0: in one
 	@exec $(PYTHON) -m pytest --numprocesses $(WORKERS) $(ARGS)
 
 faults: setup ## disturb a run in every way of docs/reliability.md, and write its table (hours; goes on where it was stopped)
