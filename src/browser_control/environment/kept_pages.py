@@ -1,7 +1,9 @@
 """How many pages the service keeps open, where nobody says it."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 A_SESSION = 8  # pages: as many as a group has members that begin on the same page
@@ -9,10 +11,17 @@ PAGE_BYTES = 30 * 2**20  # of memory, its share of the browser included: measure
 PAGE_THREADS = 20  # of its process; more where there are more cores
 _THREADS = Path("/proc/sys/kernel/threads-max")  # which some sandboxes do not show
 _CGROUP = Path("/sys/fs/cgroup")
+_OURS = Path("/proc/self/cgroup")
+_FIRST_VERSION = {"memory.max": ("memory.limit_in_bytes",)}  # names of before cgroup v2, where they are others
+
+
+def least(sessions: int) -> int:
+    """A half more than sessions, and eight."""
+    return sessions + sessions // 2 + 8
 
 
 def kept_pages(sessions: int, memory: int | None = None, threads: int | None = None) -> int:
-    """Eight a session, in a fifth of the memory and half of the threads; at least a half more than sessions, and eight.
+    """Eight a session, in a tenth of the memory and a quarter of the threads, but never fewer than `least`.
 
     Args:
         memory: bytes; otherwise the machine's, or its container's.
@@ -22,12 +31,25 @@ def kept_pages(sessions: int, memory: int | None = None, threads: int | None = N
         memory = _limit("memory.max", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if threads is None:
         threads = _limit("pids.max", int(_THREADS.read_text()) if _THREADS.exists() else sys.maxsize)
-    room = min(memory // 5 // PAGE_BYTES, threads // 2 // PAGE_THREADS)
-    return max(sessions + sessions // 2 + 8, min(A_SESSION * sessions, room))
+    room = min(memory // 10 // PAGE_BYTES, threads // 4 // PAGE_THREADS)
+    return max(least(sessions), min(A_SESSION * sessions, room))
 
 
 def _limit(name: str, machine: int) -> int:
-    """What the container may have, or the machine has, whichever is less."""
-    file = _CGROUP / name
-    said = file.read_text().strip() if file.exists() else ""
-    return min(int(said), machine) if said.isdigit() else machine
+    """The least that a control group of ours may have, or what the machine has, if that is less."""
+    found = [machine]
+    for folder in _groups(name.partition(".")[0]):
+        for each in (name, *_FIRST_VERSION.get(name, ())):
+            with contextlib.suppress(OSError, ValueError):  # there is no such file, or it says `max`
+                found.append(int((folder / each).read_text()))
+    return min(found)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, of either version, the outer ones too."""
+    lines = _OURS.read_text().splitlines() if _OURS.exists() else []
+    for _, controllers, path in (each.split(":", 2) for each in lines):
+        if not controllers or controller in controllers.split(","):
+            root = _CGROUP / controller if controllers else _CGROUP
+            folder = root / path.lstrip("/")  # which a container may not see; it sees its own as the root
+            yield from (each for each in (folder, *folder.parents) if each.is_relative_to(root))

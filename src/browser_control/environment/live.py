@@ -43,16 +43,18 @@ class LivePage(OwnPageSession):
         """
         self._goal = goal
         self._judges = (f"(() => (\n{until}\n))" if until else "null", "null")
-        self._judged = True
+        self._judged = self._begins = True
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 await self._hide()
                 await self._show(shows - {TABS})  # what a link would open in another window opens in this one
                 await self._browser.connection.send("Browser.setDownloadBehavior", {"behavior": "deny"})
                 await self._load_url(url)
-                return self._view(await self._settle())
+                seen = await self._settle()
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             raise PageLost(f"{url} could not be loaded: {reason(error)}") from error
+        self._begins = False
+        return self._view(seen)
 
     def _mistake(self, words: str) -> PageLost:
         return PageLost(f"--until: {words.removeprefix('success or failure: ').removeprefix('success ')}")

@@ -17,8 +17,10 @@ const STATELESS = new Set(["d3", "Sizzle"]);
 const LIBRARIES = new Set(["$", "jQuery", "jscolor"]);
 const NO_STATE = new Set(["prototype", "fn"]);
 
-// MiniWoB's core has lists of thousands of words in every page: of a list so long its members alone are remembered.
+// MiniWoB's core has lists of thousands of words in every page: of a list so long its members alone are remembered, if it has
+// no gaps, and no properties beside them.
 const LONG_LIST = 50;
+const hasMembersAlone = list => Object.keys(list).length === list.length;
 
 // The own values of everything that can be reached from `roots` ([value, whether it belongs to a library]), without
 // the page's nodes, which are remembered apart: names and values by object, and the members by long list.
@@ -28,7 +30,7 @@ function rememberValues(roots) {
   while (open.length) {
     const [object, library] = open.pop();
     if (known.has(object) || lists.has(object) || object === window || object instanceof Node || object instanceof Location) continue;
-    if (Array.isArray(object) && object.length >= LONG_LIST) {
+    if (Array.isArray(object) && object.length >= LONG_LIST && hasMembersAlone(object)) {
       lists.set(object, object.slice());
       for (const member of object) if (isObject(member) && !(library && typeof member === "function")) open.push([member, library]);
       continue;
@@ -51,6 +53,7 @@ function bringBackValues({ known, lists }) {
   for (const [list, members] of lists) {
     if (list.length !== members.length) list.length = members.length;
     for (let at = 0; at < members.length; at++) if (list[at] !== members[at]) list[at] = members[at];
+    if (!hasMembersAlone(list)) for (const key of Object.keys(list).slice(members.length)) delete list[key];
   }
   for (const [object, values] of known) {
     if (Array.isArray(object)) object.length = values.find(([key]) => key === "length")[1];

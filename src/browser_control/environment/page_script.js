@@ -258,7 +258,7 @@ function listPage(marked) {
     edges = [0, innerHeight - 1].map(y => document.caretRangeFromPoint(innerWidth / 2, y));
     out.length = 0;
     listAll();
-    const begin = edges[0]?.at ?? 0;
+    const begin = edges[0]?.at ?? edges[1]?.at ?? 0;
     reading = [begin, edges[1]?.at ?? begin];
   }
   return { items: out, viewport: first === null ? null : [first, last], reading };

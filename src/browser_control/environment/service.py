@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from browser_control.environment import kept_pages
 from browser_control.environment.actions import ActionRefused
 from browser_control.environment.application import ApplicationFailed, default_logs
 from browser_control.environment.asked import Asked, prune
@@ -129,6 +130,7 @@ class BrowserPool:
         in_page: frozenset[str] = frozenset(),
         allowed_hosts: frozenset[str] = frozenset(),
         logs: Path | None = None,
+        gates: int = 1,
     ) -> None:
         """
         Args:
@@ -136,6 +138,7 @@ class BrowserPool:
             in_page: web tasks whose episodes may begin in an open page.
             allowed_hosts: that an episode may go to beside MiniWoB's.
             logs: folder for what the servers of web tasks say.
+            gates: through which sessions reach servers of their own, where a web task has one.
         """
         self._script = page_script()
         self._own_script = page_script(OWN_SCRIPT)
@@ -145,7 +148,7 @@ class BrowserPool:
         for each in static:
             mounts = {FLIGHT: bundle_folder() / FLIGHT} if registry.is_flight(each) else {}
             self._servers[each.host] = PageServer(each.folder, fixed=False, only=each.host, mounts=mounts)
-        self.applications = Applications(pages if len(static) < len(own) else 0, logs or default_logs())
+        self.applications = Applications(gates if len(static) < len(own) else 0, logs or default_logs())
         hosts: dict[str, PageServer | Gate] = {**self._servers}
         hosts |= {gate.name: gate for gate in self.applications.gates}
         self._berths = [_Berth(program, allowed_hosts, hosts) for _ in range(browsers)]
@@ -542,9 +545,8 @@ def run(
     logs: Path | None = None,
 ) -> None:
     """Serves on a bound socket until SIGTERM or SIGINT; raises BrowserNotFound if Chromium does not start."""
-    pool = BrowserPool(
-        program, browsers, max(pages, sessions), IN_PAGE if in_page else frozenset(), allowed_hosts, logs
-    )
+    kept = IN_PAGE if in_page else frozenset()
+    pool = BrowserPool(program, browsers, max(pages, sessions), kept, allowed_hosts, logs, kept_pages.least(sessions))
     config = uvicorn.Config(
         application(pool, sessions, max_turns),
         log_level="warning",

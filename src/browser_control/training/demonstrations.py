@@ -2,7 +2,7 @@
 
 `correct` has solvers play on from states that the policy reached (DAgger, Ross et al. 2011). Solvers read the page,
 and some also what was done before, which they take for their own doing. So none is believed: what it says is kept where
-it then did the whole task.
+it then did the whole task. But its word on a first page, where nothing was done before, is kept as well.
 """
 
 import random

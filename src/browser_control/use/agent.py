@@ -11,7 +11,7 @@ It reads the page out of BrowserGym's own observation (`language.snapshot`) and 
 that BrowserGym's action set has no call for, such as `click-at`, are left out.
 """
 
-import functools
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from browser_control.policy.policy import Policy
 
+# A study makes an agent for each of its episodes, of a few adapters in turn: what each was asked by, with its stamp.
+_KEPT = 4
+_LOADED: "OrderedDict[tuple[str, str, str, str], tuple[str, Policy]]" = OrderedDict()
 _SUBSETS = ("bid", "coord")  # of BrowserGym's action set
 
 
@@ -46,11 +49,22 @@ class AdapterArgs:
     agent_name: str = "browser-control"
 
     def make_agent(self) -> "AdapterAgent":
-        """Loads the adapter, once in a process as long as it is the same; raises UserError where it is not there."""
+        """Loads the adapter, once in a process as long as it is the same; raises UserError where it is not there.
+
+        Of a run that goes on, or of `promoted`, the next episode may so have another; an archive stays what it is.
+        """
         from browser_control.use.adapter import stamp
 
         asked = (self.adapter, self.config, self.models, self.base)
-        return AdapterAgent(_policy(*asked, stamp(*asked)))
+        now = stamp(*asked)
+        loaded = _LOADED.pop(asked, None)
+        if loaded is None or loaded[0] != now:
+            loaded = None  # what is superseded goes before what replaces it comes
+            loaded = (now, _policy(*asked))
+        _LOADED[asked] = loaded
+        if len(_LOADED) > _KEPT:
+            _LOADED.popitem(last=False)
+        return AdapterAgent(loaded[1])
 
     # What the loops call beside; nothing is to be done.
 
@@ -63,9 +77,8 @@ class AdapterArgs:
     def set_reproducibility_mode(self) -> None: ...
 
 
-@functools.lru_cache(maxsize=4)  # a study makes an agent for each of its episodes, of a few adapters in turn
-def _policy(adapter: str, config: str, models: str, base: str, stamp: str) -> "Policy":
-    """The adapter's policy, offering what BrowserGym's action set has a call for; `stamp` tells adapters apart."""
+def _policy(adapter: str, config: str, models: str, base: str) -> "Policy":
+    """The adapter's policy, offering what BrowserGym's action set has a call for."""
     from browser_control.use.adapter import find, load
 
     found = find(adapter, config, models, base)

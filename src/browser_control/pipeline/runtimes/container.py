@@ -94,6 +94,7 @@ class Container:
         self._output: Output | None = None
         self._closed = threading.Event()
         self._lost: EngineUnavailable | None = None
+        self._ran = False
 
     def start(self) -> None:
         """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
@@ -106,14 +107,20 @@ class Container:
                 stack.pop_all()
         except EngineUnavailable as error:
             raise _explained(error, self._stage) from error
+        self._ran = True
         self._output = Output(self._follow(output), self._stage.log)
 
     @property
     def alive(self) -> bool:
-        with contextlib.suppress(DockerException, requests.RequestException):
+        """Whether it runs; while the engine does not answer, whether it ran when it last did."""
+        try:
             self._container.reload()
-            return bool(self._container.status == "running")
-        return False
+            self._ran = bool(self._container.status == "running")
+        except NotFound:
+            self._ran = False
+        except (DockerException, requests.RequestException):
+            pass
+        return self._ran
 
     def lines(self) -> Iterator[str]:
         """Lines as they come, until the program has ended."""
@@ -149,8 +156,8 @@ class Container:
 
     def _follow(self, output: CancellableStream) -> Iterator[str]:
         """Its output; where the connection broke, or the engine was away, with all that was said meanwhile."""
+        heard = time.time(), time.monotonic()
         while True:
-            heard = time.time(), time.monotonic()
             with contextlib.suppress(APIError, requests.RequestException, OSError):
                 try:
                     for line in _lines(output):
