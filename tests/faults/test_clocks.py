@@ -19,7 +19,7 @@ from place import Place
 from prefect_server import Server
 from processes import marked, wait_until
 from test_matrix import cells, expect, expect_the_same_again
-from test_workers import POOL, start, works
+from test_workers import POOL, deployed, start, works
 
 pytestmark = [pytest.mark.together, pytest.mark.timeout(900)]
 JUMPS = {"clock an hour ahead": HOUR, "clock an hour back": -HOUR}
@@ -48,14 +48,8 @@ def test_a_clock_that_jumps(place: Place, wall: Clock, undisturbed: Place, cell:
 def server(wall: Clock, tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "server"
     folder.mkdir()
-    server = Server(folder, more=wall.environ)
-    try:
-        server.start()
-        done = server.command("python", "deployments/setup.py")
-        assert done.returncode == 0, done.stdout + done.stderr
+    with deployed(Server(folder, more=wall.environ)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @cells(lambda cell: cell.fault in JUMPS, "worker")

@@ -4,6 +4,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ DEPLOYMENT, POOL = "train/smollm2-135m", "local"
 SECONDS = 15.0  # that a server is away
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+@contextmanager
+def deployed(server: Server) -> Iterator[Server]:
+    """The server at work, with the project's deployments."""
     try:
         server.start()
         done = server.command("python", "deployments/setup.py")
@@ -30,6 +31,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with deployed(Server(tmp_path_factory.mktemp("server"))) as server:
+        yield server
 
 
 @pytest.fixture
