@@ -124,7 +124,7 @@ class WarmStart(_Section):
         default=0.0,
         ge=0,
         le=1,
-        description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
+        description="share of a round's episodes that goes where the policy failed before and solvers went on",
     )
     dagger_failed_only: bool = Field(
         default=False, description="whether solvers go on only in those of a round's episodes that the policy then lost"

@@ -102,8 +102,9 @@ def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
     assert warm_start.spread(asked, None) == ["a", "b", "c"] * 3 + ["a"]
     nothing_failed = Corrections([], Counter(a=3, b=3, c=3), Counter())
     assert warm_start.spread(asked, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
-    before = Corrections([], Counter(a=3, b=3, c=3), Counter(a=1, b=2))
-    assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
+    mended = [Demonstration("a", 1, ()), Demonstration("b", 2, ()), Demonstration("b", 3, ())]
+    before = Corrections(mended, Counter(a=3, b=3, c=3), Counter(a=1, b=2, c=3), Counter(a=1, b=2, c=3))
+    assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}  # no solver mends c
 
 
 def test_a_round_replays_a_share_of_what_was_there_before_and_the_last_one_all() -> None:

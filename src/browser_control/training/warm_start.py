@@ -13,6 +13,7 @@ from math import isfinite, nan
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
@@ -77,12 +78,13 @@ def warm_start(
 
 
 def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
-    """The web task of each of a round's episodes: in turn, but for the share that goes where the policy failed.
+    """The web task of each of a round's episodes: in turn, but for the share that goes where there is most to learn.
 
-    That share is dealt out by the rate at which the policy failed in the round before, largest remainders first.
+    That share is dealt out by the rate at which the policy failed in the round before times the rate at which its
+    solver went on from there: what no solver mends teaches nothing. Largest remainders first.
     """
     focused = round(settings.dagger_focus * settings.dagger_episodes)
-    rates = {each: before.failed[each] / before.played[each] for each in before.played} if before else {}
+    rates = _mended(before) if before else {}
     if not focused or not any(rates.values()):
         return list(islice(cycle(settings.web_tasks), settings.dagger_episodes))
     shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
@@ -91,6 +93,15 @@ def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
     counts.update(by_remainder[: focused - counts.total()])
     counts.update(islice(cycle(settings.web_tasks), settings.dagger_episodes - focused))
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
+
+
+def _mended(before: Corrections) -> dict[str, float]:
+    """Of each web task the share of its episodes that the policy lost and its solver would have won from there."""
+    solved = Counter(each.web_task for each in before.demonstrations)
+    return {
+        each: before.failed[each] / played * solved[each] / max(before.taken_over[each], 1)
+        for each, played in before.played.items()
+    }
 
 
 def replayed(before: Sequence[Demonstration], share: float, seed: int, number: int) -> list[Demonstration]:
@@ -120,38 +131,48 @@ def _learn(
         for first in range(0, len(completions), settings.batch_size)
     ]
     began, failures = time.perf_counter(), 0
-    for step, batch in enumerate(batches, start=1):
-        preemption.check()
-        _set_learning_rate(optimizer, settings, step, len(batches))
-        loss = clone(policy, optimizer, batch, configuration)
+    losses: list[Tensor] = []  # not yet looked at: a step is begun before the one before it is waited for
+
+    def look(step: int) -> None:
+        nonlocal failures
+        loss = losses.pop(0).item()
         failures = 0 if isfinite(loss) else failures + 1
         if failures:
             print(f"step {step} changes nothing: its gradient is not finite", flush=True)
         if failures == FAILURES:
             raise TrainingFailed(f"the gradients of {FAILURES} steps were not finite; lower warm_start.learning_rate")
         progress.report("warm start: learning", step, len(batches), message=f"loss {loss:.3f}")
+
+    for step, batch in enumerate(batches, start=1):
+        preemption.check()
+        _set_learning_rate(optimizer, settings, step, len(batches))
+        losses.append(clone(policy, optimizer, batch, configuration))
+        if step > 1:
+            look(step - 1)
+    if losses:
+        look(len(batches))
     print(f"warm start: {len(batches)} steps in {time.perf_counter() - began:.0f} s", flush=True)
     return len(batches)
 
 
 def clone(
     policy: Policy, optimizer: torch.optim.Optimizer, batch: Sequence[Completion], configuration: Configuration
-) -> float:
-    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step.
+) -> Tensor:
+    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step; a scalar.
 
-    A gradient that is not finite changes nothing; the value is then not a number.
+    A gradient that is not finite changes nothing; the value is then not a number. On a GPU it is not waited for.
     """
     decisions = sum(len(completion.decisions) for completion in batch)
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total = torch.zeros((), device=policy.device)
     samples = [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions]
     chunks = micro_batches(policy, rows(policy, samples), configuration.training.tokens_per_micro_batch)
     for chunk in chunks:
         loss = -policy.log_probs([sample.completion for sample in chunk.samples], chunk.share).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
+        total += loss.detach()
     norm = clipped_step(optimizer, trainable(policy.model), configuration.training.max_gradient_norm)
-    return total if isfinite(norm) else nan
+    return torch.where(torch.isfinite(norm), total, nan)
 
 
 def _demonstrate(
