@@ -51,20 +51,28 @@ def warm_start(
     settings, began = configuration.warm_start, time.perf_counter()
     demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
     if settings.demonstrations:
-        demonstrations += _demonstrate(policy, environments, configuration, preemption)
+        every = list(islice(cycle(settings.web_tasks), settings.demonstrations))
+        demonstrations += _demonstrate(policy, environments, configuration, preemption, every, 0)
     steps = _learn(policy, demonstrations, configuration, preemption, 0)
     takeovers: list[dict[str, dict[str, int]]] = []
     found: Corrections | None = None
     for number in range(settings.dagger_rounds):
-        web_tasks = spread(settings, found)
+        web_tasks = spread(settings, settings.dagger_episodes, found)
         found = _correct(policy, environments, configuration, preemption, number, web_tasks)
         solved = Counter(each.web_task for each in found.demonstrations)
         takeovers.append(
             {each: {"played": count, "solved": solved[each]} for each, count in sorted(found.taken_over.items())}
         )
-        before, demonstrations = demonstrations, demonstrations + found.demonstrations
+        new = found.demonstrations
+        if settings.dagger_demonstrations:
+            web_tasks = spread(settings, settings.dagger_demonstrations, found)
+            first = (
+                settings.demonstrations + settings.dagger_rounds * settings.dagger_episodes + number * len(web_tasks)
+            )
+            new = new + _demonstrate(policy, environments, configuration, preemption, web_tasks, first)
+        before, demonstrations = demonstrations, demonstrations + new
         if number + 1 < settings.dagger_rounds:
-            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + found.demonstrations
+            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + new
         else:
             learned = demonstrations
         steps += _learn(policy, learned, configuration, preemption, number + 1)
@@ -77,21 +85,21 @@ def warm_start(
     }
 
 
-def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
-    """The web task of each of a round's episodes: in turn, but for the share that goes where there is most to learn.
+def spread(settings: WarmStart, count: int, before: Corrections | None) -> list[str]:
+    """The web tasks of `count` episodes: in turn, but for `dagger_focus`, which goes where there is most to learn.
 
     That share is dealt out by the rate at which the policy failed in the round before times the rate at which its
     solver went on from there: what no solver mends teaches nothing. Largest remainders first.
     """
-    focused = round(settings.dagger_focus * settings.dagger_episodes)
+    focused = round(settings.dagger_focus * count)
     rates = _mended(before) if before else {}
     if not focused or not any(rates.values()):
-        return list(islice(cycle(settings.web_tasks), settings.dagger_episodes))
+        return list(islice(cycle(settings.web_tasks), count))
     shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
     counts = Counter({each: int(share) for each, share in shares.items()})
     by_remainder = sorted(shares, key=lambda each: (int(shares[each]) - shares[each], each))
     counts.update(by_remainder[: focused - counts.total()])
-    counts.update(islice(cycle(settings.web_tasks), settings.dagger_episodes - focused))
+    counts.update(islice(cycle(settings.web_tasks), count - focused))
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
 
 
@@ -176,8 +184,14 @@ def clone(
 
 
 def _demonstrate(
-    policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption
+    policy: Policy,
+    environments: Environments,
+    configuration: Configuration,
+    preemption: Preemption,
+    web_tasks: Sequence[str],
+    first: int,
 ) -> list[Demonstration]:
+    """One demonstration of each of `web_tasks`; `first`: of them among all that are played, each with its own seed."""
     settings = configuration.warm_start
     if unsolved := [web_task for web_task in settings.web_tasks if solver(web_task) is None]:
         if registry.own(unsolved[0]) is not None:
@@ -188,19 +202,20 @@ def _demonstrate(
 
     def played(count: int) -> None:
         preemption.check()
-        if count % 8 == 0 or count == settings.demonstrations:
-            progress.report("warm start: demonstrations", count, settings.demonstrations)
+        if count % 8 == 0 or count == len(web_tasks):
+            progress.report("warm start: demonstrations", count, len(web_tasks))
 
     demonstrations = collect(
         policy,
         environments,
-        settings.web_tasks,
-        settings.demonstrations,
+        web_tasks,
+        len(web_tasks),
         configuration.environment.max_turns,
         played,
         configuration.training.reward,
+        first,
     )
-    print(f"warm start: {len(demonstrations)} of {settings.demonstrations} demonstrations succeeded", flush=True)
+    print(f"warm start: {len(demonstrations)} of {len(web_tasks)} demonstrations succeeded", flush=True)
     if not demonstrations:
         raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
