@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from time import sleep
 
 import pytest
@@ -16,6 +17,7 @@ from browser_control.language.page import page_of
 from browser_control.policy.policy import Policy
 from browser_control.training.demonstrations import Demonstration, collect, correct
 from browser_control.training.held_out import may_be_trained, redrawn
+from browser_control.web_tasks import registry
 
 MakePolicy = Callable[..., Policy]
 GOAL = 'Enter "Ada" into the text field and press Submit.'
@@ -124,6 +126,30 @@ def test_solvers_go_on_from_where_the_policy_went(make_policy: MakePolicy, sessi
     asked = [policy.tokenizer.decode(turn.prompt_ids) for each in found for turn in each.completions[:2]]
     assert any("Done: " in prompt for prompt in asked)  # the policy was there first
     assert all('fill textbox [10] with "Ada"' in words for words in said if len(words) > 1)
+
+
+def test_a_solution_goes_on_by_what_the_page_shows_and_not_by_what_the_policy_did_before(
+    make_policy: MakePolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_own", {})
+    (tmp_path / "notes" / "save").mkdir(parents=True)
+    (tmp_path / "notes" / "save" / "page.html").write_text("")
+    (tmp_path / "notes" / "save" / "task.yaml").write_text(
+        'start: page.html\ngoal: Save "{word}" now.\nparameters: {word: [Ada, Bob]}\nsuccess: "true"\n'
+        'solution:\n- fill textbox "Note" with "{word}"\n- click button "Save"\n'
+    )
+    registry.use([tmp_path / "notes"])
+
+    def page(seed: int) -> str:
+        return f'"Form {seed}"\ntextbox "Note" [10]\nbutton "Save" [20]\nbutton "Other" [10b]\nlink "More" [10c]'
+
+    policy = make_policy(policy={"max_prompt_tokens": 2048})
+    environments = PaperEnvironments(3, pressed, page, 'Save "Ada" now.')
+    found = correct(policy, environments, ["notes.save"], range(20, 60), 8, 1).demonstrations
+    said = [(policy.tokenizer.decode(turn.prompt_ids), turn.text) for each in found for turn in each.completions]
+    late = [text for prompt, text in said if "Done: " in prompt]  # the policy was there first
+    assert 'fill textbox "Note" [10] with "Ada"' in late
+    assert 'click button "Save" [20]' in late
 
 
 def test_a_solver_that_fails_on_a_page_it_never_saw_ends_that_episode_only(make_policy: MakePolicy) -> None:

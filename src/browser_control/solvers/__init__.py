@@ -36,4 +36,4 @@ def solver(web_task: str) -> Solver | None:
     return SOLVERS.get(web_task)
 
 
-__all__ = ["SOLVERS", "Solver", "View", "solver"]
+__all__ = ["SOLVERS", "Solution", "Solver", "View", "solver"]

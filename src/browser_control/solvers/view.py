@@ -8,13 +8,18 @@ from browser_control.language.page import Element, Item, Page, Text
 
 @dataclass(frozen=True)
 class View:
-    """Goal, page, the actions taken so far, why the last did nothing, and what is not offered since it was in vain."""
+    """Goal, page, the actions taken so far, why the last did nothing, and what is not offered since it was in vain.
+
+    Attributes:
+        touched: the elements that the actions were on, as they then were; empty where nobody took note of them.
+    """
 
     goal: str
     page: Page
     taken: tuple[Action, ...]
     error: str = ""
     spent: tuple[Action, ...] = ()
+    touched: tuple[Element, ...] = ()
 
     def of_role(self, *roles: str) -> list[Element]:
         """The elements of these roles, in document order."""

@@ -17,11 +17,11 @@ from browser_control.configuration import DEMONSTRATION_SEEDS
 from browser_control.environment.client import Observation
 from browser_control.errors import EnvironmentFailure
 from browser_control.language import actions
-from browser_control.language.page import page_of, parse_page
+from browser_control.language.page import Element, page_of, parse_page
 from browser_control.language.prompts import Memory
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
-from browser_control.solvers import View, solver
+from browser_control.solvers import Solution, View, solver
 from browser_control.training.dealing import Dealing
 from browser_control.training.held_out import REDRAWS, Draws, may_be_trained, redrawn, too_few_pages
 from browser_control.training.rollout import (
@@ -76,6 +76,7 @@ class _Play:
     waiting: "Future[Observation]"
     led: Sequence[actions.Action] = ()
     taken: list[actions.Action] = field(default_factory=list)
+    touched: list[Element] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
     first: list[Completion] = field(default_factory=list)
     completions: list[Completion] = field(default_factory=list)
@@ -254,7 +255,8 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
         play.solved = observation.done and is_whole(observation, reward) and bool(play.completions)
         return None
     prompt = build_prompt(policy, observation, play.memory, observation.error)
-    view = View(observation.goal, parse_page(observation.text), tuple(play.taken), observation.error, prompt.spent)
+    page, touched = parse_page(observation.text), tuple(play.touched)
+    view = View(observation.goal, page, tuple(play.taken), observation.error, prompt.spent, touched)
     led = len(play.taken) < len(play.led)
     asked = _asked(play, view) if not (led and play.taken) else None
     action = play.led[len(play.taken)] if led else asked
@@ -267,6 +269,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
             if not led:
                 return None
     play.taken.append(action)
+    play.touched += [element for element in prompt.elements if element.bid == action.bid]
     play.memory.act(action, prompt.elements, policy.settings.action_format)
     return action.to_browsergym()
 
@@ -274,6 +277,8 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
 def _asked(play: _Play, view: View) -> actions.Action | None:
     """What the solver would do; None where it does not know, as on a page to which it would not have gone itself."""
     play_on = solver(play.web_task)
+    if play.led and play.taken and isinstance(play_on, Solution):
+        play_on = play_on.resume
     try:
         return play_on(view) if play_on is not None else None
     except (LookupError, ValueError, AttributeError, TypeError, AssertionError, StopIteration):
