@@ -8,8 +8,9 @@ is judged on the same held-out pages each time: the base model, the adapter of `
 source, after the solutions were cloned, and after GRPO. With `--held-out` there is one run more a source, which is
 trained on all other sources and judged on this one.
 
-Each run leaves `DIR/results/NAME-seedN.json`; the same command does what has none. The table is in
-`DIR/own_web_tasks.md`.
+Each run leaves `DIR/results/NAME-seedN.json`; the same command does what has none. It goes on with a run that was ended
+in the middle: each web task is judged by itself, and what was learned or judged is not learned or judged again. The
+table is in `DIR/own_web_tasks.md`; with `--table` that of what there is so far, and nothing is run.
 """
 
 import argparse
@@ -89,41 +90,69 @@ def names_of(source: str) -> list[str]:
 
 
 def learn(learning: Learning) -> dict[str, Any]:
-    """One run and its judgements; what was judged before any training is not judged again."""
+    """One run and its judgements, as far as they are not there."""
     settings = configuration.load(learning.config, learning.changes)
-    seconds: dict[str, float] = {}
-    scores: dict[str, dict[str, Any]] = {}
     sessions, sources = settings.environment.sessions, [Path(each) for each in learning.sources]
     with service(settings.environment.max_turns, sessions, sources) as url:
+        for stage, checkpoint, program in stages(learning):
+            if program and stage not in learned(learning):
+                took = recipe.program(learning, url, program)
+                write_json(_seconds(learning), {**learned(learning), stage: took})
+            if set(judged(learning, stage)) != set(settings.judged_web_tasks):
+                where = ("--each", "--output", str(_judged(learning, stage)))
+                recipe.program(learning, url, "programs.evaluate", "--checkpoint", checkpoint, *where)
+    result = found(learning)
+    write_json(learning.result, result)
+    return result
 
-        def judge(stage: str, checkpoint: str) -> None:
-            path = learning.run.evaluation(stage)
-            if stage not in dict(learning.before) or not path.exists():
-                recipe.program(learning, url, "programs.evaluate", "--checkpoint", checkpoint, "--output", str(path))
-            scores[stage] = read_json(path)
 
-        for stage, checkpoint in learning.before:
-            judge(stage, checkpoint)
-        if settings.warm_start.demonstrations:
-            seconds[DEMONSTRATED] = recipe.program(learning, url, "programs.warm_start")
-            judge(DEMONSTRATED, "warm-start")
-        if settings.training.updates:
-            seconds[TRAINED] = recipe.program(learning, url, "fine_tune_local")
-            judge(TRAINED, "latest")
-    result = {
+def stages(learning: Learning) -> list[tuple[str, str, str]]:
+    """What is judged: stage, checkpoint, and the program that comes first."""
+    settings = configuration.load(learning.config, learning.changes)
+    asked = [(stage, checkpoint, "") for stage, checkpoint in learning.before]
+    if settings.warm_start.demonstrations:
+        asked.append((DEMONSTRATED, "warm-start", "programs.warm_start"))
+    if settings.training.updates:
+        asked.append((TRAINED, "latest", "fine_tune_local"))
+    return asked
+
+
+def found(learning: Learning) -> dict[str, Any]:
+    """What there is of a run, done or not: the scores of each web task by stage, and the seconds of learning."""
+    scores = {stage: judged(learning, stage) for stage, _, _ in stages(learning)}
+    names = configuration.load(learning.config, learning.changes).judged_web_tasks
+    return {
         "name": learning.variant,
         "seed": learning.seed,
         "changes": list(learning.changes),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "seconds": seconds,
-        "judging": {stage: each["seconds"] for stage, each in scores.items()},
+        "seconds": learned(learning),
+        "judging": {stage: sum(each["seconds"] for each in of.values()) for stage, of in scores.items() if of},
         "web_tasks": {
-            name: {stage: each["web_tasks"][name] for stage, each in scores.items()}
-            for name in next(iter(scores.values()))["web_tasks"]
+            name: {stage: of[name]["web_tasks"][name] for stage, of in scores.items() if name in of}
+            for name in names
+            if any(name in of for of in scores.values())
         },
     }
-    write_json(learning.result, result)
-    return result
+
+
+def judged(learning: Learning, stage: str) -> dict[str, dict[str, Any]]:
+    """The scores of the web tasks that were judged, by name."""
+    return {path.stem: read_json(path) for path in sorted(_judged(learning, stage).glob("*.json"))}
+
+
+def learned(learning: Learning) -> dict[str, float]:
+    """The seconds of what was learned, by stage."""
+    path = _seconds(learning)
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def _judged(learning: Learning, stage: str) -> Path:
+    return learning.run.evaluation(stage).with_suffix("")
+
+
+def _seconds(learning: Learning) -> Path:
+    return learning.run.root / "seconds.json"
 
 
 # ---------------------------------------------------------------- table
@@ -168,7 +197,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpus", nargs="+", default=[""], metavar="N", help="one run on each (default: one run)")
     parser.add_argument("--cores", type=int, default=0, help="of the host for each run (default: all)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--table", action="store_true", help="only print the table of what there is")
     options = parser.parse_args(argv)
+    if options.table:
+        print(table([found(each) for each in learnings(options)]))
+        return 0
     return recipe.run(learnings(options), learn, options, table, "own_web_tasks.md")
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from browser_control import configuration
+from browser_control.records.promotion import compare, episodes
 from browser_control.records.summary import interval
 from browser_control.run_directory import RunDirectory, read_json, write_json, write_text
 from browser_control.use.playing import service
@@ -97,6 +98,9 @@ def learn(recipe: Recipe) -> dict[str, Any]:
             checkpoint = "latest"
         judged = run.evaluation("recipe")
         program(recipe, url, "programs.evaluate", "--checkpoint", checkpoint, "--output", str(judged))
+        began = run.evaluation("recipe-warm-start")
+        if len(seconds) == 2:
+            program(recipe, url, "programs.evaluate", "--checkpoint", "warm-start", "--output", str(began))
         adapter = run.root if checkpoint == "latest" else run.warm_start
         bench = recipe.output / "benchmarks" / recipe.name
         if recipe.benchmark:
@@ -108,6 +112,7 @@ def learn(recipe: Recipe) -> dict[str, Any]:
         "changes": list(recipe.changes),
         "seconds": seconds,
         "development": read_json(judged)["overall"],
+        "warm_start": _before(began, judged) if len(seconds) == 2 else {},
         "benchmark": _splits(bench / "benchmark.json") if recipe.benchmark else {},
     }
     write_json(recipe.result, result)
@@ -166,6 +171,13 @@ def run(
     return int(failed > 0)
 
 
+def _before(began: Path, judged: Path) -> dict[str, Any]:
+    """What GRPO began with, and the pages of it that were newly won and newly lost."""
+    old = read_json(began)
+    compared = compare(episodes(old), episodes(read_json(judged)))
+    return {"overall": old["overall"], "gained": compared.gained, "lost": compared.lost, "p": compared.p}
+
+
 def _splits(path: Path) -> dict[str, Any]:
     """Of each split of the benchmark the rates of both kinds of success, each with its interval."""
     return {
@@ -181,16 +193,31 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     """One row a run."""
     splits = list(dict.fromkeys(name for each in results for name in each["benchmark"]))
     rows = [
-        ("variant", "seed", "seconds", "development, strict", *(f"{split}: BrowserGym, strict" for split in splits)),
-        ("---",) * (4 + len(splits)),
+        (
+            "variant",
+            "seed",
+            "seconds",
+            "development, strict",
+            "before GRPO: won, lost since",
+            *(f"{split}: BrowserGym, strict" for split in splits),
+        ),
+        ("---",) * (5 + len(splits)),
     ]
     for each in results:
         development, parts = each["development"], each["seconds"]
         seconds = f"{sum(parts.values()):.0f} ({', '.join(f'{name} {value:.0f}' for name, value in parts.items())})"
-        judged = interval(development["strict"]["successes"], development["pages"] - development["unscorable"])
+        judged = _strict(development)
+        before = each["warm_start"] and (
+            f"{_strict(each['warm_start']['overall'])}: {each['warm_start']['gained']}, {each['warm_start']['lost']}"
+            f" (p = {each['warm_start']['p']:.2g})"
+        )
         cells = [_rates(each["benchmark"][split]) if split in each["benchmark"] else "" for split in splits]
-        rows.append((each["variant"], str(each["seed"]), seconds, judged, *cells))
+        rows.append((each["variant"], str(each["seed"]), seconds, judged, before or "", *cells))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _strict(overall: Mapping[str, Any]) -> str:
+    return interval(overall["strict"]["successes"], overall["pages"] - overall["unscorable"])
 
 
 def _rates(split: Mapping[str, Any]) -> str:

@@ -124,7 +124,13 @@ class WarmStart(_Section):
         default=0.0,
         ge=0,
         le=1,
-        description="share of a round's episodes that web tasks get by how often the policy failed in the round before",
+        description="share of a round's episodes that goes where the policy failed before and solvers went on",
+    )
+    dagger_demonstrations: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="further ones a round, dealt as dagger_focus says of what was just played",
     )
     dagger_failed_only: bool = Field(
         default=False, description="whether solvers go on only in those of a round's episodes that the policy then lost"
@@ -216,7 +222,7 @@ OFF: Mapping[str, Any] = {
 }  # fmt: skip
 OFF_WARM_START: Mapping[str, Any] = {
     name: WarmStart.model_fields[name].default
-    for name in ("dagger_focus", "dagger_failed_only", "dagger_replay", "kept")
+    for name in ("dagger_focus", "dagger_demonstrations", "dagger_failed_only", "dagger_replay", "kept")
 }
 OFF_POLICY: Mapping[str, Any] = {"remembered": Policy.model_fields["remembered"].default}
 

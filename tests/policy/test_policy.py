@@ -182,6 +182,22 @@ def test_the_adapter_computes_what_peft_computes(make_policy: MakePolicy) -> Non
     torch.testing.assert_close(found, expected)
 
 
+def test_adapters_of_layers_that_read_the_same_input_have_the_gradients_of_peft(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama", lora={"targets": ["q_proj", "k_proj", "v_proj"]})
+    layers = [module for module in policy.model.modules() if isinstance(module, FusedLinear)]
+    siblings = [layer for layer in layers if layer.siblings is layers[0].siblings]
+    assert len(siblings) == 3 and layers[0].siblings is not None
+    for layer in siblings:  # B begins as zero, which would hide A's gradient
+        torch.nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(2, 3, siblings[0].in_features, requires_grad=True)
+    leaves = [x, *(weight for layer in siblings for weight in layer.weights())]
+    found, expected = (
+        torch.autograd.grad(sum(forward(layer, x).sin().sum() for layer in siblings), leaves)
+        for forward in (lambda layer, x: layer(x), Linear.forward)
+    )
+    torch.testing.assert_close(found, expected)
+
+
 def test_what_a_page_says_is_no_control_token_of_the_prompt(make_policy: MakePolicy) -> None:
     policy = make_policy()
     control = policy.tokenizer.convert_tokens_to_ids("<|end|>")

@@ -10,6 +10,7 @@ from tiny import PaperEnvironments
 
 from browser_control.errors import EnvironmentFailure
 from browser_control.policy.policy import Policy, trainable
+from browser_control.policy.sampling import Completion
 from browser_control.training import grpo
 from browser_control.training.rollout import Episode, Start, play
 
@@ -138,6 +139,38 @@ def test_micro_batches_do_not_change_the_gradient(make_policy: MakePolicy, archi
     assert sorted(id(sample) for chunk in small for sample in chunk.samples) == sorted(map(id, batch))
     together, apart = (gradient(policy, batch, 24, tokens) for tokens in (10**6, 128))
     torch.testing.assert_close(together, apart, atol=1e-7, rtol=1e-3)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_on_a_gradient_that_is_not_finite_changes_nothing(fused: bool) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
+    found = []
+    for gradient in ([1.0, 1.0, 1.0], [1.0, float("nan"), 1.0], [1.0, float("inf"), 1.0], [1.0, 1.0, 1.0]):
+        weight.grad = torch.tensor(gradient)
+        grpo.clipped_step(optimizer, [weight], 10.0)
+        found.append(weight.detach().clone())
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert (found[0] < 1).all() and (found[3] < found[0]).all()
+    assert optimizer.state[weight]["step"] == 2
+
+
+class InARow:
+    """Reads what shares no prompt in a single row of at most so many tokens."""
+
+    row_tokens = 1000
+
+
+def test_a_row_is_filled_by_the_sum_of_its_lengths() -> None:
+    lengths = [700, 100, 100, 100, 100]
+    rows = [[grpo.Sample(made_up(length), 1.0, 0.0)] for length in lengths]
+    found = list(grpo.micro_batches(InARow(), rows, 10**6))  # type: ignore[arg-type]
+    assert [len(each.samples) for each in found] == [4, 1]
+    assert all(each.share is False for each in found)
+
+
+def made_up(length: int) -> Completion:
+    return Completion(tuple(range(length)), (1,), (0,), (None,), (0.0,), "")
 
 
 def test_the_gradient_of_two_arms_is_the_analytic_one(make_policy: MakePolicy) -> None:

@@ -13,7 +13,8 @@ from browser_control import configuration
 from browser_control.authoring.served import service
 from browser_control.environment.chromium import find_chromium
 from browser_control.errors import BrowserNotFound
-from browser_control.run_directory import RunDirectory, read_json
+from browser_control.integrity import read_sealed, write_sealed
+from browser_control.run_directory import RunDirectory
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 NAME = "shop.order-shirts"
@@ -32,10 +33,11 @@ def test_a_run_takes_a_web_task_of_ones_own_from_its_solution_to_a_judged_adapte
         policy={"actions": ["click", "fill", "select"]},
         warm_start={"web_tasks": [NAME], "demonstrations": 6},
         training={"web_tasks": [NAME], "updates": 1, "groups": 1, "group_size": 2},
-        evaluation={"episodes": 4},
+        evaluation={"web_tasks": [NAME, "click-test-2"], "episodes": 4},
     )
     configuration.write(settings, tmp_path / "own.yaml")
     directory = RunDirectory(tmp_path / "run")
+    write_sealed(tmp_path / "scores" / "click-test-2.json", {"judged": "before"})
 
     def run(url: str, module: str, *more: str) -> str:
         command = [sys.executable, "-m", f"browser_control.{module}", "--config-file-name", str(tmp_path / "own.yaml")]
@@ -49,8 +51,11 @@ def test_a_run_takes_a_web_task_of_ones_own_from_its_solution_to_a_judged_adapte
         assert f'"web_task": "{NAME}"' in run(url, "programs.health_gate")
         assert "6 of 6 demonstrations succeeded" in run(url, "programs.warm_start")
         run(url, "fine_tune_local")
-        judged = run(url, "programs.evaluate", "--output", str(tmp_path / "scores.json"))
-    scores = read_json(tmp_path / "scores.json")
+        judged = run(url, "programs.evaluate", "--each", "--output", str(tmp_path / "scores"))
+    assert read_sealed(tmp_path / "scores" / "click-test-2.json") == {"judged": "before"}
+    scores = read_sealed(tmp_path / "scores" / f"{NAME}.json")
+    assert list(scores["web_tasks"]) == [NAME]
+    assert f"latest of {NAME}: " in judged
     assert scores["sampling"].startswith("fast for a CPU")
     assert f"sampling is {scores['sampling']}" in judged.splitlines()
     assert scores["web_tasks"][NAME]["pages"] == 4

@@ -1,7 +1,7 @@
 """The warm start as a whole: demonstrations, cloning, and rounds in which solvers go on from where the policy went."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from browser_control.errors import Preempted
 from browser_control.policy import policy
 from browser_control.preemption import Preemption
 from browser_control.run_directory import RunDirectory, read_json
-from browser_control.training import warm_start
+from browser_control.training import demonstrations, warm_start
 from browser_control.training.demonstrations import Corrections, Demonstration, correct
 from browser_control.training.trainer import Trainer
 
@@ -99,11 +99,36 @@ def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
     asked = WarmStart(
         web_tasks=("a", "b", "c"), demonstrations=3, dagger_rounds=2, dagger_episodes=10, dagger_focus=0.5
     )
-    assert warm_start.spread(asked, None) == ["a", "b", "c"] * 3 + ["a"]
+    assert warm_start.spread(asked, 10, None) == ["a", "b", "c"] * 3 + ["a"]
     nothing_failed = Corrections([], Counter(a=3, b=3, c=3), Counter())
-    assert warm_start.spread(asked, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
-    before = Corrections([], Counter(a=3, b=3, c=3), Counter(a=1, b=2))
-    assert Counter(warm_start.spread(asked, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
+    assert warm_start.spread(asked, 10, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
+    mended = [Demonstration("a", 1, ()), Demonstration("b", 2, ()), Demonstration("b", 3, ())]
+    before = Corrections(mended, Counter(a=3, b=3, c=3), Counter(a=1, b=2, c=3), Counter(a=1, b=2, c=3))
+    assert Counter(warm_start.spread(asked, 10, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}  # no solver mends c
+
+
+def test_a_round_has_further_demonstrations_on_pages_of_their_own(
+    model_folder: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def noted(web_tasks: Sequence[str], first: int, count: int) -> list[tuple[str, int]]:
+        asked.append((first, count))
+        return starts(web_tasks, first, count)
+
+    starts = demonstrations._starts
+    monkeypatch.setattr(demonstrations, "_starts", noted)
+    configuration = settings(2)
+    further = {"dagger_demonstrations": 7, "dagger_focus": 1.0}
+    configuration = configuration.model_copy(update={"warm_start": configuration.warm_start.model_copy(update=further)})
+    made, directory = policy.load(configuration, model_folder("llama")), RunDirectory(tmp_path / "run")
+    environments = PaperEnvironments(8, pressed, form, GOAL)
+    Trainer(made, environments, configuration, directory, Preemption()).train()
+    state = read_json(directory.warm_start / "state.json")
+    mended = sum(each["enter-text"]["solved"] for each in state["takeovers"])
+    assert state["demonstrations"] == 12 + mended + 2 * 7
+    numbers = [number for first, count in asked for number in range(first, first + count)]
+    assert len(numbers) == len(set(numbers)) == 12 + 2 * (10 + 7)
 
 
 def test_a_round_replays_a_share_of_what_was_there_before_and_the_last_one_all() -> None:

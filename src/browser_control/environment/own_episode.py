@@ -6,6 +6,8 @@ way and the document is at rest (page_own.js).
 """
 
 import asyncio
+import contextlib
+import logging
 import os
 import time
 from dataclasses import replace
@@ -34,6 +36,9 @@ from browser_control.web_tasks.parameters import Value, fill_in, reveal, spelled
 from browser_control.web_tasks.server_file import Request, State
 from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
+logger = logging.getLogger(__name__)
+_LEAVING_SECONDS = 5.0  # after which a page that leaves by itself is not loaded again
+LOADING_SECONDS = 12  # as page_own.js has it
 _BLANK = "about:blank"
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
@@ -55,6 +60,8 @@ class OwnPageSession(TabSession):
         instance: the application's, where the web task has one; it is made ready when an episode begins.
         gate: the way to it.
         session: a name of the session's own.
+        loads: how many of those that share it begin an episode at once. Where all sessions of a busy machine load their
+            pages together, each takes as long as all.
     """
 
     _task: WebTask
@@ -63,8 +70,10 @@ class OwnPageSession(TabSession):
     _secrets: tuple[str, ...] = ()  # that the page may not show
     _judged = False  # not before the policy's first turn
     _begins = False  # whether that is now
+    _begun = ""  # the address that it was sent to last
     instance: Instance | None = None
     gate: Gate | None = None
+    loads: asyncio.Semaphore | None = None
     session = ""
 
     async def reset(self, web_task: str, seed: int, kept: bool = False, shows: frozenset[str] = frozenset()) -> View:
@@ -77,15 +86,7 @@ class OwnPageSession(TabSession):
         self._judges = (found.judge(found.file.success, parameters), found.judge(failure, parameters))
         self._judged = self._begins = False
         try:
-            if self.instance is not None:
-                assert self.gate is not None
-                self.gate.shut()  # no word of the episode before reaches the server that is made ready
-                await self.instance.begin(self.session, parameters)
-                self.instance.open(self.gate)
-            async with asyncio.timeout(COMMAND_SECONDS):
-                if self._episodes:
-                    await self._clear()
-                view = await self._open(shows)
+            view = await self._begin(shows)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
             raise PageLost(f"no episode could be started: {reason(error)}") from error
@@ -94,8 +95,30 @@ class OwnPageSession(TabSession):
         self.left = not self.web_task
         return view
 
+    async def _begin(self, shows: frozenset[str]) -> View:
+        """The first page that the policy sees; begun anew where it left for elsewhere by itself, a few times."""
+        played, began = self._episodes > 0, time.monotonic()
+        for last in (*[False] * (LOADS - 1), True):
+            if self.instance is not None:
+                assert self.gate is not None
+                self.gate.shut()  # no word of the episode before reaches the server that is made ready
+                await self.instance.begin(self.session, self._parameters)
+                self.instance.open(self.gate)
+            async with self.loads or contextlib.nullcontext(), asyncio.timeout(COMMAND_SECONDS):
+                if played:
+                    await self._clear()
+                view = await self._open(shows)
+                if not self._is_away(view.url):
+                    break
+                left = f"{self._begun} left for {await self._address()} before the first turn"
+            if last or time.monotonic() - began > _LEAVING_SECONDS:
+                raise PageLost(left)
+            logger.warning("%s; it is loaded again", left)
+            played = True
+        return view
+
     async def _open(self, shows: frozenset[str]) -> View:
-        """The first page that the policy sees, after what its file has done before."""
+        """The page after what its file has done before the first turn."""
         before = list(self._task.file.before)
         await self._show(shows | actions.shows([str(each).partition(" ")[0] for each in before]))
         self._secrets = tuple(os.environ[name] for name in self._task.secrets if os.environ.get(name))
@@ -119,11 +142,16 @@ class OwnPageSession(TabSession):
         self._judged = self._begins = True
         seen = await self._settle()
         self._begins = False
+        if self.gate is None and not seen.get("loaded", True):  # we serve it; a server of its own may owe it a file
+            raise PageLost(
+                f"{self._begun} was still loading after {LOADING_SECONDS} seconds: the machine is too busy for so many"
+                " sessions, or the page asks for something that never comes"
+            )
         return self._view(seen)
 
     async def _load_url(self, url: str) -> None:
         """Goes there; once more where an interface of this machine came or went meanwhile, such as a container's."""
-        self._at = url
+        self._begun = self._at = url
         for last in (*[False] * (LOADS - 1), True):
             answer = await self._send("Page.navigate", {"url": url})
             error = "it is a file to be downloaded" if answer.get("isDownload") else answer.get("errorText", "")
@@ -282,9 +310,21 @@ class OwnPageSession(TabSession):
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
+            if self._has_left(seen):
+                return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             if "mistake" in seen:
                 raise self._mistake(seen["mistake"])
             return seen
+
+    def _has_left(self, seen: Message) -> bool:
+        """Whether, as the episode begins, the page is another of the same host that is not its own any more.
+
+        A start page may lead on to another by itself, which then is the first; but not to one that our own server does
+        not have, or of which the judges cannot speak.
+        """
+        if not self._begins or seen.get("url", "").partition("?")[0] == self._begun.partition("?")[0]:
+            return False
+        return "mistake" in seen or (self.gate is None and seen.get("status", 0) >= 400)
 
     async def _is_empty(self, tab: Tab) -> bool:
         """Whether no document was loaded in a window yet: one comes, or our script comes into the one that is there."""
@@ -313,9 +353,8 @@ class OwnPageSession(TabSession):
         return any(sign in words for sign in ("context was destroyed", "navigated", "Cannot find context", "collected"))
 
     def _view(self, seen: Message) -> View:
-        away = not self._stays(seen["url"]) and not (seen["url"] == _BLANK and self._front is not self._first)
         items = tuple(self._hidden(item) for item in self._items(seen)) if self._secrets else self._items(seen)
-        if away:
+        if self._is_away(seen["url"]):
             return View(self._goal, items, seen["url"], 0.0, True)
         raw, viewport, reading = float(seen["raw"]), self._viewport(seen), self._reading(seen)
         return View(self._goal, items, seen["url"], raw, bool(seen["done"]), raw, viewport, reading)
@@ -339,6 +378,14 @@ class OwnPageSession(TabSession):
     def _stays(self, url: str) -> bool:
         """Whether a URL is of the web task's own host."""
         return urlsplit(url).hostname == self._task.host
+
+    def _is_away(self, url: str) -> bool:
+        return not self._stays(url) and not (url == _BLANK and self._front is not self._first)
+
+    async def _address(self) -> str:
+        """Where the first window is; of a page of the browser's own, what it stands for."""
+        history = await self._send("Page.getNavigationHistory", session=self._first.session)
+        return str(history["entries"][history["currentIndex"]]["url"])
 
     async def _step_history(self, by: int) -> None:
         """Back or on, within the episode."""

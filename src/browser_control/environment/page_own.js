@@ -12,6 +12,9 @@ const forget = () => { window.name = FORGET; };
 let quiet = 20;         // ms without a change of the document; an application's page is given more, for it asks its server
 let asked = -Infinity;  // since when its effects are waited for
 const DEADLINE = 5000;  // ms, after which the page is taken as it is
+const LOADING = 12000;  // ms that a document which still loads is waited for before, once; with those, less than an action may take
+let patience = LOADING;
+let loaded = false;     // or once was
 
 const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
   playState === "running" && Number.isFinite(effect?.getComputedTiming().endTime));
@@ -23,16 +26,22 @@ function isBusy() {
 }
 
 const LOOK = 5;         // ms between two looks
+const hasLoaded = () => loaded ||= document.readyState === "complete";
 
 // Waits until the page is at rest; false where it never was. An application's page is also looked at half as often as there
 // is time for: where the machine is busy, so are what the page waits for and these looks.
 async function rest(looks) {
   const begin = performance.now();
+  let since = begin;  // when it was still loading
   for (let calm = 0, seen; ; seen = changed) {
-    const busy = isBusy();
+    const busy = isBusy(), now = performance.now();
     calm = busy || changed !== seen ? 0 : calm + 1;
     if (!busy && calm >= looks) return true;
-    if (performance.now() - begin > DEADLINE) return false;
+    if (!hasLoaded() && now - begin < patience) since = now;
+    else if (!loaded || now - since > DEADLINE) {
+      patience = DEADLINE;
+      return false;
+    }
     await new Promise(resolve => realTimeout(resolve, LOOK));
   }
 }
@@ -50,18 +59,20 @@ async function settle(success, failure, moment, begins) {
   // the browser's own page, which says that there is no such host
   if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
   const rested = await rest(moment / LOOK / 2);
-  const seen = { url: location.href, done: false, raw: 0, rested };
+  const seen = { url: location.href, done: false, raw: 0, rested, loaded: hasLoaded() };
+  if (begins && (!loaded || location.href === "about:blank")) success = failure = null;  // their page is not there yet
   for (const [name, judge] of [["success", success], ["failure", failure]]) {
     if (!judge || seen.done) continue;
     try {
       if (!await judge()) continue;
     } catch (error) {
       if (!begun) continue;
-      return { mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` };
+      return { url: location.href, mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` };
     }
     seen.done = true;
     seen.raw = name === "success" ? 1 : 0;
   }
+  if (begins) seen.status = performance.getEntriesByType("navigation")[0]?.responseStatus;
   const own = changed;
   Object.assign(seen, listPage(mark()));
   await null;  // our marks are no change of the page's own

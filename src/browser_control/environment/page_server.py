@@ -36,7 +36,7 @@ class PageServer:
 
     Args:
         fixed: its files never change; else they are read each time, and no browser keeps them.
-        mounts: other folders, each below the path of its name.
+        mounts: other folders, each below the path of its name; their files never change.
         only: the one host there is for a browser context whose proxy this server is; empty: it is nobody's proxy.
     """
 
@@ -77,12 +77,14 @@ class PageServer:
         path = unquote(urlsplit(target).path)
         known = self._answers.get(path)
         if known is None:
-            known = self._read(path)
-            if self._fixed and known is not _NOT_FOUND:
+            first = path.lstrip("/").partition("/")[0]
+            fixed = self._fixed or first in self._mounts
+            known = self._read(path, fixed)
+            if fixed and known is not _NOT_FOUND:
                 self._answers[path] = known
         return known
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, fixed: bool) -> bytes:
         first, _, rest = path.lstrip("/").partition("/")
         folder, below = (self._mounts[first], rest) if first in self._mounts else (self._folder, path.lstrip("/"))
         file = (folder / below.lstrip("/")).resolve()
@@ -93,7 +95,7 @@ class PageServer:
         if kind.startswith("text/"):
             kind += "; charset=utf-8"
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        caching = "public, max-age=31536000, immutable" if self._fixed else "no-store"
+        caching = "public, max-age=31536000, immutable" if fixed else "no-store"
         return f"{head}Cache-Control: {caching}\r\n\r\n".encode() + body
 
 

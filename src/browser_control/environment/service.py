@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import socket
 import uuid
@@ -37,6 +38,7 @@ from browser_control.web_tasks import registry
 from browser_control.web_tasks.registry import FLIGHT
 
 DEFAULT_TASK = "click-test"
+LOADS_PER_CORE = 2  # pages of one's own that are loaded at once
 ANSWER_SECONDS = 5.0  # that a browser may take to say that it is there
 
 _Page = TypeVar("_Page", bound=PageSession)
@@ -157,6 +159,7 @@ class BrowserPool:
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
+        self._loads = asyncio.Semaphore(LOADS_PER_CORE * len(os.sched_getaffinity(0)))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -213,12 +216,17 @@ class BrowserPool:
         if full and self._idle:
             self.discard(self._idle.pop(0))
         if own is not None:
-            return await self._open(OwnPageSession, self._own_script, self._servers[own.host].proxy)
+            return await self._open_own(self._servers[own.host].proxy)
         return await self._open(PageSession, self._script)
 
     async def page_behind(self, gate: Gate) -> OwnPageSession:
         """A page of a session's own, which reaches what its gate leads to; raises PageLost."""
-        return await self._open(OwnPageSession, self._own_script, gate.proxy)
+        return await self._open_own(gate.proxy)
+
+    async def _open_own(self, proxy: str) -> OwnPageSession:
+        page = await self._open(OwnPageSession, self._own_script, proxy)
+        page.loads = self._loads
+        return page
 
     async def _open(self, kind: type[_Page], script: str, proxy: str = "") -> _Page:
         return await min(self._berths, key=_Berth.count).open_page(kind, script, proxy)

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from browser_control.configuration import Lora
 from browser_control.errors import ConfigurationError
@@ -18,7 +19,7 @@ _SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w
 
 
 class FusedLinear(Linear):
-    """y = W x + s B A x with the sum inside the last matrix product.
+    """y = W x + s B A x with the sum inside the last matrix product, forward and backward.
 
     The adapter's float32 weights are rounded to the input's type where they are used. PEFT's own forward pass widens
     the input to float32 instead and adds in two more passes over the output: with bfloat16, most of a training step.
@@ -31,10 +32,13 @@ class FusedLinear(Linear):
         if self.disable_adapters or self.merged:
             return super().forward(x, *args, **kwargs)
         inferring = self.rounded is not None and torch.is_inference_mode_enabled()
-        if inferring and self.siblings is not None:
-            return self.siblings.output(self, x)
+        if self.siblings is not None:
+            return self.siblings.output(self, x, inferring)
+        if not inferring or self.rounded is None:
+            [made] = _adapted(x, [self])
+            return made
         base: Tensor = self.base_layer(x)
-        down, up = self.rounded if inferring and self.rounded else (weight.to(x.dtype) for weight in self.weights())
+        down, up = self.rounded
         low = x.flatten(end_dim=-2) @ down.T
         return torch.addmm(base.flatten(end_dim=-2), low, up.T, alpha=self.scaling[_ADAPTER]).view_as(base)
 
@@ -43,10 +47,64 @@ class FusedLinear(Linear):
         return self.lora_A[_ADAPTER].get_parameter("weight"), self.lora_B[_ADAPTER].get_parameter("weight")
 
 
-class _Siblings:
-    """Layers that read the same input, such as those of queries, keys and values: inference reads it once for all.
+def _adapted(x: Tensor, layers: Sequence[FusedLinear]) -> tuple[Tensor, ...]:
+    """What each of `layers`, which scale alike, makes of `x`, with gradient."""
+    made: tuple[Tensor, ...] = _LowRank.apply(x, layers, *(each for layer in layers for each in layer.weights()))  # type: ignore[no-untyped-call]
+    return made
 
-    Their base weights become parts of one matrix.
+
+class _LowRank(torch.autograd.Function):
+    """Adapted layers that read the same input; every sum over the input's width is made inside a matrix product.
+
+    With autograd's own rules a layer takes twice as many kernels, and several more passes over what it reads and makes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layers: Sequence[FusedLinear], *weights: Tensor) -> tuple[Tensor, ...]:
+        rows = x.flatten(end_dim=-2)
+        down = torch.cat(weights[::2]).to(x.dtype)  # A of all, one above another
+        ups = [up.to(x.dtype) for up in weights[1::2]]
+        low = rows @ down.T
+        ctx.layers, ctx.ranks, ctx.scale = layers, [up.shape[1] for up in ups], layers[0].scaling[_ADAPTER]
+        ctx.save_for_backward(rows, down, low, *ups)
+        outputs = []
+        for layer, up, part in zip(layers, ups, torch.split(low, ctx.ranks, dim=1), strict=True):
+            made: Tensor = layer.get_base_layer()(rows)
+            outputs.append(made.addmm_(part, up.T, alpha=ctx.scale).view(*x.shape[:-1], -1))
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, down, low, *ups = ctx.saved_tensors
+        of_low = torch.empty_like(low)
+        of_x: Tensor | None = None
+        of_ups = []
+        parts = zip(torch.split(low, ctx.ranks, dim=1), torch.split(of_low, ctx.ranks, dim=1), strict=True)
+        for layer, up, gradient, (part, of_part) in zip(ctx.layers, ups, gradients, parts, strict=True):
+            gradient = gradient.flatten(end_dim=-2)
+            torch.mm(gradient, up, out=of_part)
+            of_ups.append(_product(gradient.T, part).mul_(ctx.scale))
+            if ctx.needs_input_grad[0]:
+                weight = layer.get_base_layer().weight
+                of_x = gradient @ weight if of_x is None else of_x.addmm_(gradient, weight)
+        of_downs = torch.split(_product(of_low.T, rows).mul_(ctx.scale), ctx.ranks)
+        if of_x is not None:
+            of_x = of_x.addmm_(of_low, down, alpha=ctx.scale).view(*gradients[0].shape[:-1], -1)
+        return of_x, None, *(each for pair in zip(of_downs, of_ups, strict=True) for each in pair)
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Their matrix product in float32, which is how a GPU sums it anyway."""
+    if one.is_cuda and one.dtype != torch.float32:
+        return torch.mm(one, other, out_dtype=torch.float32)
+    return (one @ other).float()
+
+
+class _Siblings:
+    """Layers that read the same input, such as those of queries, keys and values: it is read once for all.
+
+    Their base weights become parts of one matrix, which inference reads as one.
     """
 
     def __init__(self, layers: Sequence[FusedLinear]) -> None:
@@ -64,10 +122,11 @@ class _Siblings:
         self._input: Tensor | None = None
         self._outputs: dict[FusedLinear, Tensor] = {}
 
-    def output(self, layer: FusedLinear, x: Tensor) -> Tensor:
+    def output(self, layer: FusedLinear, x: Tensor, inferring: bool) -> Tensor:
         """What `layer` makes of `x`; made for all when the first of them asks."""
         if x is not self._input or layer not in self._outputs:
-            self._input, self._outputs = x, dict(zip(self._layers, self._made(x), strict=True))
+            every = self._made(x) if inferring else _adapted(x, self._layers)
+            self._input, self._outputs = x, dict(zip(self._layers, every, strict=True))
         made = self._outputs.pop(layer)
         if not self._outputs:
             self._input = None

@@ -20,6 +20,7 @@ from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
 
 from browser_control.policy import attention
+from browser_control.policy.devices import placed
 
 _ROWS = 32  # of the smallest static batch: below, a step takes no less time
 _WIDTH = 512  # static caches are a multiple of it long: few shapes, since recording one takes as long as many steps
@@ -205,7 +206,7 @@ class StaticReader:
             self._current.take(prefilled, rows, spread[rows] - first)
             logits.append(prefilled.logits)
             first += len(part)
-        return torch.cat(logits)[_placed(spread, self._model.device)]
+        return torch.cat(logits)[placed(torch.from_numpy(spread), self._model.device)]
 
     def _fitting(self, rows: int, tokens: int) -> "_Steps":
         """Steps for so many rows that hold so many tokens each; those that are there already, if they do."""
@@ -220,7 +221,7 @@ class StaticReader:
         return self._steps[shape]
 
     def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        return self._current.run(self._rows, tokens)[_placed(self._rows, self._model.device)]
+        return self._current.run(self._rows, tokens)[placed(torch.from_numpy(self._rows), self._model.device)]
 
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = self._rows[np.array(rows)]
@@ -264,7 +265,7 @@ class _Packed:
     def fill(self, cache: Any, to: Tensor, of: Tensor) -> None:
         """As `_Prefilled.fill`."""
         lengths = np.array([len(sequence) for sequence in self.sequences])
-        begins = _placed(lengths.cumsum() - lengths, to.device)[of][:, None]
+        begins = placed(torch.from_numpy(lengths.cumsum() - lengths), to.device)[of][:, None]
         columns = int(lengths.max())
         tokens = (begins + torch.arange(columns, device=to.device)).clamp(max=self.keys[0].shape[2] - 1).flatten()
         for ours, keys, values in zip(cache.layers, self.keys, self.values, strict=True):
@@ -322,8 +323,8 @@ class _Row:
             inputs[0, end - len(sequence) : end] = sequence
             inputs[1, end - len(sequence) : end] = np.arange(len(sequence))
             ends[number] = end
-        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
-        self._ends.copy_(torch.from_numpy(ends), non_blocking=True)
+        self._inputs.copy_(placed(torch.from_numpy(inputs), self._inputs.device))
+        self._ends.copy_(placed(torch.from_numpy(ends), self._ends.device))
         if self._graph is None:
             self.forward()
         else:
@@ -417,7 +418,7 @@ class _Steps:
     def take(self, prefilled: "_Prefilled | _Packed", rows: np.ndarray, which: np.ndarray) -> None:
         """Takes over what was read: row by row the sequence of that number."""
         lengths = np.array([len(sequence) for sequence in prefilled.sequences], dtype=np.int32)
-        to, of, used = (_placed(each, self._used.device) for each in (rows, which, lengths[which]))
+        to, of, used = (placed(torch.from_numpy(each), self._used.device) for each in (rows, which, lengths[which]))
         prefilled.fill(self._cache, to, of)
         self._used[to] = used
 
@@ -443,7 +444,7 @@ class _Step:
         for row, each in zip(rows, tokens, strict=True):
             inputs[0, row, self._width - len(each) :] = each
             inputs[1, row, self._width - len(each) :] = 1
-        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
+        self._inputs.copy_(placed(torch.from_numpy(inputs), self._inputs.device))
         if self._graph is None:
             self.forward()
         else:
@@ -543,14 +544,6 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[T
         both[1, row, width - len(sequence) :] = 1
     ids, attention = torch.from_numpy(both).to(device)
     return ids, attention
-
-
-def _placed(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """On the device, whose work need not end first: the masks of the next decision are made meanwhile.
-
-    The memory is pageable on purpose: CUDA copies it before the call returns, so that it may go. Pinned, it may not.
-    """
-    return torch.from_numpy(numbers).to(device, non_blocking=True)
 
 
 def _at_least(smallest: int, count: int, halves: bool = False) -> int:

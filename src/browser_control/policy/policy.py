@@ -27,6 +27,7 @@ from browser_control.language.tokens import plain
 from browser_control.policy import attention, chat, head, packing, self_check, tokenization, training_rows
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
+from browser_control.policy.devices import placed
 from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution, entropies
 from browser_control.policy.training_rows import TrainingRows
@@ -296,10 +297,8 @@ class Policy:
         self, logits: Tensor, completions: Sequence[Completion], with_entropies: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of what was decided, at the temperature it was sampled at; entropies, or nothing."""
-        chosen = torch.tensor(
-            [completion.token_ids[position] for completion in completions for position in completion.decisions],
-            device=self.device,
-        )
+        said = [completion.token_ids[position] for completion in completions for position in completion.decisions]
+        chosen = placed(torch.tensor(said), self.device)
         masks = [mask for completion in completions for mask in completion.masks]
         temperatures = [each.temperature or self.temperature for each in completions for _ in each.decisions]
         found = distribution(logits, masks, temperatures)
@@ -401,7 +400,7 @@ def _places(completions: Sequence[Completion], order: Sequence[int], device: tor
     begins = np.empty_like(counts)
     begins[list(order)] = counts[list(order)].cumsum() - counts[list(order)]
     first = np.repeat(begins - (counts.cumsum() - counts), counts)
-    return torch.from_numpy(first + np.arange(counts.sum())).to(device)
+    return placed(torch.from_numpy(first + np.arange(counts.sum())), device)
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:

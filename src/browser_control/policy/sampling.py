@@ -16,6 +16,7 @@ from torch import Tensor
 from browser_control.language import action_tree, prompts
 from browser_control.language.action_tree import Mask, Matcher
 from browser_control.policy.decoding import Reader
+from browser_control.policy.devices import placed
 
 _COMPACT_BELOW = 0.75  # finished rows are dropped from the batch when so few are left: dropping copies the cache
 
@@ -143,7 +144,7 @@ class Sampler:
                 logits = self._read(active)
 
     def _placed(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor(numbers).to(self._device, non_blocking=True)
+        return placed(torch.tensor(numbers), self._device)
 
     def _prefill(self, rows: Sequence[Row]) -> Tensor:
         """Reads the prompts with what is forced after them; returns the logits after each row."""
@@ -161,7 +162,7 @@ class Sampler:
         log_probs = distribution(logits, masks, [row.request.temperature or self._temperature for row in rows])
         best = log_probs.argmax(1)
         draws = torch.tensor([row.request.random.random() if row.request.random else -1.0 for row in rows])
-        draws = draws.to(log_probs.device, non_blocking=True)
+        draws = placed(draws, log_probs.device)
         cumulative = log_probs.exp().cumsum(1)
         points = draws[:, None].clamp(min=0) * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, points, right=True).squeeze(1).clamp(max=self._vocabulary - 1)
@@ -198,7 +199,7 @@ def distribution(logits: Tensor, masks: Sequence[Mask | None], temperatures: Seq
     logits = logits.float() / _divisor(temperatures, logits.device)
     if any(mask is not None for mask in masks):
         packed = [_everything(vocabulary) if mask is None else mask for mask in masks]
-        admitted = _unpack(torch.from_numpy(np.stack(packed)).to(logits.device, non_blocking=True))
+        admitted = _unpack(placed(torch.from_numpy(np.stack(packed)), logits.device))
         logits = logits.masked_fill(~admitted[:, :vocabulary], float("-inf"))
     return logits.log_softmax(1)
 
@@ -206,7 +207,7 @@ def distribution(logits: Tensor, masks: Sequence[Mask | None], temperatures: Seq
 def _divisor(temperatures: Sequence[float], device: torch.device) -> float | Tensor:
     if len(set(temperatures)) == 1:
         return temperatures[0]
-    return torch.tensor(temperatures, dtype=torch.float32).to(device, non_blocking=True)[:, None]
+    return placed(torch.tensor(temperatures, dtype=torch.float32), device)[:, None]
 
 
 def entropies(log_probs: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from browser_control.policy import attention, packing
 from browser_control.policy.decoding import Model
+from browser_control.policy.devices import placed
 from browser_control.policy.sampling import Completion
 
 LONGEST = 16384  # tokens of a row that is filled up; activations of more take much memory, and gain nothing
@@ -158,9 +159,10 @@ class _Row:
             number += count
         begins = np.array([0, *ends[:-1]])
         inputs[1] = np.arange(tokens) - np.repeat(begins, np.diff([0, *ends]))
-        self._inputs.copy_(torch.from_numpy(inputs), non_blocking=True)
-        self._ends[1:].copy_(torch.tensor(ends, dtype=torch.int32), non_blocking=True)
-        self._before.copy_(torch.from_numpy(before), non_blocking=True)
+        device = self._inputs.device
+        self._inputs.copy_(placed(torch.from_numpy(inputs), device))
+        self._ends[1:].copy_(placed(torch.tensor(ends, dtype=torch.int32), device))
+        self._before.copy_(placed(torch.from_numpy(before), device))
         self.decisions = number
 
     def forward(self) -> Tensor:

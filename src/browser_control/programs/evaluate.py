@@ -1,6 +1,9 @@
 """Judges a checkpoint on held-out pages and writes its scores.
 
 python -m browser_control.programs.evaluate --config-file-name NAME --run-directory DIR --output FILE
+
+With `--each` the web tasks are judged one after the other, and `--output` is a folder that has a file of scores for
+each as soon as that was judged. What is there already is not judged again: a program that was ended loses little.
 """
 
 import sys
@@ -31,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the scores are written")
     parser.add_argument(
+        "--each",
+        action="store_true",
+        help="judge the web tasks one after the other; FILE is a folder, with WEB_TASK.json for each that was judged",
+    )
+    parser.add_argument(
         "--pages",
         choices=("evaluation", "final"),
         default="evaluation",
@@ -59,10 +67,7 @@ def _evaluate(job: program.Job) -> None:
     if not 0 <= job.arguments.lot < LOTS:
         raise ConfigurationError(f"--lot must be from 0 to {LOTS - 1}, not {job.arguments.lot}")
     with program.at_work(job, meanwhile=lambda environments: _pages(job, environments)) as work:
-        from browser_control.training import checkpoint, pictures
-        from browser_control.training.evaluation import evaluate
-        from browser_control.training.rollout import Episode
-        from browser_control.training.transcripts import write_episodes
+        from browser_control.training import checkpoint
 
         folder = _folder(wanted, job.run)
         if folder is not None:
@@ -76,31 +81,53 @@ def _evaluate(job: program.Job) -> None:
                 )
             except CheckpointDamaged as error:
                 raise ConfigurationError(str(error)) from error
-        pages = work.meanwhile
-        total = sum(len(each.pages) for each in pages)
-        played: list[Episode] = []
-        done = won = 0
+        for output, pages in _judgements(job, work.meanwhile):
+            _judge(job, work, "base" if folder is None else folder.name, pages, output)
 
-        def count(episode: Episode) -> None:
-            nonlocal done, won
-            job.preemption.check()
-            done, won = done + 1, won + episode.strict
-            played.append(episode)
-            if done % 8 == 0 or done == total:
-                progress.report(f"evaluate {wanted}", done, total, won / done)
 
-        scores = evaluate(work.policy, work.environments, job.configuration, pages, count)
-        transcripts = job.arguments.output.with_suffix(".episodes.jsonl")
-        write_episodes(played, transcripts)
-        judged = {"checkpoint": "base" if folder is None else folder.name, "pages": job.arguments.pages}
-        judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
-        judged |= {"sampling": work.policy.reading}
-        write_sealed(job.arguments.output, {**judged, **scores})
-        print(f"{wanted}: {_words(scores)}", flush=True)
-        if job.arguments.pictures:
-            action_format = job.configuration.policy.action_format
-            taken = pictures.take(played, work.environments, action_format, asked=lambda: job.preemption.asked)
-            pictures.write(taken, job.arguments.output.with_suffix(".pictures.zip"))
+def _judgements(job: program.Job, pages: "list[HeldOut]") -> "list[tuple[Path, list[HeldOut]]]":
+    """What is judged together, and where its scores are written."""
+    output: Path = job.arguments.output
+    if not job.arguments.each:
+        return [(output, pages)]
+    each = [(output / f"{page.web_task}.json", [page]) for page in pages]
+    return [(path, page) for path, page in each if not _kept(path)]
+
+
+def _judge(job: program.Job, work: program.Work, name: str, pages: "list[HeldOut]", output: Path) -> None:
+    """Plays these pages and writes their scores."""
+    from browser_control.training import pictures
+    from browser_control.training.evaluation import evaluate
+    from browser_control.training.rollout import Episode
+    from browser_control.training.transcripts import write_episodes
+
+    wanted: str = job.arguments.checkpoint
+    total = sum(len(each.pages) for each in pages)
+    played: list[Episode] = []
+    done = won = 0
+
+    def count(episode: Episode) -> None:
+        nonlocal done, won
+        job.preemption.check()
+        done, won = done + 1, won + episode.strict
+        played.append(episode)
+        if done % 8 == 0 or done == total:
+            progress.report(f"evaluate {wanted}", done, total, won / done)
+
+    scores = evaluate(work.policy, work.environments, job.configuration, pages, count)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    transcripts = output.with_suffix(".episodes.jsonl")
+    write_episodes(played, transcripts)
+    judged = {"checkpoint": name, "pages": job.arguments.pages}
+    judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
+    judged |= {"sampling": work.policy.reading}
+    write_sealed(output, {**judged, **scores})
+    of = f" of {pages[0].web_task}" if job.arguments.each else ""
+    print(f"{wanted}{of}: {_words(scores)}", flush=True)
+    if job.arguments.pictures:
+        action_format = job.configuration.policy.action_format
+        taken = pictures.take(played, work.environments, action_format, asked=lambda: job.preemption.asked)
+        pictures.write(taken, output.with_suffix(".pictures.zip"))
 
 
 def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":

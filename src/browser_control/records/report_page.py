@@ -114,6 +114,8 @@ def facts(report: Report) -> dict[str, str]:
     updates = f"{counted(len(report.metrics), 'update')} of {training.updates}"
     updates += f", each {training.groups} groups of {training.group_size} ({episodes} episodes)"
     rounds = f"; {counted(warm.dagger_rounds, 'round')} of DAgger, {warm.dagger_episodes} episodes each"
+    if warm.dagger_demonstrations:
+        rounds += f" and {warm.dagger_demonstrations} demonstrations"
     judged = summary.total(report.scores[report.last])
     pages = counted(judged.pages, "page")
     facts = {

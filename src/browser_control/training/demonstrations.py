@@ -92,6 +92,7 @@ def collect(
     max_turns: int,
     on_episode: Callable[[int], None] = lambda played: None,
     reward: Reward = "strict",
+    first: int = 0,
 ) -> list[Demonstration]:
     """Plays `count` episodes, the web tasks in turn, and keeps those that were solved, in the order of their seeds.
 
@@ -103,8 +104,9 @@ def collect(
         environments: whose sessions are all used, one episode each at a time.
         web_tasks: each with a solver (`solvers.solver`).
         on_episode: told how many were played so far.
+        first: of the episodes, among all that are played for demonstrations; each has a seed of its own.
     """
-    starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, 0, count)]
+    starts = [(web_task, seed, ()) for web_task, seed in _starts(web_tasks, first, count)]
     return _solve(policy, environments, starts, max_turns, on_episode, reward)
 
 

@@ -225,9 +225,15 @@ def update(
 def clipped_step(
     optimizer: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter], max_gradient_norm: float
 ) -> Tensor:
-    """Clips the gradient and takes a step, unless the gradient is not finite; returns its norm."""
+    """Clips the gradient and takes a step, unless the gradient is not finite; returns its norm.
+
+    On a GPU nothing waits for the norm: the fused kernel is told, as a gradient scaler would tell it.
+    """
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-    if torch.isfinite(norm):
+    if optimizer.param_groups[0].get("fused"):
+        optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif torch.isfinite(norm):
         optimizer.step()
     return norm
 
@@ -303,26 +309,32 @@ class MicroBatch:
 
 
 def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[MicroBatch]:
-    """The samples of neighbouring rows together, at most `tokens` of them padded, and at least one row each.
+    """The samples of neighbouring rows together, at most `tokens` of them, and at least one row each.
 
-    Where the policy reads completions that share no prompt in another way than others (`row_tokens`), they are apart.
+    Rows are read side by side, padded to the longest. What shares no prompt the policy may read one after another in a
+    single row, which holds no padding, and `row_tokens` at most: such samples are apart.
     """
     if policy.row_tokens is None:
-        parts: list[tuple[Sequence[Sequence[Sample]], int, bool | None]] = [(rows, tokens, None)]
-    else:
-        parts = [
-            ([row for row in rows if len(row) > 1], tokens, True),
-            ([row for row in rows if len(row) == 1], min(tokens, policy.row_tokens), False),
-        ]
-    for part, limit, share in parts:
-        chunk: list[Sequence[Sample]] = []
-        for row in part:
-            if chunk and _length(chunk[0]) * (len(chunk) + 1) > limit:
-                yield MicroBatch(list(chain.from_iterable(chunk)), share)
-                chunk = []
-            chunk.append(row)
-        if chunk:
+        yield from _neighbours(rows, None, lambda lengths: max(lengths) * len(lengths) <= tokens)
+        return
+    several, alone = ([row for row in rows if (len(row) > 1) is shared] for shared in (True, False))
+    longest = min(tokens, policy.row_tokens)
+    yield from _neighbours(several, True, lambda lengths: max(lengths) * len(lengths) <= tokens)
+    yield from _neighbours(alone, False, lambda lengths: sum(lengths) <= longest)
+
+
+def _neighbours(
+    rows: Sequence[Sequence[Sample]], share: bool | None, fits: Callable[[Sequence[int]], bool]
+) -> Iterator[MicroBatch]:
+    """As many rows together as fit by their lengths."""
+    chunk: list[Sequence[Sample]] = []
+    for row in rows:
+        if chunk and not fits([_length(each) for each in (*chunk, row)]):
             yield MicroBatch(list(chain.from_iterable(chunk)), share)
+            chunk = []
+        chunk.append(row)
+    if chunk:
+        yield MicroBatch(list(chain.from_iterable(chunk)), share)
 
 
 def _length(row: Sequence[Sample]) -> int:

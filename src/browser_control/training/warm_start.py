@@ -13,6 +13,7 @@ from math import isfinite, nan
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
@@ -50,20 +51,28 @@ def warm_start(
     settings, began = configuration.warm_start, time.perf_counter()
     demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
     if settings.demonstrations:
-        demonstrations += _demonstrate(policy, environments, configuration, preemption)
+        every = list(islice(cycle(settings.web_tasks), settings.demonstrations))
+        demonstrations += _demonstrate(policy, environments, configuration, preemption, every, 0)
     steps = _learn(policy, demonstrations, configuration, preemption, 0)
     takeovers: list[dict[str, dict[str, int]]] = []
     found: Corrections | None = None
     for number in range(settings.dagger_rounds):
-        web_tasks = spread(settings, found)
+        web_tasks = spread(settings, settings.dagger_episodes, found)
         found = _correct(policy, environments, configuration, preemption, number, web_tasks)
         solved = Counter(each.web_task for each in found.demonstrations)
         takeovers.append(
             {each: {"played": count, "solved": solved[each]} for each, count in sorted(found.taken_over.items())}
         )
-        before, demonstrations = demonstrations, demonstrations + found.demonstrations
+        new = found.demonstrations
+        if settings.dagger_demonstrations:
+            web_tasks = spread(settings, settings.dagger_demonstrations, found)
+            first = (
+                settings.demonstrations + settings.dagger_rounds * settings.dagger_episodes + number * len(web_tasks)
+            )
+            new = new + _demonstrate(policy, environments, configuration, preemption, web_tasks, first)
+        before, demonstrations = demonstrations, demonstrations + new
         if number + 1 < settings.dagger_rounds:
-            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + found.demonstrations
+            learned = replayed(before, settings.dagger_replay, configuration.seed, number) + new
         else:
             learned = demonstrations
         steps += _learn(policy, learned, configuration, preemption, number + 1)
@@ -76,21 +85,31 @@ def warm_start(
     }
 
 
-def spread(settings: WarmStart, before: Corrections | None) -> list[str]:
-    """The web task of each of a round's episodes: in turn, but for the share that goes where the policy failed.
+def spread(settings: WarmStart, count: int, before: Corrections | None) -> list[str]:
+    """The web tasks of `count` episodes: in turn, but for `dagger_focus`, which goes where there is most to learn.
 
-    That share is dealt out by the rate at which the policy failed in the round before, largest remainders first.
+    That share is dealt out by the rate at which the policy failed in the round before times the rate at which its
+    solver went on from there: what no solver mends teaches nothing. Largest remainders first.
     """
-    focused = round(settings.dagger_focus * settings.dagger_episodes)
-    rates = {each: before.failed[each] / before.played[each] for each in before.played} if before else {}
+    focused = round(settings.dagger_focus * count)
+    rates = _mended(before) if before else {}
     if not focused or not any(rates.values()):
-        return list(islice(cycle(settings.web_tasks), settings.dagger_episodes))
+        return list(islice(cycle(settings.web_tasks), count))
     shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
     counts = Counter({each: int(share) for each, share in shares.items()})
     by_remainder = sorted(shares, key=lambda each: (int(shares[each]) - shares[each], each))
     counts.update(by_remainder[: focused - counts.total()])
-    counts.update(islice(cycle(settings.web_tasks), settings.dagger_episodes - focused))
+    counts.update(islice(cycle(settings.web_tasks), count - focused))
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
+
+
+def _mended(before: Corrections) -> dict[str, float]:
+    """Of each web task the share of its episodes that the policy lost and its solver would have won from there."""
+    solved = Counter(each.web_task for each in before.demonstrations)
+    return {
+        each: before.failed[each] / played * solved[each] / max(before.taken_over[each], 1)
+        for each, played in before.played.items()
+    }
 
 
 def replayed(before: Sequence[Demonstration], share: float, seed: int, number: int) -> list[Demonstration]:
@@ -120,43 +139,59 @@ def _learn(
         for first in range(0, len(completions), settings.batch_size)
     ]
     began, failures = time.perf_counter(), 0
-    for step, batch in enumerate(batches, start=1):
-        preemption.check()
-        _set_learning_rate(optimizer, settings, step, len(batches))
-        loss = clone(policy, optimizer, batch, configuration)
+    losses: list[Tensor] = []  # not yet looked at: a step is begun before the one before it is waited for
+
+    def look(step: int) -> None:
+        nonlocal failures
+        loss = losses.pop(0).item()
         failures = 0 if isfinite(loss) else failures + 1
         if failures:
             print(f"step {step} changes nothing: its gradient is not finite", flush=True)
         if failures == FAILURES:
             raise TrainingFailed(f"the gradients of {FAILURES} steps were not finite; lower warm_start.learning_rate")
         progress.report("warm start: learning", step, len(batches), message=f"loss {loss:.3f}")
+
+    for step, batch in enumerate(batches, start=1):
+        preemption.check()
+        _set_learning_rate(optimizer, settings, step, len(batches))
+        losses.append(clone(policy, optimizer, batch, configuration))
+        if step > 1:
+            look(step - 1)
+    if losses:
+        look(len(batches))
     print(f"warm start: {len(batches)} steps in {time.perf_counter() - began:.0f} s", flush=True)
     return len(batches)
 
 
 def clone(
     policy: Policy, optimizer: torch.optim.Optimizer, batch: Sequence[Completion], configuration: Configuration
-) -> float:
-    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step.
+) -> Tensor:
+    """One step of behaviour cloning: the mean negative log-probability of the decisions, before the step; a scalar.
 
-    A gradient that is not finite changes nothing; the value is then not a number.
+    A gradient that is not finite changes nothing; the value is then not a number. On a GPU it is not waited for.
     """
     decisions = sum(len(completion.decisions) for completion in batch)
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
+    total = torch.zeros((), device=policy.device)
     samples = [Sample(completion, 1.0, 0.0) for completion in batch if completion.decisions]
     chunks = micro_batches(policy, rows(policy, samples), configuration.training.tokens_per_micro_batch)
     for chunk in chunks:
         loss = -policy.log_probs([sample.completion for sample in chunk.samples], chunk.share).sum() / decisions
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
+        total += loss.detach()
     norm = clipped_step(optimizer, trainable(policy.model), configuration.training.max_gradient_norm)
-    return total if isfinite(norm) else nan
+    return torch.where(torch.isfinite(norm), total, nan)
 
 
 def _demonstrate(
-    policy: Policy, environments: Environments, configuration: Configuration, preemption: Preemption
+    policy: Policy,
+    environments: Environments,
+    configuration: Configuration,
+    preemption: Preemption,
+    web_tasks: Sequence[str],
+    first: int,
 ) -> list[Demonstration]:
+    """One demonstration of each of `web_tasks`; `first`: of them among all that are played, each with its own seed."""
     settings = configuration.warm_start
     if unsolved := [web_task for web_task in settings.web_tasks if solver(web_task) is None]:
         if registry.own(unsolved[0]) is not None:
@@ -167,19 +202,20 @@ def _demonstrate(
 
     def played(count: int) -> None:
         preemption.check()
-        if count % 8 == 0 or count == settings.demonstrations:
-            progress.report("warm start: demonstrations", count, settings.demonstrations)
+        if count % 8 == 0 or count == len(web_tasks):
+            progress.report("warm start: demonstrations", count, len(web_tasks))
 
     demonstrations = collect(
         policy,
         environments,
-        settings.web_tasks,
-        settings.demonstrations,
+        web_tasks,
+        len(web_tasks),
         configuration.environment.max_turns,
         played,
         configuration.training.reward,
+        first,
     )
-    print(f"warm start: {len(demonstrations)} of {settings.demonstrations} demonstrations succeeded", flush=True)
+    print(f"warm start: {len(demonstrations)} of {len(web_tasks)} demonstrations succeeded", flush=True)
     if not demonstrations:
         raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
