@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,7 +134,7 @@ def attended(client: Client, seconds: float = PATIENCE) -> Iterator[None]:
 
     def cut() -> None:
         for each in responses:
-            hang_up(each)
+            wake(client, each)
 
     hooks = client.api.hooks["response"]
     hooks.append(begun)
@@ -141,7 +142,8 @@ def attended(client: Client, seconds: float = PATIENCE) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        cut()
+        for each in responses:
+            hang_up(each)
         if watch.lost and isinstance(error, FAULTS):
             raise EngineUnavailable(AWAY) from error
         raise
@@ -152,8 +154,15 @@ def attended(client: Client, seconds: float = PATIENCE) -> Iterator[None]:
         raise EngineUnavailable(AWAY)
 
 
+def wake(client: Client, response: Any) -> None:
+    """Ends an answer for the thread that reads it, which then hangs up: closed under its hands, it would raise."""
+    with contextlib.suppress(OSError, AttributeError):  # the latter: there is no connection any more
+        connection = client.api._get_raw_response_socket(response)  # a file of it, but for TLS and SSH
+        getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)
+
+
 def hang_up(response: Any) -> None:
-    """Wakes whoever reads an answer, and closes its connection, which the SDK leaves to the garbage collector."""
+    """Closes an answer with its connection, which the SDK leaves to the garbage collector."""
     with contextlib.suppress(OSError, DockerException):  # the latter: of an engine behind SSH
         CancellableStream(iter(()), response).close()
     response.close()

@@ -203,15 +203,16 @@ class Container:
         since = None if whole else (datetime.fromisoformat(state["StartedAt"]) + heard.age).timestamp()
         output = self._container.logs(stream=True, follow=running, since=since)
         self._listening = output
-        if self._lost is not None:  # which `_cut` closed nothing for
+        if self._lost is not None:  # `_cut` did not see this one
             engine.hang_up(output._response)
+            return
         pieces = container_output.pieces(output)
         yield from heard.unheard(pieces) if whole else pieces
 
     def _cut(self) -> None:
         self._lost = EngineUnavailable(AWAY)
         if self._listening is not None:
-            engine.hang_up(self._listening._response)
+            engine.wake(self._container.client, self._listening._response)
 
     def _state(self) -> dict[str, Any] | None:
         """What the engine says of it; None where it knows of none. One that does not answer is waited for.
