@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from browser_control.environment import own_episode
 from browser_control.environment.devtools import Browser
 from browser_control.environment.episode import PageLost, View
+from browser_control.environment.gate import Gate
 from browser_control.environment.own_episode import LOADING_SECONDS, OwnPageSession
 from browser_control.environment.service import OWN_SCRIPT, page_script, resolver_rules
 from browser_control.language.page import format_page
@@ -149,3 +151,31 @@ def test_no_more_pages_are_loaded_at_once_than_may_be(chromium: str, loads: int)
     assert [view.done for view in asyncio.run(reset())] == [False] * 3
     assert server.most <= loads
     assert loads == 1 or server.most > 1
+
+
+EMPTY = "<!doctype html><title>Late</title><script>var saved = null; {more}</script>"
+BUTTON = (
+    "setTimeout(() => { document.body.innerHTML = '<button>Save</button>' }, 1500)"  # longer than timers are awaited
+)
+
+
+@pytest.mark.parametrize("more", [BUTTON, ""])
+def test_an_application_that_shows_nothing_yet_is_waited_for_where_an_episode_begins(
+    chromium: str, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setattr(own_episode, "_REQUEST_SECONDS", 0.2)
+    if not more:
+        monkeypatch.setattr(own_episode, "LOADING_SECONDS", 1)
+
+    async def reset() -> View:
+        async with pages_on(chromium, LateServer({"page.html": EMPTY.format(more=more)})) as [page]:
+            page.gate = Gate("gate")  # through which nothing goes
+            return await page.reset("late.save", 0)
+
+    if more:
+        assert 'button "Save"' in format_page(asyncio.run(reset()).items)
+    else:
+        with pytest.raises(
+            PageLost, match=r"^http://save\.late\.localhost/page\.html still had nothing on it after 1 s"
+        ):
+            asyncio.run(reset())

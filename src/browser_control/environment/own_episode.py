@@ -142,6 +142,8 @@ class OwnPageSession(TabSession):
         self._judged = self._begins = True
         seen = await self._settle()
         self._begins = False
+        if self._is_bare(seen):
+            raise PageLost(f"{self._begun} still had nothing on it after {LOADING_SECONDS} seconds{self._trouble()}")
         if self.gate is None and not seen.get("loaded", True):  # we serve it; a server of its own may owe it a file
             raise PageLost(
                 f"{self._begun} was still loading after {LOADING_SECONDS} seconds: the machine is too busy for so many"
@@ -240,7 +242,8 @@ class OwnPageSession(TabSession):
             await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
             if self.gate.quiet_for > MOMENT / 1000:
                 seen = await self._rest()
-        while self._is_bare(seen) and time.monotonic() - begin < _REQUEST_SECONDS:
+        patience = LOADING_SECONDS if self._begins else _REQUEST_SECONDS
+        while self._is_bare(seen) and time.monotonic() - begin < patience:
             await asyncio.sleep(_AGAIN)
             seen = await self._rest()
         if self.instance is None or "missed" in seen:

@@ -55,12 +55,14 @@ XMLHttpRequest.prototype.send = function (...given) {
 
 new MutationObserver(() => { changed = performance.now(); })
   .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-window.addEventListener("beforeunload", () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); });
+const goes = () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); };
+window.addEventListener("beforeunload", goes);
+// by a script, which the browser carries out a little later
+window.navigation?.addEventListener("navigate", event => { if (!event.destination.sameDocument && event.downloadRequest === null) goes(); });
 // A form that is sent leads away a little later: the browser asks its own process first.
 const leave = form => {
   if (form.target && form.target !== "_self") return;
-  leaving = true;
-  realTimeout(() => { leaving = false; }, 3000);
+  goes();
 };
 window.addEventListener("submit", event => { if (!event.defaultPrevented && event.target?.method !== "dialog") leave(event.target); });
 const realSubmit = HTMLFormElement.prototype.submit;
