@@ -23,6 +23,7 @@ TOGETHER = {
     "containers": ENGINE,
     "test_images.py": ENGINE,
     "test_engine.py": ENGINE,
+    "test_engine_breaks.py": ENGINE,
     "test_runtimes.py": ENGINE,
     "server": SERVER,
     "faults": UNDISTURBED,

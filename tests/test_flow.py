@@ -217,6 +217,16 @@ def test_two_processes_do_not_work_on_one_run(module: ModuleType, place: dict[st
         module.train(run_id=run.id, **place)
 
 
+@pytest.mark.parametrize(("replicas", "said"), [(1, []), (3, ["3"] * 3)])
+def test_replicas_of_the_environment_know_of_each_other(place: dict[str, Any], replicas: int, said: list[str]) -> None:
+    from browser_control.pipeline import stages
+    from browser_control.pipeline.run import begin
+
+    with begin(Parameters(**place)) as run:
+        commands = [each.command for each in stages._environment_services(run, 0, replicas)]
+    assert [each[each.index("--services") + 1] for each in commands if "--services" in each] == said
+
+
 def test_a_run_is_not_continued_with_another_configuration(place: dict[str, Any]) -> None:
     from browser_control.pipeline.run import begin, check
 

@@ -27,6 +27,12 @@ def test_as_many_pages_as_groups_want_and_the_machine_has_room_for(
     assert kept_pages.kept_pages(sessions, memory, threads) == pages
 
 
+@pytest.mark.parametrize(("services", "pages"), [(1, 436), (2, 218), (4, 200)])
+def test_services_on_one_machine_share_the_room(services: int, pages: int) -> None:
+    """Down to the least that a service with 128 sessions works with."""
+    assert kept_pages.kept_pages(128, 128 * GIB, 1_000_000, services) == pages
+
+
 @pytest.mark.parametrize(
     ("groups", "limits"),
     [

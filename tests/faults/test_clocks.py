@@ -66,7 +66,9 @@ def test_a_clock_that_jumps_under_server_and_worker(
     wall.set(JUMPS[cell.fault])
     time.sleep(SECONDS)
     (place.folder / "go").touch()
-    server.wait_for(run, str(cell.code), seconds=200)
+    server.wait_for(
+        run, str(cell.code), seconds=200, after="Crashed"
+    )  # a heartbeat of an hour ago, until it says it lives
     server.wait_for_none(place.run_id, seconds=30)
     assert place.numbers() == undisturbed.numbers()
     assert place.leftovers() == []

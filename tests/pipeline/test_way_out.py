@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from browser_control.errors import ConfigurationError
 from browser_control.pipeline import package_index, run, stages
 from browser_control.pipeline.parameters import Parameters
-from browser_control.pipeline.runtimes import container
+from browser_control.pipeline.runtimes import container_output
 from browser_control.records import archive
 
 
@@ -74,5 +74,5 @@ def test_a_trial_leaves_nothing() -> None:
 
 def test_a_line_that_ends_in_a_carriage_return_comes_by_itself() -> None:
     chunks = [b"10%\r20", b"%\rdone\r", b"\nna\xc3", b"\xafve\nrest"]
-    assert list(container._lines(chunks)) == ["10%", "20%", "done", "naïve", "rest"]
-    assert next(container._lines(iter([b"10%\r20%\r"]))) == "10%"
+    assert list(container_output.lines(chunks)) == ["10%", "20%", "done", "naïve", "rest"]
+    assert next(container_output.lines(iter([b"10%\r20%\r"]))) == "10%"

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--sessions", type=int, required=True)
     parser.add_argument("--max-turns", type=int, required=True)
+    parser.add_argument("--services", type=int, default=1)
     chosen = parser.parse_args()
     host, port = chosen.host, chosen.port
     how = dict(part.split("=") for part in os.environ.get("STAND_IN", "").split(",") if part).get("environment")

@@ -35,6 +35,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "allows, and at least a half more than sessions, and eight)",
     )
     parser.add_argument(
+        "--services",
+        type=_positive,
+        default=1,
+        help="that share this machine, this one included: each keeps its part of the pages that there is room for "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--in-page",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -120,7 +127,7 @@ def serve(options: argparse.Namespace) -> None:
             from browser_control.web_tasks import registry
 
             registry.use(options.web_tasks)
-            pages = options.pages or kept_pages(options.sessions)
+            pages = options.pages or kept_pages(options.sessions, services=options.services)
             service.run(
                 program,
                 listener,

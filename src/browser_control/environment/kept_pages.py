@@ -20,18 +20,19 @@ def least(sessions: int) -> int:
     return sessions + sessions // 2 + 8
 
 
-def kept_pages(sessions: int, memory: int | None = None, threads: int | None = None) -> int:
+def kept_pages(sessions: int, memory: int | None = None, threads: int | None = None, services: int = 1) -> int:
     """Eight a session, in a tenth of the memory and a quarter of the threads, but never fewer than `least`.
 
     Args:
         memory: bytes; otherwise the machine's, or its container's.
         threads: that there may be; otherwise the machine's, or its container's.
+        services: that share both, this one included.
     """
     if memory is None:
         memory = _limit("memory.max", os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if threads is None:
         threads = _limit("pids.max", int(_THREADS.read_text()) if _THREADS.exists() else sys.maxsize)
-    room = min(memory // 10 // PAGE_BYTES, threads // 4 // PAGE_THREADS)
+    room = min(memory // 10 // PAGE_BYTES, threads // 4 // PAGE_THREADS) // services
     return max(least(sessions), min(A_SESSION * sessions, room))
 
 

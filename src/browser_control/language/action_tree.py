@@ -13,6 +13,7 @@ masks come from a grammar, llguidance's (Microsoft, 2024), which is compiled onc
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from threading import RLock
 
 import llguidance
@@ -328,7 +329,7 @@ class ActionTrees:
             self._tokens.update(zip(unknown, plain(self._tokenizer, unknown), strict=True))
 
     def _join(self, fragments: actions.Fragments) -> tuple[int, ...]:
-        return tuple(token for fragment in fragments for token in self._tokens[fragment])
+        return tuple(chain.from_iterable(map(self._tokens.__getitem__, fragments)))
 
     def _build(self, elements: tuple[Element, ...]) -> Tree:
         first = Node()

@@ -2,13 +2,17 @@
 
 import contextlib
 import shutil
+import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
 import requests
 from docker.errors import APIError, DockerException
+from docker.types import CancellableStream
+from urllib3.exceptions import HTTPError
 
 from browser_control.errors import EngineUnavailable
 
@@ -36,8 +40,11 @@ AWAY = (
 )
 PATIENCE = 120.0  # seconds: an engine that is restarted or upgraded is back by then
 PAUSE = 0.2
+ANSWER = 10.0  # seconds, for the shortest of its answers
+_WATCH = 5.0  # seconds between two questions whether it is there
 
 Client = Any  # docker.DockerClient; the SDK carries no types
+FAULTS = (DockerException, requests.RequestException, HTTPError, OSError)  # of the SDK, where an engine goes away
 
 
 def connect(host_block: str = "", registry_block: str = "") -> Client:
@@ -62,17 +69,103 @@ def connect(host_block: str = "", registry_block: str = "") -> Client:
         return client
 
 
+def answers(client: Client, seconds: float = ANSWER) -> bool:
+    """Whether an engine that answered before does so still; at most `seconds` long."""
+    try:
+        return bool(client.api._get(client.api._url("/_ping"), timeout=seconds).ok)
+    except FAULTS:
+        return False
+
+
 def wait_for(client: Client, seconds: float = PATIENCE) -> None:
     """Waits for an engine that answered before, and may be about to start again; raises EngineUnavailable."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            client.ping()
-            return
-        except (DockerException, requests.RequestException) as error:
-            if time.monotonic() > deadline:
-                raise EngineUnavailable(AWAY) from error
+    while not answers(client, min(ANSWER, seconds + PAUSE)):
+        if time.monotonic() > deadline:
+            raise EngineUnavailable(AWAY)
         time.sleep(PAUSE)
+
+
+class Watch:
+    """Cuts what waits for an engine's word, once it has not answered for long: it may hang with its connections open.
+
+    Args:
+        cut: called once, in a thread of the watch's own.
+        seconds: that it may not answer.
+    """
+
+    def __init__(self, client: Client, cut: Callable[[], None], seconds: float = PATIENCE) -> None:
+        self.lost = False
+        self._client = client
+        self._cut = cut
+        self._seconds = seconds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join(ANSWER)
+
+    def _watch(self) -> None:
+        answered = time.monotonic()
+        while not self._ended.wait(min(_WATCH, self._seconds)):
+            if answers(self._client, min(ANSWER, self._seconds)):
+                answered = time.monotonic()
+            elif time.monotonic() - answered > self._seconds and not self._ended.is_set():
+                self.lost = True
+                self._cut()
+                return
+
+
+@contextlib.contextmanager
+def attended(client: Client, seconds: float = PATIENCE) -> Iterator[None]:
+    """For requests whose answers come in pieces, with long silences: they end when the engine is gone for `seconds`.
+
+    Raises:
+        EngineUnavailable: it is.
+    """
+    responses: list[Any] = []
+
+    def begun(response: Any, **_: Any) -> None:
+        if not response.url.endswith("/_ping"):
+            client.api._disable_socket_timeout(client.api._get_raw_response_socket(response))
+            responses.append(response)
+
+    def cut() -> None:
+        for each in responses:
+            wake(client, each)
+
+    hooks = client.api.hooks["response"]
+    hooks.append(begun)
+    watch = Watch(client, cut, seconds)
+    try:
+        yield
+    except BaseException as error:
+        for each in responses:
+            hang_up(each)
+        if watch.lost and isinstance(error, FAULTS):
+            raise EngineUnavailable(AWAY) from error
+        raise
+    finally:
+        hooks.remove(begun)
+        watch.end()
+    if watch.lost:
+        raise EngineUnavailable(AWAY)
+
+
+def wake(client: Client, response: Any) -> None:
+    """Ends an answer for the thread that reads it, which then hangs up: closed under its hands, it would raise."""
+    with contextlib.suppress(OSError, AttributeError):  # the latter: there is no connection any more
+        connection = client.api._get_raw_response_socket(response)  # a file of it, but for TLS and SSH
+        getattr(connection, "_sock", connection).shutdown(socket.SHUT_RDWR)
+
+
+def hang_up(response: Any) -> None:
+    """Closes an answer with its connection, which the SDK leaves to the garbage collector."""
+    with contextlib.suppress(OSError, DockerException):  # the latter: of an engine behind SSH
+        CancellableStream(iter(()), response).close()
+    response.close()
 
 
 @contextlib.contextmanager
@@ -80,7 +173,7 @@ def answering() -> Iterator[None]:
     """Turns what the SDK raises where there is no engine into one sentence."""
     try:
         yield
-    except (DockerException, requests.RequestException, OSError) as error:
+    except FAULTS as error:
         words = str(error)
         if isinstance(error, APIError):
             raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error

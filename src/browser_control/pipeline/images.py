@@ -19,12 +19,14 @@ from typing import Any, TextIO
 from docker.errors import APIError, ImageNotFound
 from docker.utils.build import exclude_paths
 
-from browser_control.errors import BuildFailed
+from browser_control.errors import BuildFailed, EngineUnavailable
+from browser_control.pipeline import engine
 from browser_control.pipeline.engine import Client, answering
 from browser_control.records.archive import git_commit
 
 REPOSITORY = "browser-control"
 IMAGE_LABEL = "browser-control.image"
+_ATTEMPTS = 3  # at an image, whose engine went away
 _KEPT = 3  # of each image, the newest; others are removed after a build once they are a week old and not in use
 _KEPT_SECONDS = 7 * 86400  # a run that uses one has no container of it between two stages
 
@@ -98,20 +100,34 @@ def ensure(
 
     Raises:
         BuildFailed: with the failing step's own words.
-        EngineUnavailable: the engine went away.
+        EngineUnavailable: the engine went away, and is not back in time.
     """
     paths = context(root, image)
     digest = context_digest(root, image, paths)
     name = tag(image, digest)
-    with answering():
+    arguments = {**image.given_arguments, **commits, "CONTEXT_DIGEST": digest}
+    built = False
+    for _ in range(_ATTEMPTS):
+        engine.wait_for(client)
         try:
-            client.images.get(name)
-        except ImageNotFound:
-            arguments = {**image.given_arguments, **commits, "CONTEXT_DIGEST": digest}
+            if _is_there(client, name):
+                return name, built
             build(client, root, image, paths, name, arguments, on_line)
+            built = True
             _prune(client, image)
-            return name, True
-    return name, False
+        except APIError as error:
+            raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
+        except engine.FAULTS:
+            on_line(f"the Docker Engine went away while {image.name} was built; what was built by then is there")
+    raise EngineUnavailable(engine.AWAY)
+
+
+def _is_there(client: Client, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
 
 
 def build(
@@ -123,25 +139,27 @@ def build(
     arguments: Mapping[str, str],
     on_line: Callable[[str], None],
 ) -> None:
-    """Builds `name`, line by line; raises BuildFailed."""
-    stream = client.api.build(
-        fileobj=_packed(root, paths),
-        custom_context=True,
-        dockerfile=image.dockerfile,
-        tag=name,
-        buildargs=dict(arguments),
-        labels={IMAGE_LABEL: image.name},
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
+    """Builds `name`; raises BuildFailed, EngineUnavailable, or what the SDK does where a connection breaks."""
     step: deque[str] = deque(maxlen=40)
     try:
-        for line in _lines(stream):
-            if _STEP.match(line):
-                step.clear()
-            step.append(line)
-            on_line(line)
+        with engine.attended(client):
+            stream = client.api.build(
+                fileobj=_packed(root, paths),
+                custom_context=True,
+                dockerfile=image.dockerfile,
+                tag=name,
+                buildargs=dict(arguments),
+                labels={IMAGE_LABEL: image.name},
+                rm=True,
+                forcerm=True,
+                decode=True,
+                timeout=engine.PATIENCE,  # until the engine has the context
+            )
+            for line in _lines(stream):
+                if _STEP.match(line):
+                    step.clear()
+                step.append(line)
+                on_line(line)
     except _Failure as failure:
         raise _failed(image, base_of(root, image), str(failure), list(step)) from None
 
@@ -188,6 +206,8 @@ class BuiltImages:
 
     @property
     def ids(self) -> tuple[str, ...]:
+        if self._tags:
+            engine.wait_for(self._client())
         with answering():
             return tuple(f"{name}@{self._client().images.get(name).id}" for name in self._tags.values())
 

@@ -413,6 +413,7 @@ def _environment_services(run: Run, port: int, replicas: int) -> Iterator[Servic
             sessions,
             "--max-turns",
             settings.max_turns,
+            *(("--services", replicas) if replicas > 1 else ()),
             *(("--allowed-hosts", *settings.allowed_hosts) if settings.allowed_hosts else ()),
             *(("--web-tasks", *settings.web_tasks, "--logs", run.directory.logs) if settings.web_tasks else ()),
         )

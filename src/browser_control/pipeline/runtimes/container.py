@@ -1,23 +1,24 @@
 """One container: what it may, how its output is read, and how it ended."""
 
-import codecs
 import contextlib
-import io
 import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.types import CancellableStream, LogConfig, Mount
 
 from browser_control.errors import EngineUnavailable, ServiceFailed
-from browser_control.pipeline.engine import AWAY, NO_GPU, PATIENCE, PAUSE, answering
+from browser_control.pipeline import engine
+from browser_control.pipeline.engine import AWAY, FAULTS, NO_GPU, PAUSE, answering
+from browser_control.pipeline.runtimes import container_output
 from browser_control.pipeline.runtimes.base import Service, Stage
+from browser_control.pipeline.runtimes.container_output import Heard
 from browser_control.pipeline.runtimes.output import Output
 from browser_control.pipeline.runtimes.ownership import caller
 from browser_control.programs import model_cache
@@ -28,6 +29,8 @@ _WORKSPACE = PurePosixPath("/workspace")  # WORKDIR of the images
 _HUB_CACHE, _MODEL_CACHE = "/hf_cache", "/model_cache"  # HF_HOME and BROWSER_CONTROL_CACHE of the training image
 _PIDS = 4096
 _ENDING = 20.0  # seconds, of a container whose output has ended
+_LOG = 256 * 2**20  # bytes; then the engine begins the log anew
+_WHOLE = _LOG // 2  # about; then it may have
 
 
 def arguments(stage: Stage) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def arguments(stage: Stage) -> dict[str, Any]:
         # Who is not for the internet finds no names but those of its neighbours.
         "dns": None if stage.internet else ["127.0.0.1"],
         "extra_hosts": {"host.docker.internal": "host-gateway"} if stage.internet else None,
-        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "256m"}),
+        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": str(_LOG)}),
     }
 
 
@@ -86,12 +89,16 @@ class Container:
     Args:
         created: the SDK's object.
         stage: what it runs.
+        patience: seconds for which the engine may be away.
     """
 
-    def __init__(self, created: Any, stage: Stage) -> None:
+    def __init__(self, created: Any, stage: Stage, patience: float = engine.PATIENCE) -> None:
         self._container = created
         self._stage = stage
+        self._patience = patience
         self._output: Output | None = None
+        self._listening: CancellableStream | None = None
+        self._watch: engine.Watch | None = None
         self._closed = threading.Event()
         self._lost: EngineUnavailable | None = None
         self._ran = False
@@ -102,13 +109,15 @@ class Container:
             with answering(), contextlib.ExitStack() as stack:
                 # Attached before the start, it misses nothing; the engine's log keeps back a last line without an end.
                 output = self._container.attach(stream=True, stdout=True, stderr=True)
-                stack.callback(_close, output)
+                stack.callback(engine.hang_up, output._response)
                 self._container.start()
                 stack.pop_all()
         except EngineUnavailable as error:
             raise _explained(error, self._stage) from error
         self._ran = True
-        self._output = Output(self._follow(output), self._stage.log)
+        self._listening = output
+        self._watch = engine.Watch(self._container.client, self._cut, self._patience)
+        self._output = Output(container_output.lines(self._follow(output)), self._stage.log)
 
     @property
     def alive(self) -> bool:
@@ -118,7 +127,7 @@ class Container:
             self._ran = bool(self._container.status == "running")
         except NotFound:
             self._ran = False
-        except (DockerException, requests.RequestException):
+        except FAULTS:
             pass
         return self._ran
 
@@ -144,62 +153,81 @@ class Container:
         return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
 
     def close(self, grace: float) -> None:
-        """Stops the program, if it still runs, and removes the container; a second interrupt cuts the grace short."""
+        """Stops the program, if it still runs, and removes the container; a second interrupt cuts the grace short.
+
+        An engine that does not answer is not asked: what is left then is for the reaper.
+        """
+        reached = True
         try:
-            with contextlib.suppress(DockerException, requests.RequestException):
-                self._container.stop(timeout=round(grace))
+            reached = engine.answers(self._container.client, min(engine.ANSWER, self._patience))
+            with contextlib.suppress(*FAULTS):
+                if reached:
+                    self._container.stop(timeout=round(grace))
         finally:
             self._closed.set()
+            if self._watch is not None:
+                self._watch.end()
             if self._output is not None:
                 self._output.close()
-            remove(self._container)
+            if reached:
+                remove(self._container)
 
-    def _follow(self, output: CancellableStream) -> Iterator[str]:
+    def _follow(self, output: CancellableStream) -> Iterator[bytes]:
         """Its output; where the connection broke, or the engine was away, with all that was said meanwhile."""
-        heard = time.time(), time.monotonic()
-        while True:
-            with contextlib.suppress(APIError, requests.RequestException, OSError):
-                try:
-                    for line in _lines(output):
-                        heard = time.time(), time.monotonic()
-                        yield line
-                finally:
-                    _close(output)
-            if self._is_over():
+        heard = Heard()
+        yield from heard.keep(container_output.pieces(output))
+        while (state := self._after_a_break()) is not None:
+            with contextlib.suppress(*FAULTS):
+                yield from heard.keep(self._logged(heard, state))
+            if not state["Running"]:  # the log was whole
                 return
-            # The engine's log knows the hour alone. Where somebody set the clock meanwhile, a line may come twice.
-            since = min(heard[0], time.time() - (time.monotonic() - heard[1]))
-            with contextlib.suppress(APIError, requests.RequestException):
-                output = self._container.logs(stream=True, follow=True, since=since)
+            self._closed.wait(PAUSE)
 
-    def _is_over(self) -> bool:
-        """Whether there is no more to be heard of it; waits for an engine that does not answer."""
+    def _after_a_break(self) -> dict[str, Any] | None:
+        """What the engine says of it, waited for; None where there is no more to be heard."""
         try:
-            self._container.reload()
-            if self._container.status != "running":
-                return True
-        except (DockerException, requests.RequestException):
-            pass
-        try:
-            return self._closed.wait(PAUSE) or self._state() is None
+            return None if self._closed.is_set() or self._lost is not None else self._state()
         except EngineUnavailable as error:
             self._lost = error
-            return True
+            return None
+
+    def _logged(self, heard: Heard, state: dict[str, Any]) -> Iterator[bytes]:
+        """What the engine's log has that was not heard, and what comes meanwhile.
+
+        One that may have begun anew does not tell where that is: it is read from about when something was heard last,
+        by the engine's clock and our seconds, so that a line may come twice.
+        """
+        running, whole = state["Running"], heard.size < _WHOLE
+        if not running and not whole:
+            return
+        since = None if whole else (datetime.fromisoformat(state["StartedAt"]) + heard.age).timestamp()
+        output = self._container.logs(stream=True, follow=running, since=since)
+        self._listening = output
+        if self._lost is not None:  # `_cut` did not see this one
+            engine.hang_up(output._response)
+            return
+        pieces = container_output.pieces(output)
+        yield from heard.unheard(pieces) if whole else pieces
+
+    def _cut(self) -> None:
+        self._lost = EngineUnavailable(AWAY)
+        if self._listening is not None:
+            engine.wake(self._container.client, self._listening._response)
 
     def _state(self) -> dict[str, Any] | None:
         """What the engine says of it; None where it knows of none. One that does not answer is waited for.
 
         Raises EngineUnavailable where it stays away.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 self._container.reload()
                 return dict(self._container.attrs["State"])
             except NotFound:
                 return None
-            except (DockerException, requests.RequestException) as error:
-                if self._closed.wait(PAUSE) or time.monotonic() > deadline:
+            except FAULTS as error:
+                if self._closed.wait(PAUSE) or self._lost is not None or time.monotonic() > deadline:
                     raise EngineUnavailable(AWAY) from error
 
 
@@ -210,28 +238,8 @@ def signal_as_negative(exit_code: int) -> int:
 
 def remove(container: Any) -> None:
     """Kills and removes, as far as the engine still answers; what is left then is for the reaper."""
-    with contextlib.suppress(DockerException, requests.RequestException):
+    with contextlib.suppress(*FAULTS):
         container.remove(force=True, v=True)
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines as a process's are read: one that ends in a carriage return, as progress bars do, is a line."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
-    rest = ""
-    for chunk in chunks:
-        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
-        yield from whole
-    *whole, rest = (rest + decoder.decode(b"", final=True)).split("\n")
-    yield from whole
-    if rest:
-        yield rest
-
-
-def _close(stream: CancellableStream) -> None:
-    """Closes the connection as well, which the SDK leaves to the garbage collector."""
-    with contextlib.suppress(OSError):
-        stream.close()
-    stream._response.close()
 
 
 def _explained(error: EngineUnavailable, stage: Stage) -> Exception:

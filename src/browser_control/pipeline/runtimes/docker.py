@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 from docker.types import DeviceRequest, EndpointConfig
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -112,6 +111,7 @@ class DockerRuntime(Runtime):
     def __init__(self, settings: DockerSettings) -> None:
         self.settings = settings
         self.grace = settings.grace
+        self.patience = engine.PATIENCE  # seconds for which the engine may be away
         self._client: Client | None = None
         self._networks: dict[Kind, Any] = {}
         self._services: set[str] = set()
@@ -179,8 +179,9 @@ class DockerRuntime(Runtime):
         return folder == self.settings.run_directory or not _held(folder)
 
     def close(self) -> None:
-        for network in self._networks.values():
-            _remove_network(network)
+        if self._networks and engine.answers(self.client, min(engine.ANSWER, self.patience)):
+            for network in self._networks.values():
+                _remove_network(network)
         self._networks.clear()
         if self._client is not None:
             self._client.close()
@@ -214,7 +215,7 @@ class DockerRuntime(Runtime):
     @contextlib.contextmanager
     def _started(self, stage: Stage, image: str, memory: float, grace: float) -> Iterator[Container]:
         with lent(stage.writes), contextlib.ExitStack() as stack:
-            container = Container(self._create(stage, image, memory), stage)
+            container = Container(self._create(stage, image, memory), stage, self.patience)
             stack.callback(container.close, grace)
             container.start()
             yield container
@@ -223,7 +224,7 @@ class DockerRuntime(Runtime):
         published = isinstance(stage, Service) and stage.published
         kinds: list[Kind] = ["published", "inside"] if published else ["inside"]
         kinds += ["outside"] if stage.internet else []
-        engine.wait_for(self.client)
+        engine.wait_for(self.client, self.patience)
         with answering():
             self._remove_former(stage)
             arguments = containers.arguments(stage)
@@ -314,7 +315,7 @@ class _ServedContainer(Served):
 
 
 def _remove_network(network: Any) -> None:
-    with contextlib.suppress(DockerException, requests.RequestException):
+    with contextlib.suppress(*engine.FAULTS):
         network.remove()
 
 

@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 WAYS = ("refuses", "hangs", "resets", "answers garbage", "answers 429", "answers 500")
 _LINGER_NOT = struct.pack("ii", 1, 0)  # close() sends RST
@@ -17,10 +18,14 @@ _ANSWERS = {
 
 
 class Meddler:
-    """Listens on loopback for the server at `port`, which may be 0 where nothing will be passed on."""
+    """Listens on loopback for a server.
 
-    def __init__(self, port: int) -> None:
-        self._upstream = port
+    Args:
+        upstream: its port, 0 where nothing will be passed on, or its socket's path.
+    """
+
+    def __init__(self, upstream: int | Path) -> None:
+        self._upstream = upstream
         self._way = "passes on"
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -66,12 +71,12 @@ class Meddler:
 
     def _serve(self, connection: socket.socket) -> None:
         if self._way == "passes on":
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._upstream)) as server:
+            with contextlib.suppress(OSError), self._connected() as server:
                 self._open.add(server)
                 threading.Thread(target=self._pump, args=(server, connection), daemon=True).start()
                 self._pump(connection, server)
         elif self._way == "breaks off in mid-upload":
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._upstream)) as server:
+            with contextlib.suppress(OSError), self._connected() as server:
                 threading.Thread(target=self._pump, args=(server, connection), daemon=True).start()
                 while not (content := connection.recv(1 << 16)).startswith(b"PUT") and content:
                     server.sendall(content)
@@ -85,6 +90,13 @@ class Meddler:
             with contextlib.suppress(OSError), connection:
                 connection.recv(1 << 16)
                 connection.sendall(_ANSWERS[self._way])
+
+    def _connected(self) -> socket.socket:
+        if isinstance(self._upstream, int):
+            return socket.create_connection(("127.0.0.1", self._upstream))
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self._upstream))
+        return connection
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -103,8 +115,8 @@ def _break(connection: socket.socket) -> None:
 
 
 @contextmanager
-def meddling(port: int) -> Iterator[Meddler]:
-    meddler = Meddler(port)
+def meddling(upstream: int | Path) -> Iterator[Meddler]:
+    meddler = Meddler(upstream)
     try:
         yield meddler
     finally:
