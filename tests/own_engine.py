@@ -47,6 +47,14 @@ class OwnEngine:
         self.send(number)
         assert self._process is not None
         self._process.wait(120)
+        wait_until(lambda: not self._containerd_lives(), 30)  # a daemon that starts meanwhile takes it for its own
+
+    def _containerd_lives(self) -> bool:
+        """Its process ends with the daemon's, a moment later."""
+        with contextlib.suppress(OSError, ValueError):
+            number = (self.folder / "exec" / "containerd" / "containerd.pid").read_text().strip()
+            return ") Z " not in Path("/proc", number, "stat").read_text()
+        return False
 
     def client(self) -> Any:
         return docker.DockerClient(self.url)

@@ -203,6 +203,8 @@ def _engines() -> Iterator[Cell]:
     yield Cell("docker", "train", "the engine is stopped and comes back", 0, "")
     yield Cell("docker", "train", "the engine is killed and comes back with live-restore", 0, "")
     yield Cell("docker", "train", "the engine stands still for a while", 0, "")
+    for task in ("build-images", "archive"):
+        yield Cell("docker", task, "the engine is killed and comes back", 0, "")
 
 
 def _clocks() -> Iterator[Cell]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import CELLS, Cell
+from cells import CELLS, PROGRAMS, Cell
 from own_engine import OwnEngine
 from place import Place
 from processes import wait_until
@@ -19,8 +19,17 @@ from test_matrix import cells, expect, expect_the_same_again
 
 pytestmark = [pytest.mark.together, pytest.mark.timeout(900)]
 SECONDS = 10.0
-GO = ".go"
+GO, HELD = ".go", ".held"
 LIVES_ON = ("live-restore", "stands still")  # the containers
+STEP = "RUN echo begun && sleep 5"  # of a build that is disturbed
+GIT = """#!/bin/sh
+# The archive asks it for the commit, before it asks the engine for its images.
+if [ -e "$RUN/evaluation/after.json" ] && [ ! -e "$RUN/.held" ]; then
+  touch "$RUN/.held"
+  while [ ! -e "$RUN/.go" ]; do sleep 0.05; done
+fi
+exec {git} "$@"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +62,7 @@ def place(prefect_server: str, tmp_path: Path, engine: OwnEngine, stand_ins: Sta
     return Place(tmp_path / "place", prefect_server, options=options, more=more, run_id=f"engines-{os.getpid()}")
 
 
-def disturb(engine: OwnEngine, cell: Cell) -> None:
+def disturb(engine: OwnEngine, place: Place, cell: Cell) -> None:
     """Containers outlive an engine that is killed; the next one ends them, without `--live-restore`."""
     if "stands still" in cell.fault:
         engine.send(signal.SIGSTOP)
@@ -61,6 +70,8 @@ def disturb(engine: OwnEngine, cell: Cell) -> None:
         engine.send(signal.SIGCONT)
         return
     engine.stop(signal.SIGTERM if "stopped" in cell.fault else signal.SIGKILL)
+    if cell.what == "archive":
+        (place.run / GO).touch()
     if "comes back" in cell.fault:
         time.sleep(SECONDS)
         engine.start(*(["--live-restore"] if "live-restore" in cell.fault else []))
@@ -74,15 +85,14 @@ def test_an_engine_that_goes_away(
     if "live-restore" in cell.fault:
         engine.stop()
         engine.start("--live-restore")
-    tell(place, cell, "stay" if lives_on else "hang-once")
+    prepare(place, cell, stand_ins, "stay" if lives_on else "hang-once")
     process = place.start(root=stand_ins.folder)
-    wait_until(lambda: begun(place, cell), 300)
-    disturb(engine, cell)
+    wait_until(lambda: at_work(place, cell), 300)
+    disturb(engine, place, cell)
     (place.run / GO).touch()
     code = place.end(process, 400)
-    for each in (TOLD, GO):
-        (place.run / each).unlink()
-    calls = (place.run / "calls").read_text().split()
+    for each in (TOLD, GO, HELD):
+        (place.run / each).unlink(missing_ok=True)
     expect(place, cell, code)
     if cell.fault.endswith("for good"):
         engine.start()
@@ -94,7 +104,30 @@ def test_an_engine_that_goes_away(
     finally:
         own.close()
     if lives_on and cell.what == "train":
-        assert calls.count("fine_tune_local") == 1  # what was under way went on
+        assert (place.run / "calls").read_text().split().count("fine_tune_local") == 1  # what was under way went on
+
+
+def prepare(place: Place, cell: Cell, stand_ins: StandInCheckout, how: str) -> None:
+    stand_ins.write_dockerfiles(step=f"{STEP} # {place.folder}" if cell.what == "build-images" else "RUN true")
+    if cell.what in PROGRAMS:
+        tell(place, cell, how)
+        return
+    place.run.mkdir(parents=True)
+    if cell.what == "archive":
+        git = place.folder / "bin" / "git"
+        git.parent.mkdir()
+        git.write_text(GIT.replace("{git}", str(shutil.which("git"))))
+        git.chmod(0o755)
+        place.more = {**place.more, "RUN": str(place.run), "PATH": f"{git.parent}:{os.environ['PATH']}"}
+
+
+def at_work(place: Place, cell: Cell) -> bool:
+    if cell.what == "archive":
+        return (place.run / HELD).exists()
+    if cell.what == "build-images":
+        log = place.run / "logs" / "build-browsergym.log"
+        return log.exists() and "begun" in log.read_text().splitlines()
+    return begun(place, cell) > 0
 
 
 def again(place: Place, undisturbed: Place, stand_ins: StandInCheckout, code: int) -> None:
@@ -104,4 +137,4 @@ def again(place: Place, undisturbed: Place, stand_ins: StandInCheckout, code: in
 
 
 def test_every_cell_of_an_engine_is_tried() -> None:
-    assert sum("the engine" in cell.fault for cell in CELLS) == 8
+    assert sum("the engine" in cell.fault for cell in CELLS) == 10
