@@ -75,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N")
     parser.add_argument("--sessions", type=int, default=4)
     options = parser.parse_args()
     registry.use(options.sources)
@@ -85,7 +86,8 @@ def main() -> int:
         service(20, options.sessions, [Path(each) for each in options.sources]) as url,
         Environments([url], options.sessions) as environments,
     ):
-        work = [(name, seed, way) for name in names for seed in range(options.seeds) for way in (False, True)]
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        work = [(name, seed, way) for name in names for seed in seeds for way in (False, True)]
         running: dict[int, tuple[tuple[str, bool], Iterator[bool | None], bool | None]] = {}
         while work or running:
             for session in range(options.sessions):
