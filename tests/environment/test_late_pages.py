@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from browser_control.environment.own_episode import LOADING_SECONDS, OwnPageSess
 from browser_control.environment.service import OWN_SCRIPT, page_script, resolver_rules
 from browser_control.language.page import Element, format_page
 from browser_control.web_tasks import registry
+from browser_control.web_tasks.task_file import MISTAKE, WebTask
 
 DEADLINE, SOON = 200, 1200  # ms, in place of 5,000, and where a test asks for it of 12,000
 PAGE = "<!doctype html><title>Late</title><script>var saved = null</script><button>Save</button>"
@@ -29,9 +31,11 @@ class LateServer:
 
     Args:
         seconds: after which the rest of a document comes, whose head comes at once.
+        late: the only one that comes so late, if it is not all.
     """
 
-    def __init__(self, pages: Mapping[str, str | list[str]], seconds: float = 0.0) -> None:
+    def __init__(self, pages: Mapping[str, str | list[str]], seconds: float = 0.0, late: str = "") -> None:
+        self.late = late
         self.pages, self.seconds, self.port, self.asked = pages, seconds, 0, 0
         self.under_way = self.most = 0  # documents at once
         self.answering: set[asyncio.Task[None]] = set()
@@ -42,7 +46,8 @@ class LateServer:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer.transport), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            found = self.pages.get(head.split()[1].decode().rpartition("/")[2])
+            name = head.split()[1].decode().rpartition("/")[2]
+            found = self.pages.get(name)
             self.asked += isinstance(found, list)
             page = (found.pop(0) if len(found) > 1 else found[0]) if isinstance(found, list) else found
             body = (page or "").encode()
@@ -52,7 +57,7 @@ class LateServer:
             await writer.drain()
             self.under_way += 1
             self.most = max(self.most, self.under_way)
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(self.seconds if self.late in ("", name) else 0)
             self.under_way -= 1
             writer.write(body)
             await writer.drain()
@@ -134,13 +139,19 @@ def test_a_page_that_left_before_the_first_turn_is_loaded_again(
     assert not view.done
     assert 'button "Save"' in format_page(view.items)
     [said] = caplog.messages
-    assert "page.html left for http://save.late.localhost/systemError.do before the first turn; it is loaded" in said
+    assert (
+        "page.html left for http://save.late.localhost/systemError.do before the first turn, where success throws"
+        in said
+    )
+    assert said.endswith("; it is loaded again")
 
 
 @pytest.mark.parametrize("where", ["http://save.late.localhost/systemError.do", "http://example.com/", "about:blank"])
 def test_a_page_that_always_leaves_says_where_it_goes(chromium: str, where: str) -> None:
     server = LateServer({"page.html": [LEAVES.format(where=where)]})
-    with pytest.raises(PageLost, match=rf"page\.html left for {where} before the first turn$"):
+    with pytest.raises(
+        PageLost, match=rf"page\.html left for {where} before the first turn(, where success throws .*)?$"
+    ):
         begun(chromium, server)
     assert server.asked > 1
 
@@ -206,3 +217,64 @@ def test_a_navigation_that_the_pages_router_takes_is_not_waited_for(chromium: st
             return any(each["rested"] for each in seen)
 
     assert asyncio.run(rested())
+
+
+def test_a_session_that_waits_too_long_for_its_turn_to_load_says_so(
+    chromium: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_episode, "SLOT_SECONDS", 0.05)
+
+    async def reset() -> None:
+        async with pages_on(chromium, LateServer({"page.html": PAGE})) as [page]:
+            page.loads = asyncio.Semaphore(0)
+            await page.reset("late.save", 0)
+
+    with pytest.raises(PageLost, match=r"^the pages of other sessions were still loading after 0\.05 seconds"):
+        asyncio.run(reset())
+
+
+NEVER = """<!doctype html><title>Late</title><script>var saved = null</script><img src=never.png>
+<button>Log in</button><a href=more.html>More</a>"""
+
+
+def changed(folder: Path, monkeypatch: pytest.MonkeyPatch, start: str, success: str, before: list[str]) -> None:
+    """Writes the web task anew."""
+    task = {"start": start, "goal": "Save.", "success": success, "before": before, "max_turns": 3}
+    (folder / "late" / "save" / "task.yaml").write_text(json.dumps(task))
+    monkeypatch.setattr(registry, "_own", {})
+    registry.use([folder / "late"])
+
+
+def test_a_page_that_never_ends_to_load_is_waited_for_where_the_episode_begins_and_once(
+    chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path, monkeypatch, "page.html", "saved !== null", ['click button "Log in"'] * 3)
+    monkeypatch.setattr(own_episode, "OPENING_SECONDS", 1.0)
+    server = LateServer({"page.html": NEVER, "more.html": NEVER, "never.png": "x"}, 60, "never.png")
+
+    async def play() -> tuple[View, View]:
+        # who waits as where an episode begins, does so until the action is given up
+        async with pages_on(chromium, server, loading=1_000_000) as [page]:
+            page.gate = Gate("gate")  # through which nothing goes
+            first = await page.reset("late.save", 0)
+            [link] = [each for each in first.items if isinstance(each, Element) and each.name == "More"]
+            then, failed = await page.act(parse_action(f"click('{link.bid}')"))
+            assert not failed
+            return first, then
+
+    first, then = asyncio.run(play())
+    assert 'button "Log in"' in format_page(first.items)
+    assert then.url.endswith("/more.html") and not then.done
+
+
+@pytest.mark.parametrize(
+    ("start", "before"), [("page.html#/start", []), ("x/../page.html", []), ("page.html", ['click link "More"'])]
+)
+def test_a_mistake_in_the_judges_is_said_wherever_the_web_task_begins(
+    chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, before: list[str]
+) -> None:
+    changed(tmp_path, monkeypatch, "page.html", "shoppingCart.length > 0", before)
+    monkeypatch.setattr(WebTask, "start_url", lambda web_task, parameters: f"{web_task.origin}/{start}")
+    pages = {"page.html": PAGE + "<a href=more.html>More</a>", "more.html": PAGE}
+    with pytest.raises(PageLost, match=f"{MISTAKE}: late.save: success throws .*shoppingCart is not defined"):
+        begun(chromium, LateServer(pages))

@@ -7,9 +7,11 @@ way and the document is at rest (page_own.js).
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -39,6 +41,9 @@ from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 logger = logging.getLogger(__name__)
 _LEAVING_SECONDS = 5.0  # after which a page that leaves by itself is not loaded again
 LOADING_SECONDS = 12  # as page_own.js has it
+OPENING_SECONDS = 14.0  # of COMMAND_SECONDS, in which the first page is waited for with that patience; then with little
+_LITTLE = 0.3  # seconds
+SLOT_SECONDS = 30.0  # that a session waits for its turn to load; with the rest of a reset, less than a client waits
 _BLANK = "about:blank"
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 _AGAIN = 0.02  # seconds between two tries while another document is on its way
@@ -51,6 +56,11 @@ _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 _HAS_NO_SCRIPT = "!globalThis.browserControl && location.protocol !== 'chrome-error:'"
 _HIDDEN = "***"  # where the page would show a secret
+
+
+def _document(url: str) -> str:
+    """The URL without query and fragment."""
+    return url.partition("#")[0].partition("?")[0]
 
 
 class OwnPageSession(TabSession):
@@ -71,6 +81,9 @@ class OwnPageSession(TabSession):
     _judged = False  # not before the policy's first turn
     _begins = False  # whether that is now
     _begun = ""  # the address that it was sent to last
+    _led = ""  # the address that what is done before the first turn led to
+    _mistaken = ""  # what the judges said of another page, to which it had left
+    _asked_at = 0.0  # when the episode's first page was asked for; 0 once it is there
     instance: Instance | None = None
     gate: Gate | None = None
     loads: asyncio.Semaphore | None = None
@@ -104,18 +117,44 @@ class OwnPageSession(TabSession):
                 self.gate.shut()  # no word of the episode before reaches the server that is made ready
                 await self.instance.begin(self.session, self._parameters)
                 self.instance.open(self.gate)
-            async with self.loads or contextlib.nullcontext(), asyncio.timeout(COMMAND_SECONDS):
-                if played:
+            if played:
+                async with asyncio.timeout(COMMAND_SECONDS):
                     await self._clear()
+            async with self._turn(), asyncio.timeout(COMMAND_SECONDS):
                 view = await self._open(shows)
                 if not self._is_away(view.url):
                     break
-                left = f"{self._begun} left for {await self._address()} before the first turn"
+                left = f"{self._begun} left for {await self._address()} before the first turn{self._mistaken}"
             if last or time.monotonic() - began > _LEAVING_SECONDS:
                 raise PageLost(left)
             logger.warning("%s; it is loaded again", left)
             played = True
         return view
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """In it the page is loaded; raises PageLost where others load theirs for too long."""
+        try:
+            if self.loads is not None:
+                await asyncio.wait_for(self.loads.acquire(), SLOT_SECONDS)
+        except TimeoutError:
+            raise PageLost(
+                f"the pages of other sessions were still loading after {SLOT_SECONDS:g} seconds: the machine is too"
+                " busy for so many sessions"
+            ) from None
+        try:
+            self._asked_at = time.monotonic()
+            yield
+        finally:
+            self._asked_at = 0.0
+            if self.loads is not None:
+                self.loads.release()
+
+    def _patience(self, seconds: float) -> float:
+        """So many seconds, or what is left of those in which the first page is waited for."""
+        if not self._asked_at:
+            return seconds
+        return max(_LITTLE, min(seconds, self._asked_at + OPENING_SECONDS - time.monotonic()))
 
     async def _open(self, shows: frozenset[str]) -> View:
         """The page after what its file has done before the first turn."""
@@ -139,6 +178,7 @@ class OwnPageSession(TabSession):
             else:
                 await self._take(each)
         await self._show(shows)
+        self._led, self._mistaken = await self._address() if before else "", ""
         self._judged = self._begins = True
         seen = await self._settle()
         self._begins = False
@@ -236,14 +276,15 @@ class OwnPageSession(TabSession):
         """The page at rest, and how the episode stands; raises ApplicationFailed where its server is gone."""
         seen = await self._rest()
         begin = time.monotonic()
-        while self.gate is not None and "missed" not in seen and time.monotonic() - begin < _REQUEST_SECONDS:
+        enough = self._patience(_REQUEST_SECONDS)
+        while self.gate is not None and "missed" not in seen and time.monotonic() - begin < enough:
             if self.gate.quiet_for > MOMENT / 1000:
                 break
             await asyncio.sleep(_AGAIN)  # a page does not know of what the browser fetches for it, such as modules
             if self.gate.quiet_for > MOMENT / 1000:
                 seen = await self._rest()
-        patience = LOADING_SECONDS if self._begins else _REQUEST_SECONDS
-        while self._is_bare(seen) and time.monotonic() - begin < patience:
+        enough = self._patience(LOADING_SECONDS) if self._begins else enough
+        while self._is_bare(seen) and time.monotonic() - begin < enough:
             await asyncio.sleep(_AGAIN)
             seen = await self._rest()
         if self.instance is None or "missed" in seen:
@@ -287,12 +328,14 @@ class OwnPageSession(TabSession):
     async def _rest_of(self, tab: Tab, success: str, failure: str, moment: int = 0) -> Message:
         moment, begins = self._moment() or moment, str(self._begins).lower()
         while True:
+            loading = round(1000 * self._patience(LOADING_SECONDS)) if self._asked_at else 0
+            asked = f"{success}, {failure}, {moment}, {begins}, {loading}"
             try:
                 answer = await self._send(
                     "Runtime.evaluate",
                     {
                         # what is no JavaScript fails here before anything runs
-                        "expression": f"globalThis.browserControl?.settle({success}, {failure}, {moment}, {begins})",
+                        "expression": f"globalThis.browserControl?.settle({asked})",
                         "awaitPromise": True,
                         "returnByValue": True,
                     },
@@ -313,21 +356,25 @@ class OwnPageSession(TabSession):
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
-            if self._has_left(seen):
+            if await self._has_left(seen):
+                self._mistaken = f", where {seen['mistake']}" if "mistake" in seen else ""
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             if "mistake" in seen:
                 raise self._mistake(seen["mistake"])
             return seen
 
-    def _has_left(self, seen: Message) -> bool:
+    async def _has_left(self, seen: Message) -> bool:
         """Whether, as the episode begins, the page is another of the same host that is not its own any more.
 
         A start page may lead on to another by itself, which then is the first; but not to one that our own server does
         not have, or of which the judges cannot speak.
         """
-        if not self._begins or seen.get("url", "").partition("?")[0] == self._begun.partition("?")[0]:
+        if not self._begins or not ("mistake" in seen or (self.gate is None and seen.get("status", 0) >= 400)):
             return False
-        return "mistake" in seen or (self.gate is None and seen.get("status", 0) >= 400)
+        # as the browser spells it
+        asked = {"expression": f"new URL({json.dumps(self._led or self._begun)}).href", "returnByValue": True}
+        began = (await self._send("Runtime.evaluate", asked))["result"]["value"]
+        return _document(str(began)) != _document(str(seen.get("url", "")))
 
     async def _is_empty(self, tab: Tab) -> bool:
         """Whether no document was loaded in a window yet: one comes, or our script comes into the one that is there."""

@@ -12,8 +12,9 @@ const forget = () => { window.name = FORGET; };
 let quiet = 20;         // ms without a change of the document; an application's page is given more, for it asks its server
 let asked = -Infinity;  // since when its effects are waited for
 const DEADLINE = 5000;  // ms, after which the page is taken as it is
-const LOADING = 12000;  // ms that a document which still loads is waited for before, once; with those, less than an action may take
-let patience = LOADING;
+const LOADING = 12000;  // ms that a document which still loads is waited for where an episode begins, once
+const AGAIN = 300;      // ms that it is waited for from then on, until the episode has begun
+let waited = false;     // so long
 let loaded = false;     // or once was
 
 const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
@@ -30,7 +31,8 @@ const hasLoaded = () => loaded ||= document.readyState === "complete";
 
 // Waits until the page is at rest; false where it never was. An application's page is also looked at half as often as there
 // is time for: where the machine is busy, so are what the page waits for and these looks.
-async function rest(looks) {
+async function rest(looks, loading) {
+  const patience = !loading ? DEADLINE : waited ? AGAIN : Math.min(LOADING, loading);
   const begin = performance.now();
   let since = begin;  // when it was still loading
   for (let calm = 0, seen; ; seen = changed) {
@@ -39,7 +41,7 @@ async function rest(looks) {
     if (!busy && calm >= looks) return true;
     if (!hasLoaded() && now - begin < patience) since = now;
     else if (!loaded || now - since > DEADLINE) {
-      patience = DEADLINE;
+      waited ||= !loaded;
       return false;
     }
     await new Promise(resolve => realTimeout(resolve, LOOK));
@@ -48,17 +50,17 @@ async function rest(looks) {
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
 // something else than their target, that is said at once instead. `success` and `failure` are the web task's, and `begins` says
-// that the episode begins here: in this document they must not throw. In another, to which a link may lead, what they
+// that the episode begins here, `loading` how many ms there are for a document that still loads, 0 once it has begun: in this document they must not throw. In another, to which a link may lead, what they
 // speak of need not be there, and what throws has not come about.
 let begun = false;
-async function settle(success, failure, moment, begins) {
+async function settle(success, failure, moment, begins, loading) {
   begun ||= begins;
   if (moment) [quiet, asked] = [moment, performance.now()];
   const covered = missed();
   if (covered) return { missed: covered };
   // the browser's own page, which says that there is no such host
   if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
-  const rested = await rest(moment / LOOK / 2);
+  const rested = await rest(moment / LOOK / 2, loading);
   const seen = { url: location.href, done: false, raw: 0, rested, loaded: hasLoaded() };
   if (begins && (!loaded || location.href === "about:blank")) success = failure = null;  // their page is not there yet
   for (const [name, judge] of [["success", success], ["failure", failure]]) {
