@@ -198,6 +198,30 @@ def test_adapters_of_layers_that_read_the_same_input_have_the_gradients_of_peft(
     torch.testing.assert_close(found, expected)
 
 
+def test_what_an_adapted_layer_made_may_be_changed_in_place(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama", lora={"targets": ["q_proj", "k_proj", "v_proj"]})
+    [first, *_] = [module for module in policy.model.modules() if isinstance(module, FusedLinear)]
+    x = torch.randn(2, 3, first.in_features, requires_grad=True)
+    first(x).clamp_(-0.5, 0.5).sum().backward()  # as OLMo's clip_qkv does
+    assert x.grad is not None and x.grad.abs().sum() > 0
+
+
+def test_half_the_precision_gives_about_the_same_gradients_of_adapters(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama", lora={"targets": ["q_proj", "k_proj", "v_proj"]})
+    layers = [module for module in policy.model.modules() if isinstance(module, FusedLinear)][:3]
+    for layer in layers:
+        torch.nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(2, 64, layers[0].in_features)  # no gradient is asked of it, as of the first layer's input
+    leaves = [weight for layer in layers for weight in layer.weights()]
+    exact = torch.autograd.grad(sum(layer(x).sin().sum() for layer in layers), leaves)
+    for layer in layers:
+        layer.get_base_layer().bfloat16()
+    rough = torch.autograd.grad(sum(layer(x.bfloat16()).float().sin().sum() for layer in layers), leaves)
+    for one, other in zip(exact, rough, strict=True):
+        assert other.dtype == torch.float32
+        assert (one - other).norm() < 0.05 * one.norm()
+
+
 def test_what_a_page_says_is_no_control_token_of_the_prompt(make_policy: MakePolicy) -> None:
     policy = make_policy()
     control = policy.tokenizer.convert_tokens_to_ids("<|end|>")
