@@ -149,6 +149,7 @@ class Container:
         deadline = time.monotonic() + _ENDING
         while (state := self._state()) is not None and state["Running"] and time.monotonic() < deadline:
             time.sleep(PAUSE)
+        self.gone = state is None or not state["Running"]
         if state is None or state["Running"]:  # None: removed by somebody
             return -signal.SIGKILL, False
         return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
@@ -171,7 +172,7 @@ class Container:
                 self._watch.end()
             if self._output is not None:
                 self._output.close()
-            self.gone = remove(self._container, None if reached else min(engine.ANSWER, self._patience))
+            self.gone = remove(self._container, None if reached else min(engine.ANSWER, self._patience)) or self.gone
 
     def _reached(self) -> bool:
         """Whether the engine answers, asked until the patience is spent."""
