@@ -96,14 +96,19 @@ def learn(learning: Learning) -> dict[str, Any]:
     with service(settings.environment.max_turns, sessions, sources) as url:
         for stage, checkpoint, program in stages(learning):
             if program and stage not in learned(learning):
-                took = recipe.program(learning, url, program)
-                write_json(_seconds(learning), {**learned(learning), stage: took})
-            if set(judged(learning, stage)) != set(settings.judged_web_tasks):
-                where = ("--each", "--output", str(_judged(learning, stage)))
-                recipe.program(learning, url, "programs.evaluate", "--checkpoint", checkpoint, *where)
+                _learn(learning, url, stage, program)
+            where = ("--each", "--output", str(_judged(learning, stage)))  # which judges what is not yet judged
+            recipe.program(learning, url, "programs.evaluate", "--checkpoint", checkpoint, *where)
     result = found(learning)
     write_json(learning.result, result)
     return result
+
+
+def _learn(learning: Learning, url: str, stage: str, program: str) -> None:
+    """Runs a program of the stage; how long it took is not known where it was ended before and goes on."""
+    again = (learning.run.logs / f"{program}.log").exists()
+    took = recipe.program(learning, url, program)
+    write_json(_seconds(learning), {**learned(learning), stage: None if again else took})
 
 
 def stages(learning: Learning) -> list[tuple[str, str, str]]:
@@ -141,8 +146,8 @@ def judged(learning: Learning, stage: str) -> dict[str, dict[str, Any]]:
     return {path.stem: read_json(path) for path in sorted(_judged(learning, stage).glob("*.json"))}
 
 
-def learned(learning: Learning) -> dict[str, float]:
-    """The seconds of what was learned, by stage."""
+def learned(learning: Learning) -> dict[str, float | None]:
+    """The seconds of what was learned, by stage; None where that took several attempts."""
     path = _seconds(learning)
     return dict(read_json(path)) if path.exists() else {}
 
@@ -169,12 +174,15 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             rows.append((each["name"], name, str(pages), *cells))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     for each in results:
-        parts = ", ".join(f"{stage} {value:.0f} s" for stage, value in each["seconds"].items())
-        lines += [
-            "",
-            f"{each['name']}, seed {each['seed']}: learning took {sum(each['seconds'].values()):.0f} s ({parts})",
-        ]
+        lines += ["", f"{each['name']}, seed {each['seed']}: {_time(each['seconds'])}"]
     return "\n".join(lines) + "\n"
+
+
+def _time(seconds: Mapping[str, float | None]) -> str:
+    known = {stage: value for stage, value in seconds.items() if value is not None}
+    parts = ", ".join(f"{stage} {known[stage]:.0f} s" if stage in known else f"{stage} resumed" for stage in seconds)
+    total = f"{sum(known.values()):.0f} s" if len(known) == len(seconds) else "several attempts"
+    return f"learning took {total} ({parts})"
 
 
 def _success(score: Mapping[str, Any]) -> str:

@@ -207,7 +207,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         development, parts = each["development"], each["seconds"]
         seconds = f"{sum(parts.values()):.0f} ({', '.join(f'{name} {value:.0f}' for name, value in parts.items())})"
         judged = _strict(development)
-        before = each["warm_start"] and (
+        before = each.get("warm_start") and (
             f"{_strict(each['warm_start']['overall'])}: {each['warm_start']['gained']}, {each['warm_start']['lost']}"
             f" (p = {each['warm_start']['p']:.2g})"
         )

@@ -75,6 +75,25 @@ def test_the_table_has_a_row_a_web_task_and_a_column_a_stage() -> None:
     assert lines[5] == "shop, seed 3: learning took 91 s (demonstrations 60 s, GRPO 30 s)"
 
 
+def test_the_seconds_of_what_was_ended_and_went_on_are_not_those_of_the_last_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [learning] = own_web_tasks.learnings(asked(tmp_path, str(ROOT / "examples" / "shop")))
+
+    def program(learning: own_web_tasks.Learning, url: str, name: str) -> float:
+        learning.run.logs.mkdir(parents=True, exist_ok=True)
+        (learning.run.logs / f"{name}.log").touch()
+        return 12.0
+
+    monkeypatch.setattr(own_web_tasks.recipe, "program", program)
+    program(learning, "", "fine_tune_local")  # an attempt that was ended
+    own_web_tasks._learn(learning, "", "demonstrations", "programs.warm_start")
+    own_web_tasks._learn(learning, "", "GRPO", "fine_tune_local")
+    assert own_web_tasks.learned(learning) == {"demonstrations": 12.0, "GRPO": None}
+    told = own_web_tasks.table([{**result("shop", GRPO=9), "seconds": own_web_tasks.learned(learning)}])
+    assert told.splitlines()[-1] == ("shop, seed 3: learning took several attempts (demonstrations 12 s, GRPO resumed)")
+
+
 def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = asked(tmp_path, str(ROOT / "examples" / "shop"))
     write_json(own_web_tasks.learnings(options)[0].result, result("shop", base=1))

@@ -25,7 +25,7 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {**value, SEAL: _digest(json.loads(json.dumps(value)))}
+    return {**value, SEAL: value_digest(json.loads(json.dumps(value)))}
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def unsealed(content: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RecordDamaged(f"{name} is damaged: it is cut short, or no JSON") from error
     digest = value.pop(SEAL, None)
-    if digest is not None and digest != _digest(value):
+    if digest is not None and digest != value_digest(value):
         raise RecordDamaged(f"{name} is damaged: it is not what was written")
     return value
 
@@ -107,7 +107,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(value: Any) -> str:
+def value_digest(value: Any) -> str:
+    """sha256 of what JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,17 +5,18 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
 from browser_control.environment import own_episode
+from browser_control.environment.actions import parse_action
 from browser_control.environment.devtools import Browser
 from browser_control.environment.episode import PageLost, View
 from browser_control.environment.gate import Gate
 from browser_control.environment.own_episode import LOADING_SECONDS, OwnPageSession
 from browser_control.environment.service import OWN_SCRIPT, page_script, resolver_rules
-from browser_control.language.page import format_page
+from browser_control.language.page import Element, format_page
 from browser_control.web_tasks import registry
 
 DEADLINE, SOON = 200, 1200  # ms, in place of 5,000, and where a test asks for it of 12,000
@@ -59,7 +60,11 @@ class LateServer:
 
 @contextlib.asynccontextmanager
 async def pages_on(
-    chromium: str, server: LateServer, count: int = 1, loading: int = 1000 * LOADING_SECONDS
+    chromium: str,
+    server: LateServer,
+    count: int = 1,
+    loading: int = 1000 * LOADING_SECONDS,
+    changes: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[list[OwnPageSession]]:
     listening = await asyncio.start_server(server.take, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
@@ -68,6 +73,9 @@ async def pages_on(
     browser = await Browser.launch(Path(chromium), resolver_rules(hosts, frozenset()))  # type: ignore[arg-type]
     try:
         script = page_script(OWN_SCRIPT)
+        for written, other in changes.items():
+            assert script.count(written) == 1
+            script = script.replace(written, other)
         for name, known, shorter in (("DEADLINE", 5000, DEADLINE), ("LOADING", 1000 * LOADING_SECONDS, loading)):
             assert script.count(f"const {name} = {known};") == 1
             script = script.replace(f"const {name} = {known};", f"const {name} = {shorter};")
@@ -179,3 +187,22 @@ def test_an_application_that_shows_nothing_yet_is_waited_for_where_an_episode_be
             PageLost, match=r"^http://save\.late\.localhost/page\.html still had nothing on it after 1 s"
         ):
             asyncio.run(reset())
+
+
+ROUTER = """<!doctype html><title>Late</title><script>var saved = null;
+navigation.addEventListener("navigate", event => { %s });</script><a href="/orders.html">Orders</a>"""
+LEAVING = "realTimeout(goesNot, 3000, going)"
+
+
+@pytest.mark.parametrize("does", ["event.intercept({ handler: async () => {} })", "event.preventDefault()"])
+def test_a_navigation_that_the_pages_router_takes_is_not_waited_for(chromium: str, does: str) -> None:
+    async def rested() -> bool:
+        server = LateServer({"page.html": ROUTER % does})
+        async with pages_on(chromium, server, changes={LEAVING: "0"}) as [page]:  # who leaves is busy for ever
+            view = await page.reset("late.save", 0)
+            [link] = [each for each in view.items if isinstance(each, Element)]
+            await page.act(parse_action(f"click('{link.bid}')"))
+            seen = [await page._settle() for _ in range(10)]
+            return any(each["rested"] for each in seen)
+
+    assert asyncio.run(rested())

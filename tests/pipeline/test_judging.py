@@ -8,6 +8,7 @@ import pytest
 from tiny import make_configuration
 
 from browser_control.errors import ConfigurationError
+from browser_control.integrity import write_digests, write_sealed
 from browser_control.language.version import VERSION
 from browser_control.pipeline import judging
 from browser_control.programs import evaluate
@@ -58,3 +59,54 @@ def test_an_evaluation_of_a_release_without_strict_success_is_one_sentence() -> 
     with pytest.raises(ConfigurationError, match="an earlier release wrote this run's evaluations") as raised:
         summary.read_scores(old)
     assert "\n" not in str(raised.value)
+
+
+def _asked(
+    folder: Path | None, seeds: int = 2, lot: int = 0, pages: str = "evaluation", **changes: Any
+) -> dict[str, Any]:
+    """What tells the judgement of this checkpoint on that many pages from others."""
+    arguments = SimpleNamespace(pages=pages, lot=lot)
+    job = SimpleNamespace(configuration=make_configuration(**changes), arguments=arguments)
+    held_out = [HeldOut("click-link", tuple((seed, f"page {seed}") for seed in range(seeds)), seeds)]
+    return evaluate._judged(cast(Any, job), "base model", folder, held_out)
+
+
+def _checkpoint(folder: Path, weights: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_text(weights)
+    write_digests(folder)
+    return folder
+
+
+def test_only_scores_of_the_same_checkpoint_pages_and_settings_are_kept(tmp_path: Path) -> None:
+    output = tmp_path / "click-link.json"
+    one = _checkpoint(tmp_path / "a" / "step-1", "1")
+    write_sealed(output, {**_asked(one), "overall": {}})
+    same = _checkpoint(tmp_path / "b" / "step-1", "1")
+    assert evaluate._is_judged(output, _asked(same), pictures=False)
+    for other in (
+        _asked(None),
+        _asked(_checkpoint(tmp_path / "c" / "step-1", "2")),
+        _asked(one, seeds=3),
+        _asked(one, lot=1),
+        _asked(one, pages="final"),
+        _asked(one, policy={"decoding": "free"}),
+        _asked(one, evaluation={"greedy": False}),
+    ):
+        assert not evaluate._is_judged(output, other, pictures=False)
+
+
+def test_scores_without_the_pictures_that_are_asked_for_are_made_again(tmp_path: Path) -> None:
+    output = tmp_path / "click-link.json"
+    write_sealed(output, _asked(None))
+    assert not evaluate._is_judged(output, _asked(None), pictures=True)
+    (tmp_path / "click-link.pictures.zip").touch()
+    assert evaluate._is_judged(output, _asked(None), pictures=True)
+
+
+def test_damaged_scores_are_made_again_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "click-link.json"
+    write_sealed(output, _asked(None))
+    output.write_text(output.read_text().replace("base", "else"))
+    assert not evaluate._is_judged(output, _asked(None), pictures=False)
+    assert capsys.readouterr().out == f"{output} is damaged: it is not what was written; it is judged again\n"

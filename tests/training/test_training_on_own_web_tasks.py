@@ -37,7 +37,7 @@ def test_a_run_takes_a_web_task_of_ones_own_from_its_solution_to_a_judged_adapte
     )
     configuration.write(settings, tmp_path / "own.yaml")
     directory = RunDirectory(tmp_path / "run")
-    write_sealed(tmp_path / "scores" / "click-test-2.json", {"judged": "before"})
+    write_sealed(tmp_path / "scores" / "click-test-2.json", {"checkpoint": "base"})
 
     def run(url: str, module: str, *more: str) -> str:
         command = [sys.executable, "-m", f"browser_control.{module}", "--config-file-name", str(tmp_path / "own.yaml")]
@@ -52,7 +52,7 @@ def test_a_run_takes_a_web_task_of_ones_own_from_its_solution_to_a_judged_adapte
         assert "6 of 6 demonstrations succeeded" in run(url, "programs.warm_start")
         run(url, "fine_tune_local")
         judged = run(url, "programs.evaluate", "--each", "--output", str(tmp_path / "scores"))
-    assert read_sealed(tmp_path / "scores" / "click-test-2.json") == {"judged": "before"}
+    assert read_sealed(tmp_path / "scores" / "click-test-2.json")["checkpoint"] == "step-000001"
     scores = read_sealed(tmp_path / "scores" / f"{NAME}.json")
     assert list(scores["web_tasks"]) == [NAME]
     assert f"latest of {NAME}: " in judged

@@ -55,10 +55,27 @@ XMLHttpRequest.prototype.send = function (...given) {
 
 new MutationObserver(() => { changed = performance.now(); })
   .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-const goes = () => { leaving = true; realTimeout(() => { leaving = false; }, 3000); };
+let goings = 0;     // numbers them: the last one is that which counts
+const goesNot = going => { if (leaving === going) leaving = false; };
+const goes = () => {
+  const going = leaving = ++goings;
+  realTimeout(goesNot, 3000, going);
+  return going;
+};
 window.addEventListener("beforeunload", goes);
-// by a script, which the browser carries out a little later
-window.navigation?.addEventListener("navigate", event => { if (!event.destination.sameDocument && event.downloadRequest === null) goes(); });
+// By a script, which the browser carries out a little later; not where the page's own router stops it or takes it over.
+const goingOf = new WeakMap();
+window.navigation?.addEventListener("navigate", event => {
+  if (event.destination.sameDocument || event.downloadRequest !== null) return;
+  const going = goes();
+  goingOf.set(event, going);
+  realTimeout(() => { if (event.defaultPrevented) goesNot(going); }, 0);
+});
+const realIntercept = window.NavigateEvent?.prototype.intercept;
+if (realIntercept) NavigateEvent.prototype.intercept = function (...given) {
+  realIntercept.apply(this, given);
+  goesNot(goingOf.get(this));
+};
 // A form that is sent leads away a little later: the browser asks its own process first.
 const leave = form => {
   if (form.target && form.target !== "_self") return;

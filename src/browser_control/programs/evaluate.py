@@ -3,7 +3,8 @@
 python -m browser_control.programs.evaluate --config-file-name NAME --run-directory DIR --output FILE
 
 With `--each` the web tasks are judged one after the other, and `--output` is a folder that has a file of scores for
-each as soon as that was judged. What is there already is not judged again: a program that was ended loses little.
+each as soon as that was judged. What is there already of the same checkpoint, pages and settings is not judged again: a
+program that was ended loses little.
 """
 
 import sys
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from browser_control import progress
 from browser_control.configuration import LOTS
 from browser_control.errors import CheckpointDamaged, ConfigurationError, RecordDamaged
-from browser_control.integrity import file_digest, read_sealed, write_sealed
+from browser_control.integrity import DIGESTS, file_digest, read_sealed, value_digest, write_sealed
 from browser_control.language.version import VERSION
 from browser_control.programs import program
-from browser_control.run_directory import RunDirectory
+from browser_control.run_directory import RunDirectory, read_json
+from browser_control.web_tasks import registry
+
+PICTURES = ".pictures.zip"  # in place of the suffix of the scores
 
 if TYPE_CHECKING:
     from browser_control.environment.client import Environments
@@ -81,21 +85,53 @@ def _evaluate(job: program.Job) -> None:
                 )
             except CheckpointDamaged as error:
                 raise ConfigurationError(str(error)) from error
-        for output, pages in _judgements(job, work.meanwhile):
-            _judge(job, work, "base" if folder is None else folder.name, pages, output)
+        for output, pages in _together(job, work.meanwhile):
+            judged = _judged(job, work.policy.base.digest, folder, pages)
+            if not job.arguments.each or not _is_judged(output, judged, job.arguments.pictures):
+                _judge(job, work, judged, pages, output)
 
 
-def _judgements(job: program.Job, pages: "list[HeldOut]") -> "list[tuple[Path, list[HeldOut]]]":
+def _together(job: program.Job, pages: "list[HeldOut]") -> "list[tuple[Path, list[HeldOut]]]":
     """What is judged together, and where its scores are written."""
     output: Path = job.arguments.output
     if not job.arguments.each:
         return [(output, pages)]
-    each = [(output / f"{page.web_task}.json", [page]) for page in pages]
-    return [(path, page) for path, page in each if not _kept(path)]
+    return [(output / f"{page.web_task}.json", [page]) for page in pages]
 
 
-def _judge(job: program.Job, work: program.Work, name: str, pages: "list[HeldOut]", output: Path) -> None:
-    """Plays these pages and writes their scores."""
+def _judged(job: program.Job, base: str, folder: Path | None, pages: "list[HeldOut]") -> dict[str, Any]:
+    """What tells one judgement from another: the checkpoint, the kind of pages, and a digest of all that matters.
+
+    Args:
+        base: digest of the base model.
+        folder: the checkpoint's; None is the base model.
+    """
+    settings, wanted = job.configuration, job.arguments
+    weights = {} if folder is None else read_json(folder / DIGESTS)
+    matters = {
+        "base": [base, settings.model.dtype],
+        "weights": {file: digest for file, digest in weights.items() if file.endswith(".safetensors")},
+        "pages": [asdict(each) for each in pages],
+        "web_tasks": registry.digests(each.web_task for each in pages),
+        "policy": settings.policy.model_dump(mode="json"),
+        "max_turns": settings.environment.max_turns,
+        "random": None if settings.evaluation.greedy else settings.seed,
+        "language": VERSION,
+    }
+    name = "base" if folder is None else folder.name
+    return {"checkpoint": name, "pages": wanted.pages, "lot": wanted.lot, "judgement": value_digest(matters)}
+
+
+def _is_judged(output: Path, judged: dict[str, Any], pictures: bool) -> bool:
+    """Whether the scores of just this are there already, and the pictures where they are asked for."""
+    scores = _kept(output, "it is judged again")
+    if pictures and not output.with_suffix(PICTURES).exists():
+        return False
+    return judged.items() <= scores.items()
+
+
+def _judge(job: program.Job, work: program.Work, judged: dict[str, Any], pages: "list[HeldOut]", output: Path) -> None:
+    """Plays these pages and writes their scores, last of all: where they are, all is."""
     from browser_control.training import pictures
     from browser_control.training.evaluation import evaluate
     from browser_control.training.rollout import Episode
@@ -118,16 +154,14 @@ def _judge(job: program.Job, work: program.Work, name: str, pages: "list[HeldOut
     output.parent.mkdir(parents=True, exist_ok=True)
     transcripts = output.with_suffix(".episodes.jsonl")
     write_episodes(played, transcripts)
-    judged = {"checkpoint": name, "pages": job.arguments.pages}
-    judged |= {"lot": job.arguments.lot, "transcripts": file_digest(transcripts)}
-    judged |= {"sampling": work.policy.reading}
-    write_sealed(output, {**judged, **scores})
     of = f" of {pages[0].web_task}" if job.arguments.each else ""
     print(f"{wanted}{of}: {_words(scores)}", flush=True)
     if job.arguments.pictures:
         action_format = job.configuration.policy.action_format
         taken = pictures.take(played, work.environments, action_format, asked=lambda: job.preemption.asked)
-        pictures.write(taken, output.with_suffix(".pictures.zip"))
+        pictures.write(taken, output.with_suffix(PICTURES))
+    more = {"transcripts": file_digest(transcripts), "sampling": work.policy.reading}
+    write_sealed(output, {**judged, **more, **scores})
 
 
 def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
@@ -141,7 +175,7 @@ def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
         "language": VERSION,
     }
     path = job.run.pages(job.arguments.pages, job.arguments.lot)
-    kept = _kept(path)
+    kept = _kept(path, "the pages are looked for again")
     if kept.get("asked") == asked:
         return [HeldOut(each["web_task"], tuple(map(tuple, each["pages"])), each["drawn"]) for each in kept["chosen"]]
     chosen = choose(
@@ -156,14 +190,14 @@ def _pages(job: program.Job, environments: "Environments") -> "list[HeldOut]":
     return chosen
 
 
-def _kept(path: Path) -> dict[str, Any]:
-    """What was chosen before; nothing where there is none, or it is damaged: the same pages are found again."""
+def _kept(path: Path, otherwise: str) -> dict[str, Any]:
+    """What was chosen or judged before; nothing where there is none, or it is damaged: then `otherwise` is said."""
     try:
         return read_sealed(path)
     except FileNotFoundError:
         return {}
     except RecordDamaged as error:
-        print(f"{error}; the pages are looked for again", flush=True)
+        print(f"{error}; {otherwise}", flush=True)
         return {}
 
 
