@@ -19,6 +19,7 @@ from browser_control import configuration
 from browser_control.language import prompts
 from browser_control.language.actions import Action
 from browser_control.policy import policy
+from browser_control.policy.devices import Fetched
 from browser_control.policy.sampling import Completion
 from browser_control.training import warm_start
 
@@ -65,15 +66,17 @@ def main() -> None:
     if options.padded:
         made._rows = None
     optimizer = policy.adamw(made.model, 1e-4)
-    losses, half = [], options.steps // 2
+    losses, half = list[Fetched](), options.steps // 2
     for step in range(options.steps):
         if step in (0, 1, half):
-            _ = [float(loss) for loss in losses]  # waits for what is under way
+            _ = [loss.item() for loss in losses]  # waits for what is under way
             began = time.perf_counter()
-        losses.append(warm_start.clone(made, optimizer, batches[step % len(batches)], settings))
+        losses.append(Fetched(warm_start.clone(made, optimizer, batches[step % len(batches)], settings)))
         if step == 0:
-            first = float(losses[0]), time.perf_counter() - began
-    last = float(losses[-1])
+            first = losses[0].item(), time.perf_counter() - began
+        elif step > 1:
+            losses[step - 1].item()  # as a warm start looks at the loss of the step before
+    last = losses[-1].item()
     seconds = (time.perf_counter() - began) / (options.steps - half)
     if options.trace:
         with torch.profiler.profile() as profile:

@@ -53,6 +53,12 @@ def test_all_weights_are_not_trained_in_bfloat16() -> None:
         configuration.load("lfm2_350m_local.yaml", ["model.dtype=bfloat16"])
 
 
+def test_more_demonstrations_than_there_are_pages_for_are_refused() -> None:
+    most = ["dagger_rounds=10", "dagger_episodes=50000", "dagger_demonstrations=100000"]
+    with pytest.raises(ConfigurationError, match="there are pages for 1000000; lower"):
+        configuration.load("smollm2_135m_miniwob.yaml", [f"warm_start.{each}" for each in most])
+
+
 def test_seeds_of_evaluation_demonstrations_and_training_never_meet() -> None:
     ranges = [configuration.DEMONSTRATION_SEEDS, configuration.TRAINING_SEEDS]
     ranges += [configuration.EVALUATION_SEEDS, configuration.FINAL_SEEDS]

@@ -279,6 +279,13 @@ class Configuration(_Section):
             raise ValueError("warm_start.demonstrations is set, but warm_start.web_tasks names none")
         if self.warm_start.dagger_rounds and not (self.warm_start.demonstrations and self.warm_start.dagger_episodes):
             raise ValueError("warm_start.dagger_rounds needs warm_start.demonstrations and warm_start.dagger_episodes")
+        warm = self.warm_start
+        played = warm.demonstrations + warm.dagger_rounds * (warm.dagger_episodes + warm.dagger_demonstrations)
+        if played > len(DEMONSTRATION_SEEDS):
+            raise ValueError(
+                f"warm_start plays {played} episodes, and there are pages for {len(DEMONSTRATION_SEEDS)}; lower"
+                " warm_start.demonstrations, dagger_episodes or dagger_demonstrations"
+            )
         if bool(self.training.first_turns) != bool(self.training.first_turns_updates):
             raise ValueError("training.first_turns and training.first_turns_updates need each other")
         return self

@@ -19,7 +19,7 @@ from browser_control.language import prompts
 from browser_control.language.actions import Action
 from browser_control.policy import decoding, packing, self_check, training_rows
 from browser_control.policy.adapter import FusedLinear, adapt
-from browser_control.policy.decoding import StaticReader
+from browser_control.policy.decoding import DynamicReader, StaticReader
 from browser_control.policy.policy import Policy, load, trainable
 from browser_control.policy.sampling import Completion, Request
 from browser_control.training.rollout import read_action
@@ -198,6 +198,30 @@ def test_adapters_of_layers_that_read_the_same_input_have_the_gradients_of_peft(
     torch.testing.assert_close(found, expected)
 
 
+def test_what_an_adapted_layer_made_may_be_changed_in_place(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama", lora={"targets": ["q_proj", "k_proj", "v_proj"]})
+    [first, *_] = [module for module in policy.model.modules() if isinstance(module, FusedLinear)]
+    x = torch.randn(2, 3, first.in_features, requires_grad=True)
+    first(x).clamp_(-0.5, 0.5).sum().backward()  # as OLMo's clip_qkv does
+    assert x.grad is not None and x.grad.abs().sum() > 0
+
+
+def test_half_the_precision_gives_about_the_same_gradients_of_adapters(make_policy: MakePolicy) -> None:
+    policy = make_policy("llama", lora={"targets": ["q_proj", "k_proj", "v_proj"]})
+    layers = [module for module in policy.model.modules() if isinstance(module, FusedLinear)][:3]
+    for layer in layers:
+        torch.nn.init.normal_(layer.lora_B["default"].weight)
+    x = torch.randn(2, 64, layers[0].in_features)  # no gradient is asked of it, as of the first layer's input
+    leaves = [weight for layer in layers for weight in layer.weights()]
+    exact = torch.autograd.grad(sum(layer(x).sin().sum() for layer in layers), leaves)
+    for layer in layers:
+        layer.get_base_layer().bfloat16()
+    rough = torch.autograd.grad(sum(layer(x.bfloat16()).float().sin().sum() for layer in layers), leaves)
+    for one, other in zip(exact, rough, strict=True):
+        assert other.dtype == torch.float32
+        assert (one - other).norm() < 0.05 * one.norm()
+
+
 def test_what_a_page_says_is_no_control_token_of_the_prompt(make_policy: MakePolicy) -> None:
     policy = make_policy()
     control = policy.tokenizer.convert_tokens_to_ids("<|end|>")
@@ -207,6 +231,31 @@ def test_what_a_page_says_is_no_control_token_of_the_prompt(make_policy: MakePol
     usual, seen = (policy.act([Request(prompt)])[0].prompt_ids for prompt in (plain, hostile))
     assert list(seen).count(control) == list(usual).count(control)
     assert policy.tokenizer.encode("<|end|>", add_special_tokens=False) == [control]  # what it would be, unguarded
+
+
+@BOTH
+def test_what_prompts_begin_with_alike_is_read_once_and_they_go_on_as_alone(
+    make_policy: MakePolicy, architecture: str
+) -> None:
+    policy = make_policy(architecture)
+    ids = policy.prompt_ids(prompts.build(PAGE, "Choose yes").text)
+    sequences = [ids, ids[:-3], ids[:-2] + ids[:7], ids + ids[5:9]]
+    read: list[int] = []
+    counting = policy._causal.decoder.register_forward_pre_hook(
+        lambda module, inputs, named: read.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    with torch.no_grad():
+        together = DynamicReader(policy._causal)
+        first = together.start(sequences, 8)
+        count = sum(read)
+        second = together.read([[token] for token in (3, 4, 5, 6)])
+        counting.remove()
+        for index, (sequence, token) in enumerate(zip(sequences, (3, 4, 5, 6), strict=True)):
+            alone = DynamicReader(policy._causal)
+            torch.testing.assert_close(first[index], alone.start([sequence], 8)[0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(second[index], alone.read([[token]])[0], atol=1e-5, rtol=1e-5)
+    padded = max(map(len, sequences)) * len(sequences)
+    assert (count < padded / 2) == policy._causal.reads_chunks
 
 
 @BOTH

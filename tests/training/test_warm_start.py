@@ -100,11 +100,12 @@ def test_a_share_of_a_round_goes_where_the_policy_failed() -> None:
         web_tasks=("a", "b", "c"), demonstrations=3, dagger_rounds=2, dagger_episodes=10, dagger_focus=0.5
     )
     assert warm_start.spread(asked, 10, None) == ["a", "b", "c"] * 3 + ["a"]
+    assert warm_start.spread(asked, 4, None, 4) == ["b", "c", "a", "b"]
     nothing_failed = Corrections([], Counter(a=3, b=3, c=3), Counter())
     assert warm_start.spread(asked, 10, nothing_failed) == ["a", "b", "c"] * 3 + ["a"]
-    mended = [Demonstration("a", 1, ()), Demonstration("b", 2, ()), Demonstration("b", 3, ())]
-    before = Corrections(mended, Counter(a=3, b=3, c=3), Counter(a=1, b=2, c=3), Counter(a=1, b=2, c=3))
-    assert Counter(warm_start.spread(asked, 10, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}  # no solver mends c
+    played, failed = Counter(a=30, b=30, c=30), Counter(a=8, b=18, c=30)
+    before = Corrections([], played, failed, failed, Counter(a=8, b=18))  # no solver mends c
+    assert Counter(warm_start.spread(asked, 10, before)) == {"a": 2 + 2, "b": 2 + 3, "c": 1}
 
 
 def test_a_round_has_further_demonstrations_on_pages_of_their_own(

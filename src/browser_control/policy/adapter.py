@@ -69,8 +69,9 @@ class _LowRank(torch.autograd.Function):
         ctx.save_for_backward(rows, down, low, *ups)
         outputs = []
         for layer, up, part in zip(layers, ups, torch.split(low, ctx.ranks, dim=1), strict=True):
-            made: Tensor = layer.get_base_layer()(rows)
-            outputs.append(made.addmm_(part, up.T, alpha=ctx.scale).view(*x.shape[:-1], -1))
+            made: Tensor = layer.get_base_layer()(x)
+            made.view(-1, made.shape[-1]).addmm_(part, up.T, alpha=ctx.scale)
+            outputs.append(made)  # no view of it, which nobody could change in place
         return tuple(outputs)
 
     @staticmethod
@@ -95,7 +96,7 @@ class _LowRank(torch.autograd.Function):
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:
-    """Their matrix product in float32, which is how a GPU sums it anyway."""
+    """Their matrix product as float32: a GPU's is summed so anyway, a CPU's is rounded to their type before."""
     if one.is_cuda and one.dtype != torch.float32:
         return torch.mm(one, other, out_dtype=torch.float32)
     return (one @ other).float()

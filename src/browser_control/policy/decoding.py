@@ -30,6 +30,7 @@ _PACKED = 16_384  # tokens of prompts that are read at once, at most, where ther
 _SEQUENCES = 64  # prompts that are read at once, at most
 _SHORTEST = 512  # tokens of the smallest shape of packed prompts
 _WORTH_A_CALL = 16_384  # tokens of padding that take as long as another call of the model
+_WORTH_A_CALL_OF_CPU = 16  # the same where nothing is launched: another reading of the weights
 
 
 class Reader(Protocol):
@@ -524,15 +525,36 @@ def _together(sequences: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]
 
 
 def _prefill(model: Model, sequences: list[tuple[int, ...]]) -> _Prefilled:
-    ids, attention = _padded(sequences, model.device)
+    """Reads them side by side; what all of them begin with, as the chat before the page, is read once."""
+    cache = DynamicCache(config=model.config)
+    shared = _shared(sequences) if model.reads_chunks else 0
+    if shared * (len(sequences) - 1) < (_WORTH_A_CALL_OF_CPU if model.device.type == "cpu" else _WORTH_A_CALL):
+        shared = 0
+    before = torch.ones((len(sequences), shared), dtype=torch.long, device=model.device)
+    if shared:
+        model.decoder(input_ids=_ids(sequences[0][:shared], model.device), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(sequences))
+    ids, rest = _padded([sequence[shared:] for sequence in sequences], model.device)
+    seen = torch.cat([before, rest], dim=1)
     output = model.decoder(
         input_ids=ids,
-        attention_mask=attention,
-        position_ids=(attention.cumsum(1) - 1).clamp(min=0),
-        past_key_values=DynamicCache(config=model.config),
+        attention_mask=seen,
+        position_ids=(seen.cumsum(1) - 1).clamp(min=0)[:, shared:],
+        past_key_values=cache,
         use_cache=True,
     )
-    return _Prefilled(sequences, model.head(output.last_hidden_state[:, -1]), output.past_key_values, attention)
+    return _Prefilled(sequences, model.head(output.last_hidden_state[:, -1]), output.past_key_values, seen)
+
+
+def _shared(sequences: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all begin with, less what would leave one of them nothing else."""
+    first, last = min(sequences), max(sequences)  # the two that differ soonest
+    count = next((place for place, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return min(count, *(len(sequence) - 1 for sequence in sequences))
+
+
+def _ids(tokens: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor([tokens], dtype=torch.long, device=device)
 
 
 def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

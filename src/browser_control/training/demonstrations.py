@@ -53,12 +53,14 @@ class Corrections:
         demonstrations: what solvers did from where the policy went, of those episodes that they then solved.
         played, failed: episodes of the policy itself, by web task; one that cannot be scored counts as neither.
         taken_over: episodes in which a solver took over, by web task.
+        mended: those of `failed` that a solver then solved.
     """
 
     demonstrations: list[Demonstration]
     played: Counter[str]
     failed: Counter[str]
     taken_over: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -155,11 +157,14 @@ def correct(
         (each.start.web_task, each.start.seed, _led(each, policy.settings.action_format, random_seed))
         for each in taken_over
     ]
+    solved = _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward)
+    lost = {(each.start.web_task, each.start.seed) for each in scored if not each.strict}
     return Corrections(
-        _solve(policy, environments, starts, max_turns, lambda played: on_episode(next(counted)), reward),
+        solved,
         Counter(each.start.web_task for each in scored),
-        Counter(each.start.web_task for each in scored if not each.strict),
+        Counter(web_task for web_task, _ in lost),
         Counter(each.start.web_task for each in taken_over),
+        Counter(each.web_task for each in solved if (each.web_task, each.seed) in lost),
     )
 
 

@@ -19,6 +19,7 @@ from browser_control import progress
 from browser_control.configuration import Configuration, WarmStart
 from browser_control.errors import ConfigurationError, TrainingFailed
 from browser_control.language import kept
+from browser_control.policy.devices import Fetched
 from browser_control.policy.policy import Policy, adamw, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
@@ -52,7 +53,9 @@ def warm_start(
     demonstrations, files = _kept(policy, copy) if settings.kept and copy is not None else ([], [])
     if settings.demonstrations:
         every = list(islice(cycle(settings.web_tasks), settings.demonstrations))
-        demonstrations += _demonstrate(policy, environments, configuration, preemption, every, 0)
+        if not (won := _demonstrate(policy, environments, configuration, preemption, every, 0)):
+            raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
+        demonstrations += won
     steps = _learn(policy, demonstrations, configuration, preemption, 0)
     takeovers: list[dict[str, dict[str, int]]] = []
     found: Corrections | None = None
@@ -85,29 +88,36 @@ def warm_start(
     }
 
 
-def spread(settings: WarmStart, count: int, before: Corrections | None) -> list[str]:
+def spread(settings: WarmStart, count: int, before: Corrections | None, begin: int = 0) -> list[str]:
     """The web tasks of `count` episodes: in turn, but for `dagger_focus`, which goes where there is most to learn.
 
     That share is dealt out by the rate at which the policy failed in the round before times the rate at which its
-    solver went on from there: what no solver mends teaches nothing. Largest remainders first.
+    solver went on from there: what no solver mends teaches little. Largest remainders first.
+
+    Args:
+        begin: of the turn, in episodes.
     """
+    turn = cycle(settings.web_tasks)
+    begin %= len(settings.web_tasks)
     focused = round(settings.dagger_focus * count)
     rates = _mended(before) if before else {}
     if not focused or not any(rates.values()):
-        return list(islice(cycle(settings.web_tasks), count))
+        return list(islice(turn, begin, begin + count))
     shares = {each: focused * rate / sum(rates.values()) for each, rate in rates.items()}
     counts = Counter({each: int(share) for each, share in shares.items()})
     by_remainder = sorted(shares, key=lambda each: (int(shares[each]) - shares[each], each))
     counts.update(by_remainder[: focused - counts.total()])
-    counts.update(islice(cycle(settings.web_tasks), count - focused))
+    counts.update(islice(turn, begin, begin + count - focused))
     return [each for each in dict.fromkeys(settings.web_tasks) for _ in range(counts[each])]
 
 
 def _mended(before: Corrections) -> dict[str, float]:
-    """Of each web task the share of its episodes that the policy lost and its solver would have won from there."""
-    solved = Counter(each.web_task for each in before.demonstrations)
+    """Of each web task the share of its episodes that the policy lost and its solver would win from there.
+
+    By Laplace's rule of succession: a few that were not mended do not leave a web task out for good.
+    """
     return {
-        each: before.failed[each] / played * solved[each] / max(before.taken_over[each], 1)
+        each: before.failed[each] / played * (before.mended[each] + 1) / (before.failed[each] + 2)
         for each, played in before.played.items()
     }
 
@@ -139,7 +149,7 @@ def _learn(
         for first in range(0, len(completions), settings.batch_size)
     ]
     began, failures = time.perf_counter(), 0
-    losses: list[Tensor] = []  # not yet looked at: a step is begun before the one before it is waited for
+    losses: list[Fetched] = []  # not yet looked at: a step is begun before the one before it is waited for
 
     def look(step: int) -> None:
         nonlocal failures
@@ -154,7 +164,7 @@ def _learn(
     for step, batch in enumerate(batches, start=1):
         preemption.check()
         _set_learning_rate(optimizer, settings, step, len(batches))
-        losses.append(clone(policy, optimizer, batch, configuration))
+        losses.append(Fetched(clone(policy, optimizer, batch, configuration)))
         if step > 1:
             look(step - 1)
     if losses:
@@ -216,8 +226,6 @@ def _demonstrate(
         first,
     )
     print(f"warm start: {len(demonstrations)} of {len(web_tasks)} demonstrations succeeded", flush=True)
-    if not demonstrations:
-        raise ConfigurationError("no demonstration succeeded; look at environment.max_turns and policy.actions")
     return demonstrations
 
 
