@@ -18,6 +18,7 @@ from browser_control.pipeline import engine
 from browser_control.pipeline.runtimes import DockerSettings, container, make_runtime
 from browser_control.pipeline.runtimes.base import Stage
 from browser_control.pipeline.runtimes.docker import DockerRuntime
+from browser_control.pipeline.runtimes.ownership import caller
 
 PROGRAM = """
 import os, sys, time
@@ -143,18 +144,41 @@ def test_a_log_that_began_anew_is_read_from_about_where_it_was_left(
 
 
 def test_an_engine_that_hangs_for_good_is_one_sentence(
-    runtime: DockerRuntime, meddler: Meddler, client: Any, tmp_path: Path
+    runtime: DockerRuntime, meddler: Meddler, client: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Its container lives on, and keeps the folder."""
     runtime.patience = 1.0
     running = Running(runtime, stage(runtime, tmp_path))
     wait_until((tmp_path / "said-0").exists, 60)
     meddler.does("hangs")
     with pytest.raises(EngineUnavailable, match="does not answer any more: start it again"):
         running.end()
+    assert f"{runtime.settings.run_id}-talks may still run" in caplog.text
+    assert (tmp_path / "said-0").stat().st_uid == tmp_path.stat().st_uid == caller()[0]
     meddler.does("passes on")
     runtime.reap()  # as the next attempt does
     label = {"label": f"browser-control.run={runtime.settings.run_id}"}
     assert client.containers.list(all=True, filters=label) == []
+
+
+def test_an_engine_that_does_not_answer_for_a_moment_is_asked_again_to_stop_it(
+    runtime: DockerRuntime, meddler: Meddler, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ANSWER", 0.5)
+    owner = tmp_path.stat().st_uid
+    back = threading.Timer(1.5, meddler.does, ("passes on",))
+
+    def interrupted(line: str) -> None:
+        meddler.does("hangs")
+        back.start()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runtime.run(stage(runtime, tmp_path), interrupted)
+    back.join()
+    label = {"label": f"browser-control.run={runtime.settings.run_id}"}
+    assert client.containers.list(all=True, filters=label) == []
+    assert tmp_path.stat().st_uid == owner
 
 
 def test_a_build_whose_engine_hangs_is_one_sentence(meddler: Meddler, base_image: str) -> None:

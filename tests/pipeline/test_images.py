@@ -1,15 +1,18 @@
 """Images built by a real engine, from a Dockerfile of a few lines."""
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
+from meddler import Meddler, meddling
 
-from browser_control.errors import BuildFailed
-from browser_control.pipeline import images
+from browser_control.errors import BuildFailed, EngineUnavailable
+from browser_control.pipeline import engine, images
 from browser_control.pipeline.images import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +28,7 @@ class Checkout:
         self.base = base
         self.built: set[str] = set()
         self.lines: list[str] = []
+        self.on_line: Callable[[str], object] = self.lines.append
         (folder / "docker" / "training").mkdir(parents=True)
         (folder / ".dockerignore").write_text("# all but these\n*\n!docker\n!code\n")
         (folder / "code").write_text("print(1)\n")
@@ -37,7 +41,7 @@ class Checkout:
 
     def ensure(self, base: str = "") -> tuple[str, bool]:
         image = Image("training", {"BASE_IMAGE": base or self.base})
-        name, built = images.ensure(self.client, self.folder, image, COMMITS, self.lines.append)
+        name, built = images.ensure(self.client, self.folder, image, COMMITS, self.on_line)
         self.built.add(name)
         return name, built
 
@@ -127,3 +131,67 @@ def test_a_build_leaves_no_container(checkout: Checkout, client: Any) -> None:
     checkout.fails()
     found = client.containers.list(all=True, ignore_removed=True)
     assert [each for each in found if step.removeprefix("RUN ") in " ".join(each.attrs["Config"]["Cmd"] or [])] == []
+
+
+def test_what_keeps_the_log_fails_once_and_is_said(checkout: Checkout) -> None:
+    """It is no matter of the engine's."""
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    def keep(line: str) -> None:
+        checkout.lines.append(line)
+        os.write(writer, line.encode())
+
+    checkout.on_line = keep
+    with pytest.raises(BrokenPipeError):
+        checkout.ensure()
+    os.close(writer)
+    assert len(checkout.lines) == 1
+
+
+def test_a_file_that_goes_away_is_named(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = images.context_digest
+
+    def and_goes_away(root: Path, image: Image, paths: Iterable[str]) -> str:
+        found = digest(root, image, paths)
+        (root / "code").unlink()
+        return found
+
+    monkeypatch.setattr(images, "context_digest", and_goes_away)
+    with pytest.raises(FileNotFoundError, match="code"):
+        checkout.ensure()
+    assert checkout.lines == []
+
+
+@pytest.fixture
+def meddled(checkout: Checkout) -> Iterator[tuple[Checkout, Meddler]]:
+    """A checkout whose engine is reached through a meddler, and whose build goes on for a moment."""
+    if not engine.is_local(checkout.client):
+        pytest.skip("takes an engine of this machine")
+    with meddling(Path("/var/run/docker.sock")) as meddler:
+        direct = checkout.client
+        with contextlib.closing(docker.DockerClient(f"tcp://127.0.0.1:{meddler.port}")) as checkout.client:
+            checkout.steps(f"RUN : {time.time()} && echo begun && sleep 1")
+            yield checkout, meddler
+        checkout.client = direct
+
+
+@pytest.mark.parametrize("breaks", [2, 3])
+def test_a_build_whose_connection_breaks_is_tried_three_times(meddled: tuple[Checkout, Meddler], breaks: int) -> None:
+    checkout, meddler = meddled
+    broken = []
+
+    def keep(line: str) -> None:
+        checkout.lines.append(line)
+        if line == "begun" and len(broken) < breaks:
+            broken.append(line)
+            meddler.does("passes on")  # as it does; what is open breaks
+
+    checkout.on_line = keep
+    if breaks == 2:
+        assert checkout.ensure()[1]
+    else:
+        with pytest.raises(EngineUnavailable, match="does not answer any more"):
+            checkout.ensure()
+    assert len(broken) == breaks
+    assert sum("went away while training was built" in line for line in checkout.lines) == breaks

@@ -108,11 +108,16 @@ class Watch:
         self._thread.join(ANSWER)
 
     def _watch(self) -> None:
-        answered = time.monotonic()
-        while not self._ended.wait(min(_WATCH, self._seconds)):
-            if answers(self._client, min(ANSWER, self._seconds)):
-                answered = time.monotonic()
-            elif time.monotonic() - answered > self._seconds and not self._ended.is_set():
+        every, within = min(_WATCH, self._seconds), min(ANSWER, self._seconds)
+        silent: float | None = None  # seconds since the first question that was not answered
+        before = time.monotonic()
+        while not self._ended.wait(every):
+            answered = answers(self._client, within)
+            now = time.monotonic()
+            # A time in which we stood still ourselves (SIGSTOP, a machine's pause) counts as one question.
+            silent = None if answered else 0.0 if silent is None else silent + min(now - before, every + within)
+            before = now
+            if silent is not None and silent > self._seconds and not self._ended.is_set():
                 self.lost = True
                 self._cut()
                 return

@@ -4,20 +4,23 @@ An image is named by a digest of all that goes into it, so that one that is ther
 different code do not take each other's.
 """
 
+import contextlib
 import hashlib
 import io
 import re
 import tarfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from docker.errors import APIError, ImageNotFound
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, StreamParseError
 from docker.utils.build import exclude_paths
+from urllib3.exceptions import HTTPError
 
 from browser_control.errors import BuildFailed, EngineUnavailable
 from browser_control.pipeline import engine
@@ -100,68 +103,97 @@ def ensure(
 
     Raises:
         BuildFailed: with the failing step's own words.
-        EngineUnavailable: the engine went away, and is not back in time.
+        EngineUnavailable: the engine went away, and is not back in time; or it refuses.
+        OSError: a file cannot be read, or what `on_line` raises.
     """
     paths = context(root, image)
     digest = context_digest(root, image, paths)
     name = tag(image, digest)
     arguments = {**image.given_arguments, **commits, "CONTEXT_DIGEST": digest}
-    built = False
+    built, cause = False, None
     for _ in range(_ATTEMPTS):
         engine.wait_for(client)
         try:
-            if _is_there(client, name):
+            if not _is_there(client, name):
+                build(client, root, image, _packed(root, paths), name, arguments, on_line)
+                built = True
+                _prune(client, image)
+            if _is_there(client, name):  # an answer that broke off between two lines looks like a whole one
                 return name, built
-            build(client, root, image, paths, name, arguments, on_line)
-            built = True
-            _prune(client, image)
-        except APIError as error:
-            raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
-        except engine.FAULTS:
-            on_line(f"the Docker Engine went away while {image.name} was built; what was built by then is there")
-    raise EngineUnavailable(engine.AWAY)
+        except _WentAway as away:
+            cause = away.__cause__
+        on_line(f"the Docker Engine went away while {image.name} was built; what was built by then is there")
+    raise EngineUnavailable(engine.AWAY) from cause
+
+
+class _WentAway(Exception):
+    """The engine did, while it was asked for something; its cause is what the SDK raised."""
+
+
+@contextlib.contextmanager
+def _asking(client: Client) -> Iterator[None]:
+    """For nothing but requests to the engine; raises _WentAway, or EngineUnavailable where it refuses."""
+    try:
+        yield
+    except APIError as error:
+        raise EngineUnavailable(f"the Docker Engine refused: {error.explanation}") from error
+    except (requests.RequestException, HTTPError, StreamParseError, OSError) as error:
+        raise _WentAway from error
+    except DockerException as error:
+        if engine.answers(client):
+            raise
+        raise _WentAway from error
 
 
 def _is_there(client: Client, name: str) -> bool:
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True
+    with _asking(client):
+        try:
+            client.images.get(name)
+        except ImageNotFound:
+            return False
+        return True
 
 
 def build(
     client: Client,
     root: Path,
     image: Image,
-    paths: Sequence[str],
+    packed: io.BytesIO,
     name: str,
     arguments: Mapping[str, str],
     on_line: Callable[[str], None],
 ) -> None:
-    """Builds `name`; raises BuildFailed, EngineUnavailable, or what the SDK does where a connection breaks."""
+    """Builds `name` of what is `packed`; raises BuildFailed, EngineUnavailable, _WentAway, or what `on_line` does."""
     step: deque[str] = deque(maxlen=40)
     try:
-        with engine.attended(client):
-            stream = client.api.build(
-                fileobj=_packed(root, paths),
-                custom_context=True,
-                dockerfile=image.dockerfile,
-                tag=name,
-                buildargs=dict(arguments),
-                labels={IMAGE_LABEL: image.name},
-                rm=True,
-                forcerm=True,
-                decode=True,
-                timeout=engine.PATIENCE,  # until the engine has the context
-            )
-            for line in _lines(stream):
+        with contextlib.closing(_output(client, image, packed, name, arguments)) as lines:
+            for line in lines:
                 if _STEP.match(line):
                     step.clear()
                 step.append(line)
                 on_line(line)
     except _Failure as failure:
         raise _failed(image, base_of(root, image), str(failure), list(step)) from None
+
+
+def _output(
+    client: Client, image: Image, packed: io.BytesIO, name: str, arguments: Mapping[str, str]
+) -> Generator[str]:
+    """What a build says, line by line; what is raised over a line does not come in here."""
+    with _asking(client), engine.attended(client):
+        stream = client.api.build(
+            fileobj=packed,
+            custom_context=True,
+            dockerfile=image.dockerfile,
+            tag=name,
+            buildargs=dict(arguments),
+            labels={IMAGE_LABEL: image.name},
+            rm=True,
+            forcerm=True,
+            decode=True,
+            timeout=engine.PATIENCE,  # until the engine has the context
+        )
+        yield from _lines(stream)
 
 
 def base_of(root: Path, image: Image) -> str:
@@ -278,13 +310,15 @@ def _packed(root: Path, paths: Iterable[str]) -> io.BytesIO:
 
 def _prune(client: Client, image: Image) -> None:
     """Removes images of the same name that are old, but for the newest."""
-    found = client.images.list(filters={"label": f"{IMAGE_LABEL}={image.name}"})
+    with _asking(client):
+        found = client.images.list(filters={"label": f"{IMAGE_LABEL}={image.name}"})
     found.sort(key=lambda each: each.attrs["Created"], reverse=True)
     before = datetime.fromtimestamp(time.time() - _KEPT_SECONDS, UTC).isoformat()
     for old in (each for each in found[_KEPT:] if each.attrs["Created"] < before):
         for name in old.tags:
             if name.startswith(f"{REPOSITORY}/{image.name}:"):
                 try:
-                    client.images.remove(name, noprune=False)
-                except APIError:  # in use
+                    with _asking(client):
+                        client.images.remove(name, noprune=False)
+                except EngineUnavailable:  # in use
                     break

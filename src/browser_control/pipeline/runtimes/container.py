@@ -102,6 +102,7 @@ class Container:
         self._closed = threading.Event()
         self._lost: EngineUnavailable | None = None
         self._ran = False
+        self.gone = False  # it runs no more, by the engine's own word
 
     def start(self) -> None:
         """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
@@ -148,6 +149,7 @@ class Container:
         deadline = time.monotonic() + _ENDING
         while (state := self._state()) is not None and state["Running"] and time.monotonic() < deadline:
             time.sleep(PAUSE)
+        self.gone = state is None or not state["Running"]
         if state is None or state["Running"]:  # None: removed by somebody
             return -signal.SIGKILL, False
         return signal_as_negative(state["ExitCode"]), bool(state["OOMKilled"])
@@ -155,11 +157,12 @@ class Container:
     def close(self, grace: float) -> None:
         """Stops the program, if it still runs, and removes the container; a second interrupt cuts the grace short.
 
-        An engine that does not answer is not asked: what is left then is for the reaper.
+        An engine that does not answer is waited for, unless it was already, and then told once, unheard: what is left
+        is for the reaper, and `gone` is not set.
         """
-        reached = True
+        reached = False
         try:
-            reached = engine.answers(self._container.client, min(engine.ANSWER, self._patience))
+            reached = self._reached()
             with contextlib.suppress(*FAULTS):
                 if reached:
                     self._container.stop(timeout=round(grace))
@@ -169,8 +172,16 @@ class Container:
                 self._watch.end()
             if self._output is not None:
                 self._output.close()
-            if reached:
-                remove(self._container)
+            self.gone = remove(self._container, None if reached else min(engine.ANSWER, self._patience)) or self.gone
+
+    def _reached(self) -> bool:
+        """Whether the engine answers, asked until the patience is spent."""
+        deadline = time.monotonic() + self._patience
+        while not engine.answers(self._container.client, min(engine.ANSWER, self._patience)):
+            if self._lost is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(PAUSE)
+        return True
 
     def _follow(self, output: CancellableStream) -> Iterator[bytes]:
         """Its output; where the connection broke, or the engine was away, with all that was said meanwhile."""
@@ -236,10 +247,38 @@ def signal_as_negative(exit_code: int) -> int:
     return 128 - exit_code if 128 < exit_code < 128 + signal.NSIG else exit_code
 
 
-def remove(container: Any) -> None:
-    """Kills and removes, as far as the engine still answers; what is left then is for the reaper."""
-    with contextlib.suppress(*FAULTS):
-        container.remove(force=True, v=True)
+def remove(container: Any, seconds: float | None = None) -> bool:
+    """Kills and removes, as far as the engine still answers; what is left then is for the reaper.
+
+    Args:
+        seconds: that the answer may take; None: as long as any other.
+
+    Returns:
+        Whether the engine says that it runs no more.
+    """
+    api = container.client.api
+    limit = {} if seconds is None else {"timeout": seconds}
+    try:
+        api._raise_for_status(
+            api._delete(api._url("/containers/{0}", container.id), params={"force": True, "v": True}, **limit)
+        )
+    except NotFound:
+        return True
+    except APIError:  # killed, yet not removed; or not even that
+        return _ended(container)
+    except FAULTS:
+        return False
+    return True
+
+
+def _ended(container: Any) -> bool:
+    try:
+        container.reload()
+        return not container.attrs["State"]["Running"]
+    except NotFound:
+        return True
+    except FAULTS:
+        return False
 
 
 def _explained(error: EngineUnavailable, stage: Stage) -> Exception:

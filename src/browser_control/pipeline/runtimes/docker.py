@@ -9,6 +9,7 @@ Everything carries labels that say whose it is, so that what a dead run left is 
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import socket
@@ -44,6 +45,8 @@ RUN_LABEL = "browser-control.run"
 HOST_LABEL = "browser-control.host"
 FOLDER_LABEL = "browser-control.run-directory"
 
+_logger = logging.getLogger(__name__)
+
 Kind = Literal["inside", "published", "outside"]
 
 _NETWORKS: dict[Kind, dict[str, Any]] = {
@@ -53,6 +56,10 @@ _NETWORKS: dict[Kind, dict[str, Any]] = {
     "outside": {},
 }
 _SERVICE_GRACE = 2.0  # a service has nothing to save
+_MAY_RUN = (
+    "the container %s may still run, for the Docker Engine does not say that it is removed: run the same command again,"
+    " which removes it"
+)
 _STAGE_MEMORY, _SERVICE_MEMORY = 0.9, 0.7  # of the engine's, where no limit is given
 
 
@@ -214,11 +221,18 @@ class DockerRuntime(Runtime):
 
     @contextlib.contextmanager
     def _started(self, stage: Stage, image: str, memory: float, grace: float) -> Iterator[Container]:
-        with lent(stage.writes), contextlib.ExitStack() as stack:
+        with lent(stage.writes) as loan:
             container = Container(self._create(stage, image, memory), stage, self.patience)
-            stack.callback(container.close, grace)
-            container.start()
-            yield container
+            try:
+                container.start()
+                yield container
+            finally:
+                try:
+                    container.close(grace)
+                finally:
+                    if not container.gone:
+                        loan.kept = True
+                        _logger.warning(_MAY_RUN, self._name(stage.name))
 
     def _create(self, stage: Stage, image: str, memory: float) -> Any:
         published = isinstance(stage, Service) and stage.published
