@@ -48,9 +48,13 @@ def test_every_seed_of_every_variant_is_a_run_with_its_own_settings(tmp_path: Pa
 
 
 def test_the_table_has_a_row_a_run_and_a_column_a_split(tmp_path: Path) -> None:
-    lines = recipe.table([result("a", 0, 5, warm_start=60.4, GRPO=30.2), result("a", 1, 9, warm_start=61)]).splitlines()
-    assert lines[2] == "| a | 0 | 91 (warm start 60, GRPO 30) | 0.50 [0.24, 0.76] | 0.750, 0.700 |"
-    assert lines[3].startswith("| a | 1 | 61 (warm start 61) | 0.90 [") and lines[3].endswith(" |  |")
+    began = {"pages": 11, "unscorable": 1, "strict": {"successes": 4}}
+    both = result("a", 0, 5, warm_start=60.4, GRPO=30.2)
+    both["warm_start"] = {"overall": began, "gained": 2, "lost": 1, "p": 1.0}
+    lines = recipe.table([both, result("a", 1, 9, warm_start=61)]).splitlines()
+    before = "0.40 [0.17, 0.69]: 2, 1 (p = 1)"
+    assert lines[2] == f"| a | 0 | 91 (warm start 60, GRPO 30) | 0.50 [0.24, 0.76] | {before} | 0.750, 0.700 |"
+    assert lines[3].startswith("| a | 1 | 61 (warm start 61) | 0.90 [") and lines[3].endswith(" |  |  |")
 
 
 def test_what_has_a_result_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
