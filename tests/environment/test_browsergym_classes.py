@@ -95,7 +95,8 @@ def test_nothing_of_an_episode_is_left_for_the_next_whatever_a_class_did(classes
 
 def test_a_class_begins_again_where_a_network_came_meanwhile(classes: Service) -> None:
     with Environments([classes.url], 1) as environments:
-        assert environments.reset(0, "browsergym.notes.network", 1).result().goal.startswith("Write")
+        for web_task in ("network", "half"):
+            assert environments.reset(0, f"browsergym.notes.{web_task}", 1).result().goal.startswith("Write")
 
 
 def test_what_a_class_says_is_wrong_is_said_in_one_sentence(classes: Service) -> None:
@@ -160,7 +161,7 @@ def test_a_package_that_is_none_is_refused_in_one_sentence(name: str, words: str
 def test_a_package_says_what_it_registers() -> None:
     package = packages.read("own_classes")
     assert package.names == tuple(
-        f"browsergym.notes.{name}" for name in ("plain", "page", "context", "window", "network", "no-server")
+        f"browsergym.notes.{name}" for name in ("plain", "page", "context", "window", "network", "half", "no-server")
     )
     registry.use(["own_classes"])
     assert registry.find("browsergym/notes.plain") == "browsergym.notes.plain"

@@ -43,6 +43,8 @@ _HARMLESS = frozenset(_NAMES.split())
 _FORGET = "location.href === 'about:blank' && (browserControl.forget(), true)"
 _WINDOW_SECONDS = 2.0  # that a window may take to open
 _PAUSE = 5  # ms
+_ASKED_FOR_HISTORY = 20  # times at most, some milliseconds each
+_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"  # an interface of this machine came or went, such as a container's
 _KEPT_EPISODES = 200  # after which there is a new context in any case
 
 
@@ -64,10 +66,15 @@ class _Window:
         self._episodes = 0
         self._asked: set[str] = set()  # of page and context by a class, by name
         self._lent = False
+        self.network_changed = False  # while something of its page was loaded, which the page then lacks
         self._marks = set(vars(self.page))
+        self.page.on("requestfailed", self._failed)
         self.page.on("framenavigated", lambda frame: self._origins.add(_origin(frame.url)))
         for each in (self.page, self.context):
             each.__class__ = _watched(type(each), self._note)
+
+    def _failed(self, request: Any) -> None:
+        self.network_changed |= request.failure == _NETWORK_CHANGED
 
     def _note(self, name: str) -> None:
         if self._lent:
@@ -121,7 +128,6 @@ class _Window:
         mouse = {"type": "mouseMoved", "x": 0, "y": 0}
         commands: list[tuple[str, dict[str, Any]]] = [
             ("Runtime.evaluate", {"expression": _FORGET}),
-            ("Page.resetNavigationHistory", {}),
             ("Network.clearBrowserCookies", {}),
             ("Input.dispatchMouseEvent", mouse),
             ("Browser.resetPermissions", {"browserContextId": self._id}),
@@ -131,7 +137,15 @@ class _Window:
         self._asked.clear()
         self._origins.clear()
         blank = answers[0].get("result", {}).get("result", {}).get("value") is True
-        return blank and not any("error" in each for each in (gone, *answers))
+        return blank and not any("error" in each for each in (gone, *answers)) and self._without_history()
+
+    def _without_history(self) -> bool:
+        """Forgets the pages before the empty one; the browser may hear that it is there after the page itself does."""
+        for _ in range(_ASKED_FOR_HISTORY):
+            _, answer = self.send([("Page.resetNavigationHistory", {}), ("Page.getNavigationHistory", {})])
+            if [each["url"] for each in answer.get("result", {}).get("entries", ())] == ["about:blank"]:
+                return True
+        return False
 
 
 def _watched(kind: type, note: Callable[[str], None]) -> type:
@@ -202,8 +216,13 @@ class Player:
         window = self._take_window(options, fresh)
         window.context.set_default_timeout(wanted("timeout"))
         self._task = task
-        with window.lent() as page:
-            goal, _ = task.setup(page=page)
+        window.network_changed = False
+        try:
+            with window.lent() as page:
+                goal, _ = task.setup(page=page)
+        finally:
+            if window.network_changed:
+                raise ConnectionError(f"{_NETWORK_CHANGED} while the page of {web_task} was loaded")
         goals = _texts(goal)
         self._chat = [_message("assistant", _GREETING), *(_message("user", each) for each in goals)]
         return {"goal": "\n".join(goals), "scale": getattr(window.page, "_bgym_scale_factor", 1.0)}

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from browsergym.core.registration import register_task
 from browsergym.core.task import AbstractBrowserTask
@@ -60,6 +61,19 @@ class Network(Notes):
         return super().setup(page)
 
 
+class Half(Notes):
+    """A network of the machine comes while a script of its first page is loaded, which the class then misses."""
+
+    tried = False
+
+    def setup(self, page):
+        if Half.tried:
+            return super().setup(page)
+        Half.tried = True
+        page._impl_obj.emit("requestfailed", SimpleNamespace(failure="net::ERR_NETWORK_CHANGED"))
+        return page.evaluate("core"), {}
+
+
 class NoServer(Notes):
     def setup(self, page):
         assert os.environ.get("NOTES_URL"), "Environment variable NOTES_URL missing.\nPlease set it to the server's."
@@ -70,4 +84,5 @@ register_task("notes.page", Notes, task_kwargs={"litter": "page"})
 register_task("notes.context", Notes, task_kwargs={"litter": "context"})
 register_task("notes.window", Notes)
 register_task("notes.network", Network)
+register_task("notes.half", Half)
 register_task("notes.no-server", NoServer)
