@@ -98,8 +98,8 @@ def learn(recipe: Recipe) -> dict[str, Any]:
             checkpoint = "latest"
         judged = run.evaluation("recipe")
         program(recipe, url, "programs.evaluate", "--checkpoint", checkpoint, "--output", str(judged))
-        began = run.evaluation("recipe-warm-start")
-        if len(seconds) == 2:
+        began, both = run.evaluation("recipe-warm-start"), len(seconds) == 2  # a warm start, and GRPO after it
+        if both:
             program(recipe, url, "programs.evaluate", "--checkpoint", "warm-start", "--output", str(began))
         adapter = run.root if checkpoint == "latest" else run.warm_start
         bench = recipe.output / "benchmarks" / recipe.name
@@ -112,7 +112,7 @@ def learn(recipe: Recipe) -> dict[str, Any]:
         "changes": list(recipe.changes),
         "seconds": seconds,
         "development": read_json(judged)["overall"],
-        "warm_start": _before(began, judged) if len(seconds) == 2 else {},
+        "warm_start": _before(began, judged) if both else {},
         "benchmark": _splits(bench / "benchmark.json") if recipe.benchmark else {},
     }
     write_json(recipe.result, result)

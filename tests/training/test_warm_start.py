@@ -117,8 +117,15 @@ def test_a_round_has_further_demonstrations_on_pages_of_their_own(
         asked.append((first, count))
         return starts(web_tasks, first, count)
 
-    starts = demonstrations._starts
+    begun: list[int] = []
+
+    def dealt(settings: WarmStart, count: int, before: Corrections | None, begin: int = 0) -> list[str]:
+        begun.append(begin)
+        return spread(settings, count, before, begin)
+
+    starts, spread = demonstrations._starts, warm_start.spread
     monkeypatch.setattr(demonstrations, "_starts", noted)
+    monkeypatch.setattr(warm_start, "spread", dealt)
     configuration = settings(2)
     further = {"dagger_demonstrations": 7, "dagger_focus": 1.0}
     configuration = configuration.model_copy(update={"warm_start": configuration.warm_start.model_copy(update=further)})
@@ -130,6 +137,7 @@ def test_a_round_has_further_demonstrations_on_pages_of_their_own(
     assert state["demonstrations"] == 12 + mended + 2 * 7
     numbers = [number for first, count in asked for number in range(first, first + count)]
     assert len(numbers) == len(set(numbers)) == 12 + 2 * (10 + 7)
+    assert begun == [0, 0, 0, 7]  # of episodes and of further demonstrations, round by round: these go on in turn
 
 
 def test_a_round_replays_a_share_of_what_was_there_before_and_the_last_one_all() -> None:

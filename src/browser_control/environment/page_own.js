@@ -50,8 +50,9 @@ async function rest(looks, loading) {
 
 // What follows a reset or an action: the page comes to rest, then it is judged and listed. If the action's events met
 // something else than their target, that is said at once instead. `success` and `failure` are the web task's, and `begins` says
-// that the episode begins here, `loading` how many ms there are for a document that still loads, 0 once it has begun: in this document they must not throw. In another, to which a link may lead, what they
-// speak of need not be there, and what throws has not come about.
+// that the episode begins here: in this document they must not throw. In another, to which a link may lead, what they
+// speak of need not be there, and what throws has not come about. `loading`: ms that there are for a document that still
+// loads; 0 once the episode has begun.
 let begun = false;
 async function settle(success, failure, moment, begins, loading) {
   begun ||= begins;

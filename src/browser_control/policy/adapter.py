@@ -54,9 +54,9 @@ def _adapted(x: Tensor, layers: Sequence[FusedLinear]) -> tuple[Tensor, ...]:
 
 
 class _LowRank(torch.autograd.Function):
-    """Adapted layers that read the same input; every sum over the input's width is made inside a matrix product.
+    """Adapted layers that read the same input; what base and adapter make is added inside matrix products, both ways.
 
-    With autograd's own rules a layer takes twice as many kernels, and several more passes over what it reads and makes.
+    Autograd's own rules take more kernels, and further passes over what a layer reads and makes.
     """
 
     @staticmethod

@@ -68,10 +68,9 @@ def warm_start(
         )
         new = found.demonstrations
         if settings.dagger_demonstrations:
-            web_tasks = spread(settings, settings.dagger_demonstrations, found)
-            first = (
-                settings.demonstrations + settings.dagger_rounds * settings.dagger_episodes + number * len(web_tasks)
-            )
+            begin = number * settings.dagger_demonstrations
+            web_tasks = spread(settings, settings.dagger_demonstrations, found, begin)
+            first = settings.demonstrations + settings.dagger_rounds * settings.dagger_episodes + begin
             new = new + _demonstrate(policy, environments, configuration, preemption, web_tasks, first)
         before, demonstrations = demonstrations, demonstrations + new
         if number + 1 < settings.dagger_rounds:
@@ -201,7 +200,11 @@ def _demonstrate(
     web_tasks: Sequence[str],
     first: int,
 ) -> list[Demonstration]:
-    """One demonstration of each of `web_tasks`; `first`: of them among all that are played, each with its own seed."""
+    """What solvers show of `web_tasks`, an episode each.
+
+    Args:
+        first: number of the first among all that are played for demonstrations; each has a seed of its own.
+    """
     settings = configuration.warm_start
     if unsolved := [web_task for web_task in settings.web_tasks if solver(web_task) is None]:
         if registry.own(unsolved[0]) is not None:
