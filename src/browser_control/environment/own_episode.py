@@ -136,7 +136,7 @@ class OwnPageSession(TabSession):
 
     @contextlib.asynccontextmanager
     async def _turn(self, limit: asyncio.Timeout) -> AsyncIterator[None]:
-        """In it a page is loaded; `limit` does not count what is waited. Raises PageLost where others load for too long."""
+        """In it a page is loaded; `limit` does not count the wait. Raises PageLost where others load for too long."""
         asked, when = time.monotonic(), limit.when()
         assert when is not None
         limit.reschedule(None)
