@@ -12,6 +12,7 @@ import pytest
 
 from browser_control.environment import own_episode
 from browser_control.environment.actions import parse_action
+from browser_control.environment.departures import Departures
 from browser_control.environment.devtools import Browser
 from browser_control.environment.episode import PageLost, View
 from browser_control.environment.gate import Gate
@@ -32,10 +33,20 @@ class LateServer:
     Args:
         seconds: after which the rest of a document comes, whose head comes at once.
         late: the only one that comes so late, if it is not all.
+        together: so many documents of that name have to be asked for before any of them comes.
+        whole: other answers, each as it is and after some seconds.
     """
 
-    def __init__(self, pages: Mapping[str, str | list[str]], seconds: float = 0.0, late: str = "") -> None:
-        self.late = late
+    def __init__(
+        self,
+        pages: Mapping[str, str | list[str]],
+        seconds: float = 0.0,
+        late: str = "",
+        together: int = 0,
+        whole: Mapping[str, tuple[float, str]] = MappingProxyType({}),
+    ) -> None:
+        self.late, self.together = late, together
+        self.whole, self.whole_asked = whole, 0
         self.pages, self.seconds, self.port, self.asked = pages, seconds, 0, 0
         self.under_way = self.most = 0  # documents at once
         self.answering: set[asyncio.Task[None]] = set()
@@ -47,6 +58,13 @@ class LateServer:
         with contextlib.closing(writer.transport), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             name = head.split()[1].decode().rpartition("/")[2]
+            if name in self.whole:
+                self.whole_asked += 1
+                seconds, text = self.whole[name]
+                await asyncio.sleep(seconds)
+                writer.write(text.encode())
+                await writer.drain()
+                return
             found = self.pages.get(name)
             self.asked += isinstance(found, list)
             page = (found.pop(0) if len(found) > 1 else found[0]) if isinstance(found, list) else found
@@ -58,6 +76,8 @@ class LateServer:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
             await asyncio.sleep(self.seconds if self.late in ("", name) else 0)
+            while name == self.late and self.most < self.together:
+                await asyncio.sleep(0.01)
             self.under_way -= 1
             writer.write(body)
             await writer.drain()
@@ -70,6 +90,7 @@ async def pages_on(
     count: int = 1,
     loading: int = 1000 * LOADING_SECONDS,
     changes: Mapping[str, str] = MappingProxyType({}),
+    deadline: int = DEADLINE,
 ) -> AsyncIterator[list[OwnPageSession]]:
     listening = await asyncio.start_server(server.take, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
@@ -81,7 +102,7 @@ async def pages_on(
         for written, other in changes.items():
             assert script.count(written) == 1
             script = script.replace(written, other)
-        for name, known, shorter in (("DEADLINE", 5000, DEADLINE), ("LOADING", 1000 * LOADING_SECONDS, loading)):
+        for name, known, shorter in (("DEADLINE", 5000, deadline), ("LOADING", 1000 * LOADING_SECONDS, loading)):
             assert script.count(f"const {name} = {known};") == 1
             script = script.replace(f"const {name} = {known};", f"const {name} = {shorter};")
         proxy = f"http://{web_task.host}:80"
@@ -170,6 +191,25 @@ def test_no_more_pages_are_loaded_at_once_than_may_be(chromium: str, loads: int)
     assert [view.done for view in asyncio.run(reset())] == [False] * 3
     assert server.most <= loads
     assert loads == 1 or server.most > 1
+
+
+MORE = PAGE + "<a href=more.html>More</a>"
+
+
+def test_what_comes_before_the_first_turn_keeps_no_other_session_from_loading(
+    chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(tmp_path, monkeypatch, "page.html", "saved !== null", ['click link "More"'])
+    server = LateServer({"page.html": MORE, "more.html": MORE}, late="more.html", together=2)
+
+    async def reset() -> list[View]:
+        async with pages_on(chromium, server, 2) as pages:
+            shared = asyncio.Semaphore(1)
+            for each in pages:
+                each.loads = shared
+            return await asyncio.gather(*(each.reset("late.save", 0) for each in pages))
+
+    assert [view.done for view in asyncio.run(reset())] == [False] * 2
 
 
 EMPTY = "<!doctype html><title>Late</title><script>var saved = null; {more}</script>"
@@ -278,3 +318,63 @@ def test_a_mistake_in_the_judges_is_said_wherever_the_web_task_begins(
     pages = {"page.html": PAGE + "<a href=more.html>More</a>", "more.html": PAGE}
     with pytest.raises(PageLost, match=f"{MISTAKE}: late.save: success throws .*shoppingCart is not defined"):
         begun(chromium, LateServer(pages))
+
+
+# Each leaves for what is no document; but `twice` for one that comes late, having changed its mind.
+STAYING = """<!doctype html><title>Late</title><script>var saved = null</script>
+<a href=none>none</a><a href=file>file</a><form action=none method=post><button>send</button></form>
+<button onclick="location = 'none'">script</button>
+<button onclick="document.querySelector('iframe').contentWindow.location = 'none'">frame</button>
+<button onclick="document.body.append(Object.assign(document.createElement('iframe'), { src: 'none' }))">new</button>
+<button onclick="location = 'slow'; setTimeout(() => { location = 'other.html'; }, 30)">twice</button>
+<iframe src=inner.html></iframe>"""
+NOTHING = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+FILE = "HTTP/1.1 200 OK\r\nContent-Type: text/{kind}\r\nContent-Length: 6\r\nConnection: close\r\n{more}\r\n<p>a,b"
+ANSWERS = {
+    "none": (0.0, NOTHING),
+    "file": (0.0, FILE.format(kind="csv", more="Content-Disposition: attachment; filename=a.csv\r\n")),
+    "slow": (60.0, NOTHING),
+    "other.html": (0.3, FILE.format(kind="html", more="")),
+}
+
+
+async def clicked(page: OwnPageSession, name: str) -> View:
+    view = await page.reset("late.save", 0)
+    [asked] = [each for each in view.items if isinstance(each, Element) and each.name == name]
+    view, failed = await page.act(parse_action(f"click('{asked.bid}')"))
+    assert not failed
+    return view
+
+
+@pytest.mark.parametrize("what", ["none", "file", "send", "script", "frame", "new"])
+def test_a_page_that_stays_since_no_document_came_is_not_waited_for(chromium: str, what: str) -> None:
+    server = LateServer({"page.html": STAYING, "inner.html": PAGE}, whole=ANSWERS)
+
+    async def rested() -> bool:
+        async with pages_on(chromium, server, changes={LEAVING: "0"}) as [page]:  # who leaves is busy for ever
+            view = await clicked(page, what)
+            assert view.url.endswith("/page.html")
+            seen = [await page._settle() for _ in range(10)]
+            return any(each["rested"] for each in seen)
+
+    assert asyncio.run(rested())
+    assert server.whole_asked == 1
+
+
+def test_a_navigation_that_takes_the_place_of_another_is_waited_for(chromium: str) -> None:
+    async def play() -> View:
+        server = LateServer({"page.html": STAYING, "inner.html": PAGE}, whole=ANSWERS)
+        async with pages_on(chromium, server, deadline=5000) as [page]:
+            return await clicked(page, "twice")
+
+    assert asyncio.run(play()).url.endswith("/other.html")
+
+
+def test_what_stops_since_another_navigation_took_its_place_does_not_stay() -> None:
+    """In the order in which Chromium says it."""
+    departures = Departures("main")
+    asked = ("Page.frameRequestedNavigation", {"frameId": "main", "disposition": "currentTab"})
+    begun = ("Page.frameStartedNavigating", {"frameId": "main", "navigationType": "differentDocument"})
+    stopped = ("Page.frameStoppedLoading", {"frameId": "main"})
+    told = [departures.heard(*each) for each in (asked, begun, asked, stopped, begun, stopped)]
+    assert [bool(each) for each in told] == [False] * 5 + [True]

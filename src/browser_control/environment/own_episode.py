@@ -120,11 +120,14 @@ class OwnPageSession(TabSession):
             if played:
                 async with asyncio.timeout(COMMAND_SECONDS):
                     await self._clear()
-            async with self._turn(), asyncio.timeout(COMMAND_SECONDS):
-                view = await self._open(shows)
-                if not self._is_away(view.url):
-                    break
-                left = f"{self._begun} left for {await self._address()} before the first turn{self._mistaken}"
+            try:
+                async with asyncio.timeout(COMMAND_SECONDS) as limit:
+                    view = await self._open(shows, limit)
+                    if not self._is_away(view.url):
+                        break
+                    left = f"{self._begun} left for {await self._address()} before the first turn{self._mistaken}"
+            finally:
+                self._asked_at = 0.0
             if last or time.monotonic() - began > _LEAVING_SECONDS:
                 raise PageLost(left)
             logger.warning("%s; it is loaded again", left)
@@ -132,8 +135,11 @@ class OwnPageSession(TabSession):
         return view
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """In it the page is loaded; raises PageLost where others load theirs for too long."""
+    async def _turn(self, limit: asyncio.Timeout) -> AsyncIterator[None]:
+        """In it a page is loaded; `limit` does not count the wait. Raises PageLost where others load for too long."""
+        asked, when = time.monotonic(), limit.when()
+        assert when is not None
+        limit.reschedule(None)
         try:
             if self.loads is not None:
                 await asyncio.wait_for(self.loads.acquire(), SLOT_SECONDS)
@@ -143,10 +149,11 @@ class OwnPageSession(TabSession):
                 " busy for so many sessions"
             ) from None
         try:
-            self._asked_at = time.monotonic()
+            waited = time.monotonic() - asked
+            limit.reschedule(when + waited)
+            self._asked_at += waited
             yield
         finally:
-            self._asked_at = 0.0
             if self.loads is not None:
                 self.loads.release()
 
@@ -156,8 +163,9 @@ class OwnPageSession(TabSession):
             return seconds
         return max(_LITTLE, min(seconds, self._asked_at + OPENING_SECONDS - time.monotonic()))
 
-    async def _open(self, shows: frozenset[str]) -> View:
-        """The page after what its file has done before the first turn."""
+    async def _open(self, shows: frozenset[str], limit: asyncio.Timeout) -> View:
+        """The page after what its file has done before the first turn, which keeps no other session from loading."""
+        self._asked_at = time.monotonic()
         before = list(self._task.file.before)
         await self._show(shows | actions.shows([str(each).partition(" ")[0] for each in before]))
         self._secrets = tuple(os.environ[name] for name in self._task.secrets if os.environ.get(name))
@@ -166,19 +174,33 @@ class OwnPageSession(TabSession):
         if self.instance is not None and (cookies := self.instance.cookies()):
             given = {"cookies": cookies, "browserContextId": self._context}
             await self._browser.connection.send("Storage.setCookies", given)
-        await self._load_url(self._task.start_url({**self._parameters, "session": self.session}))
+        async with self._turn(limit):
+            await self._load_url(self._task.start_url({**self._parameters, "session": self.session}))
+            if not before:
+                return await self._arrive(shows, led=False)
+            seen: Message | None = await self._settle()
         for each in before:
-            if isinstance(each, Request):
-                await self._ask(each)
-            elif isinstance(each, Goto):
-                path = fill_in(each.goto, {**self._parameters, "session": self.session})
+            await self._do_before(each, seen)
+            seen = None
+        return await self._arrive(shows, led=True)
+
+    async def _do_before(self, each: Request | Goto | str, seen: Message | None) -> None:
+        """`seen`: the page, where it is at rest."""
+        if isinstance(each, Request):
+            await self._ask(each)
+        elif isinstance(each, Goto):
+            path = fill_in(each.goto, {**self._parameters, "session": self.session})
+            if seen is None:
                 await self._settle()
-                await self._let_go()
-                await self._load_url(f"{self._task.origin}{path}")
-            else:
-                await self._take(each)
+            await self._let_go()
+            await self._load_url(f"{self._task.origin}{path}")
+        else:
+            await self._take(each, seen or await self._settle())
+
+    async def _arrive(self, shows: frozenset[str], led: bool) -> View:
+        """The page that the policy sees first; `led`: to which it was led from the one that was loaded."""
         await self._show(shows)
-        self._led, self._mistaken = await self._address() if before else "", ""
+        self._led, self._mistaken = await self._address() if led else "", ""
         self._judged = self._begins = True
         seen = await self._settle()
         self._begins = False
@@ -206,9 +228,8 @@ class OwnPageSession(TabSession):
         assert self.instance is not None and isinstance(request, Request)
         await self.instance.ask(request, self.session, self._parameters)
 
-    async def _take(self, written: str) -> None:
+    async def _take(self, written: str, seen: Message) -> None:
         """One action of those before the first turn; its words are never shown, for they may hold a secret."""
-        seen = await self._settle()
         if self._dialog is not None and not actions.shows([written.partition(" ")[0]]):
             await self._let_go()
             seen = await self._settle()

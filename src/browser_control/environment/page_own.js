@@ -85,7 +85,15 @@ async function settle(success, failure, moment, begins, loading) {
 
 // The page was about to be left, and is not.
 const stays = () => { leaving = false; };
+const framesStay = () => {
+  for (const element of document.querySelectorAll("iframe, frame")) {
+    try { if (element.contentDocument?.URL === "about:blank") empty.set(element, element.src); } catch { /* of another origin */ }
+    const frame = insideOf(element);
+    frame?.stays();
+    frame?.framesStay();
+  }
+};
 
 const CLICKS_LABELS = true;  // of what is out of sight itself
 
-const episodes = { settle, isBusy, forget, stays, hold: () => undefined };
+const episodes = { settle, isBusy, forget, stays, framesStay, hold: () => undefined };

@@ -3,13 +3,15 @@
 // scripts: a clock (page_clock.js or page_time.js), page_events.js, and what begins and judges episodes (page_miniwob.js
 // or page_own.js).
 
-// Whether a frame that can be looked into is still on its way; it comes by the browser's time too.
+// Whether a frame that can be looked into is still on its way; it comes by the browser's time too. `empty` has the addresses
+// that no document came from.
+const empty = new WeakMap();
 function loadsFrames(root) {
   for (const frame of root.querySelectorAll("iframe, frame")) {
     let inside = null;
     try { inside = frame.contentDocument; } catch { continue; }
     if (!inside) continue;
-    const awaited = frame.hasAttribute("srcdoc") ? inside.URL !== "about:srcdoc" : !!frame.src && frame.src !== "about:blank" && inside.URL === "about:blank";
+    const awaited = frame.hasAttribute("srcdoc") ? inside.URL !== "about:srcdoc" : !!frame.src && frame.src !== "about:blank" && inside.URL === "about:blank" && empty.get(frame) !== frame.src;
     if (awaited || inside.readyState !== "complete" || loadsFrames(inside)) return true;
   }
   return false;

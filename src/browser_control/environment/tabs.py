@@ -2,9 +2,10 @@
 
 import contextlib
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+from browser_control.environment.departures import Departures
 from browser_control.environment.devtools import Browser, DevToolsError, Driven, Interrupted, Message
 from browser_control.environment.dialogs import DialogSession
 from browser_control.environment.episode import ORIGIN, ActionFailed
@@ -19,12 +20,17 @@ class Tab:
     Attributes:
         mouse: where it was when another window came to the front.
         rested: whether the window was waited for since it opened.
+        departures: of its frames.
     """
 
     target: str
     session: str
     mouse: tuple[float, float] = ORIGIN
     rested: bool = False
+    departures: Departures = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.departures = Departures(self.target)  # a window's main frame has the window's name
 
 
 class TabSession(DialogSession):
@@ -102,6 +108,10 @@ class TabSession(DialogSession):
 
     def _hear(self, session: str, method: str, params: Message) -> bool:
         taken = super()._hear(session, method, params)
+        if method.startswith("Page.frame"):
+            for tab in self._tabs:
+                if tab.session == session and (told := tab.departures.heard(method, params)):
+                    self._browser.connection.send("Runtime.evaluate", {"expression": told}, session)
         if taken and method == "Page.javascriptDialogOpening":
             self._to_front(next(tab for tab in self._tabs if tab.session == session))
             for tab in self._tabs:  # they may share a process, which answers nothing now
