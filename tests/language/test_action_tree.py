@@ -11,7 +11,7 @@ from tiny import save_model
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control.language.action_tree import ActionTrees, Matcher
-from browser_control.language.actions import VERBS, Action, is_offered, parse_bid, parse_label
+from browser_control.language.actions import MANY_OPTIONS, VERBS, Action, is_offered, parse_bid, parse_label
 from browser_control.language.page import Element, parse_page
 
 FORMATS = ("label", "bid")
@@ -160,6 +160,24 @@ def test_a_list_of_six_thousand_options_is_offered_whole(tokenizer: PreTrainedTo
     for token in tree.encode(Action("select", "12", "option 5999 of many"), page):
         matcher.consume(token)
     assert matcher.done
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+def test_the_masks_of_a_long_list_are_those_of_the_flat_list(
+    tokenizer: PreTrainedTokenizerFast, action_format: str
+) -> None:
+    """Its options are tokenized where an action gets to them."""
+    options = tuple(f"Lot {number}" for number in range(MANY_OPTIONS + 44))
+    page = (Element("combobox", "Lot", "12", "", (), options), Element("combobox", "", "13", "", (), ("Lot 1", "7")))
+    tree = trees(tokenizer, ("click", "select"), action_format)
+    flat = Grammar(tokenizer, len(tokenizer), ("click", "select"), action_format, MAX_TEXT)
+    assert len(tree.tree(page)) == 2 + len(options) + 2
+    for seed in range(12):
+        tokens = walk(tree.matcher(page), flat.matcher(page), random.Random(seed))
+        said = tokenizer.decode(tokens)
+        action = parse_label(said) if action_format == "label" else parse_bid(said)
+        assert list(tree.encode(action, page)) == tokens
+        assert is_offered(action, page, VERBS)
 
 
 def test_ten_thousand_elements_end_no_run(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -10,8 +10,8 @@ Every fixed part has one tokenization, so that the probability of an action is n
 masks come from a grammar, llguidance's (Microsoft, 2024), which is compiled once and for all.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from threading import RLock
@@ -32,30 +32,54 @@ _KEPT = 1024  # pages whose trees are remembered
 _FRAGMENTS = 100_000  # spelled parts whose tokens are remembered
 
 
-@dataclass(slots=True, eq=False)
+Tokens = tuple[int, ...]
+
+
 class Node:
-    """A place in a prefix tree.
+    """A place in a prefix tree, whose branches are made when somebody comes by.
+
+    Args:
+        paths: that lead here, whole, each once; or what says them, where they are not known yet.
+        count: of them.
+        depth: tokens on the way here.
 
     Attributes:
         leaves: paths that end here or below.
-        ends: whether a path ends here; where there are children too, it may go on as well (`1` and `10`).
     """
 
-    children: "dict[int, Node]" = field(default_factory=dict)
-    leaves: int = 0
-    ends: bool = False
-    mask: Mask | None = None
+    __slots__ = ("_branches", "_depth", "_ends", "_paths", "leaves", "mask")
 
-    def add(self, tokens: Sequence[int]) -> None:
-        node = self
-        node.leaves += 1
-        for token in tokens:
-            child = node.children.get(token)
-            if child is None:
-                child = node.children[token] = Node()
-            child.leaves += 1
-            node = child
-        node.ends = True
+    def __init__(self, paths: Sequence[Tokens] | Callable[[], Sequence[Tokens]], count: int, depth: int = 0) -> None:
+        self.leaves = count
+        self.mask: Mask | None = None
+        self._paths = paths
+        self._depth = depth
+        self._branches: dict[int, Node] | None = None
+        self._ends = False
+
+    @property
+    def children(self) -> "dict[int, Node]":
+        return self._grown() if self._branches is None else self._branches
+
+    @property
+    def ends(self) -> bool:
+        """Whether a path ends here; where there are children too, it may go on as well (`1` and `10`)."""
+        self._grown()
+        return self._ends
+
+    def _grown(self) -> "dict[int, Node]":
+        """The branches; two threads may come by at once, and both make the same."""
+        if self._branches is None:
+            paths, depth, below = self._paths, self._depth, dict[int, list[Tokens]]()
+            ends = False
+            for path in paths() if callable(paths) else paths:
+                if len(path) == depth:
+                    ends = True
+                else:
+                    below.setdefault(path[depth], []).append(path)
+            self._ends = ends
+            self._branches = {token: Node(rest, len(rest), depth + 1) for token, rest in below.items()}
+        return self._branches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +114,7 @@ class Tree:
     """The actions of a page: first a verb (and what else tells apart what follows), then its slots."""
 
     first: Choice
-    slots: dict[tuple[int, ...], tuple[Slot, ...]]
+    slots: dict[Tokens, tuple[Slot, ...]]
 
     def __len__(self) -> int:
         """How many actions there are, a text counted once."""
@@ -105,7 +129,7 @@ def _count(slots: Sequence[Slot]) -> int:
     return count
 
 
-Barred = dict[tuple[int, ...], set[int]]  # tokens that may not follow what was said
+Barred = dict[Tokens, set[int]]  # tokens that may not follow what was said
 
 
 class Matcher:
@@ -120,7 +144,7 @@ class Matcher:
         self._at = 0  # the slot
         self._node = tree.first.root
         self._path: list[int] = []  # within the slot
-        self._paths: list[tuple[int, ...]] = []  # of the slots before
+        self._paths: list[Tokens] = []  # of the slots before
         self._text: llguidance.LLMatcher | None = None
         self.done = False
         self._settle()
@@ -276,7 +300,8 @@ class ActionTrees:
         self._known = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
         self._text = lru_cache(self._compile)
         self._numbers = lru_cache(self._build_numbers)
-        self._tokens: dict[str, tuple[int, ...]] = {}  # of fragments
+        self._long_list = lru_cache(maxsize=16)(self._build_long_list)  # pages of one form have the same lists
+        self._tokens: dict[str, Tokens] = {}  # of fragments
         self._tree = lru_cache(maxsize=_KEPT)(self._build)
         self._lock = RLock()  # of the caches: trees are built ahead by another thread
 
@@ -298,7 +323,7 @@ class ActionTrees:
     @staticmethod
     def _bar(matcher: Matcher, tokens: Sequence[int], barred: Barred) -> None:
         """Bars the last decision on the way to an action."""
-        decision: tuple[tuple[int, ...], int] | None = None
+        decision: tuple[Tokens, int] | None = None
         for position, token in enumerate(tokens):
             admitted = matcher._admitted()
             if token not in admitted:
@@ -309,7 +334,7 @@ class ActionTrees:
         if decision is not None:
             barred.setdefault(decision[0], set()).add(decision[1])
 
-    def encode(self, action: actions.Action, elements: Sequence[Element]) -> tuple[int, ...]:
+    def encode(self, action: actions.Action, elements: Sequence[Element]) -> Tokens:
         """The tokens of an action as its tree spells them."""
         fragments = actions.fragments(action, elements, self._action_format)
         with self._lock:
@@ -328,40 +353,37 @@ class ActionTrees:
         if unknown:
             self._tokens.update(zip(unknown, plain(self._tokenizer, unknown), strict=True))
 
-    def _join(self, fragments: actions.Fragments) -> tuple[int, ...]:
+    def _join(self, fragments: actions.Fragments) -> Tokens:
         return tuple(chain.from_iterable(map(self._tokens.__getitem__, fragments)))
 
     def _build(self, elements: tuple[Element, ...]) -> Tree:
-        first = Node()
-        slots: dict[tuple[int, ...], tuple[Slot, ...]] = {}
-        built: dict[tuple[actions.Fragments, ...], Node] = {}
+        offers = actions.offers(elements, self._verbs, self._action_format)
+        spelled = dict.fromkeys(
+            place.spelled for offer in offers for place in offer.places if isinstance(place, actions.Options)
+        )
+        begins = [offer.begin for offer in offers]
+        self._learn(chain.from_iterable(chain(begins, *spelled)))
+        built = {each: Node(list(map(self._join, each)), len(each)) for each in spelled}
 
         def slot(place: actions.Place) -> Slot:
-            if isinstance(place, actions.Typed):
-                return self._text(place)
-            if isinstance(place, actions.Numbers):
-                return self._numbers(place)
-            if place.spelled not in built:
-                root = built[place.spelled] = Node()
-                for fragments in place.spelled:
-                    root.add(self._join(fragments))
-            return Choice(built[place.spelled], place.differs)
+            if isinstance(place, actions.Options):
+                return Choice(built[place.spelled], place.differs)
+            if isinstance(place, actions.LongList):
+                return self._long_list(place)
+            return self._text(place) if isinstance(place, actions.Typed) else self._numbers(place)
 
-        offers = actions.offers(elements, self._verbs, self._action_format)
-        self._learn(fragment for offer in offers for fragment in offer.fragments())
-        for offer in offers:
-            begin = self._join(offer.begin)
-            first.add(begin)
-            slots[begin] = tuple(map(slot, offer.places))
-        return Tree(Choice(first), slots)
+        first = list(map(self._join, begins))
+        slots = {begin: tuple(map(slot, offer.places)) for begin, offer in zip(first, offers, strict=True)}
+        return Tree(Choice(Node(first, len(first))), slots)
+
+    def _build_long_list(self, listed: actions.LongList) -> Choice:
+        """Whose options are tokenized where an action gets to it: that takes longer than all the rest."""
+        return Choice(Node(lambda: plain(self._tokenizer, listed.spelled), len(listed.options)))
 
     def _build_numbers(self, numbers: actions.Numbers) -> Choice:
-        root = Node()
         spelled = [str(number) for number in range(numbers.low, numbers.high)]
         self._learn(spelled)
-        for number in spelled:
-            root.add(self._join((number,)))
-        return Choice(root)
+        return Choice(Node([self._tokens[each] for each in spelled], len(spelled)))
 
     def _compile(self, typed: actions.Typed) -> Text:
         """The grammar of a typed text and what closes it, in llguidance's dialect of Lark."""

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from types import MappingProxyType
 
 from browser_control.language.page import BID, DIALOG, TAB, Element, quote, unquote
@@ -437,7 +436,21 @@ class Numbers:
     high: int
 
 
-Place = Options | Numbers | Typed
+@dataclass(frozen=True, slots=True)
+class LongList:
+    """The options of a list that has more than `MANY_OPTIONS`, each once."""
+
+    options: tuple[str, ...]
+    action_format: str
+
+    @property
+    def spelled(self) -> list[str]:
+        """Each of them, in one fragment; spelled whenever it is asked for."""
+        return [_option(each, self.action_format) for each in self.options]
+
+
+Place = Options | LongList | Numbers | Typed
+MANY_OPTIONS = 256
 
 # What may be typed into a field of a format, as a regular expression; into others anything but quotes, backslashes
 # and control characters.
@@ -476,13 +489,6 @@ class Offer:
     begin: Fragments
     places: tuple[Place, ...] = ()
 
-    def fragments(self) -> Iterator[str]:
-        """All that it is spelled with."""
-        yield from self.begin
-        for place in self.places:
-            if isinstance(place, Options):
-                yield from chain.from_iterable(place.spelled)
-
 
 def offers(elements: Sequence[Element], verbs: Sequence[str], action_format: str) -> list[Offer]:
     """All actions that `elements` offer, those together that share places; no two offers begin alike.
@@ -490,8 +496,12 @@ def offers(elements: Sequence[Element], verbs: Sequence[str], action_format: str
     Disabled elements offer next to nothing. A `select` of the option that is chosen already is offered too: harmless,
     and the policy cannot know what a page does with it. Where nothing is offered, waiting is.
     """
-    spell = _label_offers if action_format == LABEL_FORMAT else _call_offers
-    offered = [offer for verb in verbs if VERBS[verb].fits(elements) for offer in spell(VERBS[verb], elements)]
+    fitting = [VERBS[verb] for verb in verbs if VERBS[verb].fits(elements)]
+    if action_format == LABEL_FORMAT:
+        labels = {element.bid: _label(element) for element in elements}
+        offered = [offer for verb in fitting for offer in _label_offers(verb, elements, labels)]
+    else:
+        offered = [offer for verb in fitting for offer in _call_offers(verb, elements)]
     return offered or [Offer(fragments(Action("wait"), (), action_format))]
 
 
@@ -522,11 +532,21 @@ def _word(text: str) -> Options:
     return Options(((text,),))
 
 
-def _values(kind: str, element: Element | None) -> tuple[str, ...]:
-    """What may stand at a place of this kind."""
-    if kind == OPTION:
-        return tuple(dict.fromkeys(element.options)) if element is not None else ()
-    return _FIXED[kind]
+def _fixed(kind: str) -> Options:
+    """What may stand at a place of this kind, as the policy spells it."""
+    return Options(tuple((_spelled(kind, value),) for value in _FIXED[kind]))
+
+
+def _list(element: Element, action_format: str) -> Options | LongList:
+    """The place of an element's options."""
+    options = tuple(dict.fromkeys(element.options))
+    if len(options) > MANY_OPTIONS:
+        return LongList(options, action_format)
+    return Options(tuple((_option(option, action_format),) for option in options))
+
+
+def _option(option: str, action_format: str) -> str:
+    return f" {quote(option)}" if action_format == LABEL_FORMAT else f" {option!r})"
 
 
 # ---------------------------------------------------------------- the policy's spelling
@@ -558,7 +578,7 @@ def _label_fragments(action: Action, by_bid: Mapping[str, Element]) -> Fragments
     return tuple(parts)
 
 
-def _label_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
+def _label_offers(verb: Verb, elements: Sequence[Element], labels: Mapping[str, Fragments]) -> Iterator[Offer]:
     if ELEMENT not in verb.label:
         yield _label_offer((), verb.label, None, ())
         return
@@ -567,19 +587,21 @@ def _label_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
         return
     apart = not _OF_ELEMENT.isdisjoint(verb.label) or (TEXT in verb.label and any(map(_format, taking)))
     if not apart:
-        yield _label_offer((), verb.label, None, taking)
+        yield _label_offer((), verb.label, None, tuple(labels[element.bid] for element in taking))
         return
     for element in taking:  # what may follow depends on the element
-        yield _label_offer((verb.label[0], *_label(element)), verb.label[2:], element, taking)
+        yield _label_offer((verb.label[0], *labels[element.bid]), verb.label[2:], element, ())
 
 
-def _label_offer(begin: Fragments, parts: Sequence[str], element: Element | None, taking: Sequence[Element]) -> Offer:
+def _label_offer(
+    begin: Fragments, parts: Sequence[str], element: Element | None, labels: tuple[Fragments, ...]
+) -> Offer:
     """`parts` are what follows `begin`; words at their start belong to it."""
     words, places, last = list(begin), list[Place](), ""
     for part in parts:
         match part:
             case "{element}" | "{target}":
-                places.append(Options(tuple(map(_label, taking)), differs=part == TARGET))
+                places.append(Options(labels, differs=part == TARGET))
             case "{text}":
                 if places:
                     places[-1] = _word(f'{last} "')
@@ -588,8 +610,10 @@ def _label_offer(begin: Fragments, parts: Sequence[str], element: Element | None
                 places.append(Typed(_CLOSINGS[LABEL_FORMAT], _format(element)))
             case "{point}" | "{offset}":
                 places += [_word(" ("), *_pair(part, element, ",", ")")]
+            case "{option}" if element is not None:
+                places.append(_list(element, LABEL_FORMAT))
             case _ if part in _READ:
-                places.append(Options(tuple((_spelled(part, value),) for value in _values(part, element))))
+                places.append(_fixed(part))
             case _ if places:
                 places.append(_word(part))
             case _:
@@ -650,9 +674,12 @@ def _call_offers(verb: Verb, elements: Sequence[Element]) -> Iterator[Offer]:
             case "{point}":
                 begin = _call_fragments(Action(verb.name, bid, "0,0"))[:-4]
                 yield Offer(begin, _pair(POINT, element, ", ", ")"))
+            case "{option}" if element is not None:
+                begin = _call_fragments(Action(verb.name, bid))[:-1]
+                yield Offer(begin, (_list(element, BID_FORMAT),))
             case "{element}":
                 kinds = [kind for kind in verb.kinds if kind != ELEMENT]
-                values = _values(kinds[0], element) if kinds else ("",)
+                values = _FIXED[kinds[0]] if kinds else ("",)
                 yield from (Offer(_call_fragments(Action(verb.name, bid, value))) for value in values)
             case kind:
-                yield from (Offer(_call_fragments(Action(verb.name, bid, value))) for value in _values(kind, element))
+                yield from (Offer(_call_fragments(Action(verb.name, bid, value))) for value in _FIXED[kind])

@@ -16,7 +16,6 @@ STATES = (
 DIALOG = "dialog"  # bid of an open dialog of the browser: nothing else is listed until it is answered
 TAB = "tab"  # begins the bid of another window; behind it comes its number among those of the page
 BID = r"[0-9A-Za-z]+(?:\.[0-9]+)?"  # BrowserGym's; of a shape that of its drawing, a dot and its number in there
-_BLANKS = re.compile(r"\s+")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _ELEMENT = re.compile(
     rf"(?P<role>[a-z]+)(?: (?P<name>{_STRING}))? \[(?P<bid>{BID})\]"
@@ -122,7 +121,7 @@ def page_of(goal: str, text: str) -> str:
 
 def plain(text: str) -> str:
     """A text as it reads: runs of white space, line breaks among them, become one blank."""
-    return _BLANKS.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def quote(text: str) -> str:

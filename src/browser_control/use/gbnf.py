@@ -26,6 +26,8 @@ def _offer(offer: actions.Offer, max_text: int) -> str:
 
 
 def _place(place: actions.Place, max_text: int) -> str:
+    if isinstance(place, actions.LongList):
+        return "(" + " | ".join(map(_literal, place.spelled)) + ")"
     if isinstance(place, actions.Options):
         return "(" + " | ".join(_literal("".join(fragments)) for fragments in place.spelled) + ")"
     if isinstance(place, actions.Numbers):
