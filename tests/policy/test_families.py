@@ -235,9 +235,9 @@ def test_windows_that_are_not_the_configurations_are_found_and_read_step_by_step
     made._causal.decoder.layers[0].self_attn.sliding_window = None  # the model's own masks have it still
     with pytest.raises(ConfigurationError, match="log-probabilities of the sampler differ"):
         self_check.check(made)
-    assert made.forget_windows()
+    assert made.read_plainly()
     self_check.check(made)
-    assert not made.forget_windows()
+    assert not made.read_plainly()
     made._causal.find_windows()
     assert not made._causal.sees_windows
     assert made.reading == f"slow: one token a step, for {SLOW['gemma3_text']}"

@@ -159,6 +159,7 @@ class InARow:
     """Reads what shares no prompt in a single row of at most so many tokens."""
 
     row_tokens = 1000
+    branches = False
 
 
 def test_a_row_is_filled_by_the_sum_of_its_lengths() -> None:

@@ -165,8 +165,12 @@ def fused(model: torch.nn.Module) -> list[FusedLinear]:
     return [module for module in model.modules() if isinstance(module, FusedLinear)]
 
 
-def round_for_inference(layers: Sequence[FusedLinear]) -> None:
-    """Has inference read rounded copies of the adapter as it is now, which stay where they are in memory."""
+def round_for_inference(layers: Sequence[FusedLinear]) -> bool:
+    """Has inference read rounded copies of the adapter as it is now, which stay where they are in memory.
+
+    Returns whether they may be others than before; on a GPU, which would have to be waited for, always true.
+    """
+    fresh = any(layer.rounded is None for layer in layers)
     for layer in layers:
         if layer.rounded is None:
             dtype = layer.get_base_layer().get_parameter("weight").dtype
@@ -174,10 +178,14 @@ def round_for_inference(layers: Sequence[FusedLinear]) -> None:
             if layer.siblings is not None:
                 down = layer.siblings.down_of(layer)
             layer.rounded = (down, up)
-    if layers:
-        exact = [weight for layer in layers for weight in layer.weights()]
-        rounded = [weight for layer in layers for weight in layer.rounded or ()]
-        torch._foreach_copy_(rounded, exact)
+    exact = [weight for layer in layers for weight in layer.weights()]
+    rounded = [weight for layer in layers for weight in layer.rounded or ()]
+    if not fresh and all(
+        old.device.type == "cpu" and old.equal(new.to(old.dtype)) for old, new in zip(rounded, exact, strict=True)
+    ):
+        return False
+    torch._foreach_copy_(rounded, exact)
+    return True
 
 
 def adapt(model: Any, lora: Lora) -> Any:

@@ -4,7 +4,7 @@ Transformers calls the function of a model's attention by name, so that any mode
 served. What is neither packed nor a step is left to its own `sdpa`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from browser_control.policy.tree import Part
 
 _NAME = "browser_control"
 _FEW = 16  # new tokens a row, up to which query heads are folded into rows
@@ -51,6 +53,7 @@ class _Stepping:
     flashes: bool
 
 
+_branching: ContextVar[Sequence[Part] | None] = ContextVar("branching", default=None)
 _packing: ContextVar[_Packing | None] = ContextVar("packing", default=None)
 _stepping: ContextVar[_Stepping | None] = ContextVar("stepping", default=None)
 _noted: ContextVar[list[int | None] | None] = ContextVar("noted", default=None)  # windows, layer by layer
@@ -85,6 +88,16 @@ def windows(model: Any) -> list[int | None]:
     finally:
         _noted.reset(token)
     return found
+
+
+@contextmanager
+def branching(parts: Sequence[Part]) -> Iterator[None]:
+    """Within, the queries are those of one row, in parts; what they see are places among the keys."""
+    token = _branching.set(parts)
+    try:
+        yield
+    finally:
+        _branching.reset(token)
 
 
 @contextmanager
@@ -129,8 +142,8 @@ def attend(
     Args:
         query: shape (rows, heads, new tokens, width).
         key: shape (rows, key heads, tokens, width); `value` too.
-        attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed, and in steps that the
-            kernel for different lengths serves.
+        attention_mask: shape (rows, 1, new tokens, tokens); ignored where sequences are packed or branch, and in steps
+            that the kernel for different lengths serves.
         sliding_window: tokens that a token sees, itself among them; None: all before it.
 
     Returns:
@@ -138,6 +151,8 @@ def attend(
     """
     if (noted := _noted.get()) is not None:
         noted.append(sliding_window)
+    if (parts := _branching.get()) is not None:
+        return _branched(query, key, value, scaling, parts), None
     packing = _packing.get()
     if packing is not None:
         return _packed(query, key, value, scaling, packing, sliding_window), None
@@ -149,11 +164,22 @@ def attend(
         attention_mask = _narrowed(attention_mask, sliding_window)
     groups = query.shape[1] // key.shape[1]
     if groups > 1 and attention_mask is not None and query.shape[2] <= _FEW:
-        return _folded(query, key, value, attention_mask, scaling, groups), None
+        seen = attention_mask[:, :, None].expand(-1, -1, groups, -1, -1).flatten(2, 3)
+        return _folded(query, key, value, seen, scaling, groups), None
     made: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
     )
     return made
+
+
+def _branched(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, parts: Sequence[Part]) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    made = []
+    for part in parts:
+        keys, values = (each[0].transpose(0, 1)[part.seen].transpose(0, 1)[None] for each in (key, value))
+        asked = query[:, :, part.begin : part.end]
+        made.append(_folded(asked, keys, values, part.folded(groups, query.dtype)[None, None], scaling, groups))
+    return made[0] if len(made) == 1 else torch.cat(made, dim=1)
 
 
 def _before(window: int | None) -> int:
@@ -218,13 +244,13 @@ def _stepped(
     return made.view(rows, new, *made.shape[1:])
 
 
-def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, groups: int) -> Tensor:
+def _folded(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, scaling: float | None, groups: int) -> Tensor:
     """The query heads of one key head as further rows of queries: keys and values are read where they are.
 
-    To repeat them for each query head, as is usual, costs more than all else of a step.
+    To repeat them for each query head, as is usual, costs more than all else of a step. `seen` is the mask of the
+    rows of queries.
     """
     rows, heads, new, width = query.shape
     folded = query.reshape(rows, heads // groups, groups * new, width)
-    seen = mask[:, :, None].expand(-1, -1, groups, -1, -1).reshape(rows, 1, groups * new, -1)
     out = scaled_dot_product_attention(folded, key, value, seen, scale=scaling)
-    return out.reshape(rows, heads, new, width).transpose(1, 2).contiguous()
+    return out.reshape(rows, heads, new, -1).transpose(1, 2).contiguous()

@@ -1,9 +1,10 @@
 """Reading tokens with a model, step by step, and keeping what was read.
 
-Two readers of one behaviour. `DynamicReader` grows its cache with what is read, drops rows that are done, and reads
-several forced tokens at once: best where arithmetic is scarce. `StaticReader` keeps a cache of fixed size, so that the
-step is recorded once as a CUDA graph and replayed without launch overhead: on a GPU the hundreds of small kernels of
-a decode step cost more to launch than to run.
+Three readers of one behaviour. `DynamicReader` grows its cache with what is read, drops rows that are done, and reads
+several forced tokens at once. `tree_reader.TreeReader` does so too, and reads nothing twice: best on a CPU, where
+arithmetic is scarce. `StaticReader` keeps a cache of fixed size, so that the step is recorded once as a CUDA graph and
+replayed without launch overhead: on a GPU the hundreds of small kernels of a decode step cost more to launch than to
+run.
 """
 
 import sys
@@ -38,10 +39,14 @@ class Reader(Protocol):
 
     Attributes:
         width: tokens a row that are read at once, at most.
+        drops_freely: whether to go on with fewer rows costs nothing.
     """
 
     @property
     def width(self) -> int: ...
+
+    @property
+    def drops_freely(self) -> bool: ...
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
         """Begins a batch: reads each sequence, equal ones once.
@@ -59,6 +64,9 @@ class Reader(Protocol):
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with these rows only, in this order."""
+
+    def forget(self) -> None:
+        """Takes nothing over from an earlier batch: the weights are others, or numbers shall not depend on it."""
 
 
 @dataclass
@@ -131,6 +139,8 @@ class Model:
 class DynamicReader:
     """Grows with what is read."""
 
+    drops_freely = False
+
     def __init__(self, model: Model) -> None:
         self.width = sys.maxsize if model.reads_chunks else 1
         self._model = model
@@ -163,6 +173,9 @@ class DynamicReader:
         self._cache.reorder_cache(selected)
         self._attention = self._attention[selected]
 
+    def forget(self) -> None:
+        """Each batch begins anew anyway."""
+
 
 class StaticReader:
     """Reads with steps of fixed shape; rows that are done read on, and nobody looks.
@@ -175,6 +188,8 @@ class StaticReader:
         model: whose weights may change in place between batches.
         graphs: record the steps as CUDA graphs.
     """
+
+    drops_freely = False
 
     def __init__(self, model: Model, graphs: bool) -> None:
         self._model = model
@@ -226,6 +241,9 @@ class StaticReader:
 
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = self._rows[np.array(rows)]
+
+    def forget(self) -> None:
+        """Each batch begins anew anyway."""
 
 
 @dataclass

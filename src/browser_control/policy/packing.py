@@ -103,6 +103,11 @@ def pack(completions: Sequence[Completion], share: bool, device: torch.device | 
     return Packed(ids.to(device), positions.to(device), attention, torch.tensor(ordered).T.to(device))
 
 
+def read(completion: Completion) -> tuple[int, ...]:
+    """The tokens that are read of a completion and its prompt."""
+    return completion.prompt_ids + completion.token_ids[: _read(completion)]
+
+
 def _read(completion: Completion) -> int:
     """Tokens of a completion that something is decided behind."""
     return completion.decisions[-1]

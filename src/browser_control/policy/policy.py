@@ -24,19 +24,24 @@ from browser_control.language import prompts
 from browser_control.language.action_tree import ActionTrees, Matcher
 from browser_control.language.actions import Action
 from browser_control.language.tokens import plain
-from browser_control.policy import attention, chat, head, packing, self_check, tokenization, training_rows
+from browser_control.policy import attention, chat, head, packing, self_check, tokenization, training_rows, tree
 from browser_control.policy.adapter import adapt, fused, round_for_inference
 from browser_control.policy.decoding import DynamicReader, Model, Reader, StaticReader
 from browser_control.policy.devices import placed
 from browser_control.policy.identity import Base, identify
 from browser_control.policy.sampling import Completion, Request, Row, Sampler, distribution, entropies
 from browser_control.policy.training_rows import TrainingRows
+from browser_control.policy.tree_reader import TreeReader
 
 _PROMPTS = 8192  # whose tokens are kept
 
 
 class Policy:
-    """A base model, its adapter, its tokenizer and the actions that pages offer it."""
+    """A base model, its adapter, its tokenizer and the actions that pages offer it.
+
+    Attributes:
+        branches: whether what sequences begin with alike is read once (`tree`), in sampling and in training.
+    """
 
     def __init__(
         self,
@@ -79,7 +84,10 @@ class Policy:
             torch.backends.cuda.enable_cudnn_sdp(
                 False
             )  # it plans anew for each shape, which takes longer than it saves
-        reader: Reader = StaticReader(self._causal, graphs=True) if static else DynamicReader(self._causal)
+        self.branches = (
+            self.device.type == "cpu" and self._causal.reads_chunks and attention.install(self._causal.decoder)
+        )
+        reader: Reader = StaticReader(self._causal, graphs=True) if static else self._growing()
         self._rows = self._training_rows(graphs=True) if static and self._causal.reads_chunks else None
         self._adapted = fused(model)
         self._stops = chat.stop_tokens(model, tokenizer)
@@ -89,6 +97,16 @@ class Policy:
         self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
 
+    def _growing(self) -> Reader:
+        return TreeReader(self._causal) if self.branches else DynamicReader(self._causal)
+
+    def forget(self) -> None:
+        """Has the next batch read anew what an earlier one read, so that its numbers do not depend on which that was.
+
+        Where the weights changed since, that is done anyway.
+        """
+        self.sampler.reader.forget()
+
     @property
     def window(self) -> int | None:
         """Tokens that a token sees in some layers, where prompts reach that far and windows are read fast."""
@@ -96,12 +114,13 @@ class Policy:
             return None
         return int(self._causal.config.sliding_window)
 
-    def forget_windows(self) -> bool:
-        """Reads step by step what has windows, as any model can be read; False where nothing was read otherwise."""
-        forgotten, self._causal.sees_windows = self._causal.sees_windows, False
-        if forgotten:
+    def read_plainly(self) -> bool:
+        """Reads as any model can be read, windows step by step and no trees; False where that was so already."""
+        special = self.branches or self._causal.sees_windows
+        self._causal.sees_windows = self.branches = False
+        if special:
             self.sampler.reader = DynamicReader(self._causal)
-        return forgotten
+        return special
 
     def _sampler(self, reader: Reader, longest: int) -> Sampler:
         return Sampler(
@@ -200,7 +219,8 @@ class Policy:
             self._read_prompts([request.prompt.text for request in requests])
             rows = [self._open(request, longest, constrained) for request in requests]
         if active := [row for row in rows if not row.done]:  # else each page offered a single action
-            round_for_inference(self._adapted)
+            if not self._adapted or round_for_inference(self._adapted):  # else the weights are as they were
+                sampler.reader.forget()
             sampler.generate(active)
         return [self._close(row) for row in rows]
 
@@ -276,12 +296,33 @@ class Policy:
 
     def _padded(self, completions: Sequence[Completion]) -> Tensor:
         """The last layer's states behind which each decision was made, shape (decisions, width)."""
+        if self.branches:
+            return self._branched(completions)
         packed = packing.pack(completions, self.shares_prompts, self.device)
         output = self._causal.decoder(
             input_ids=packed.ids, attention_mask=packed.attention, position_ids=packed.positions, use_cache=False
         )
         rows, columns = packed.where
         hidden: Tensor = output.last_hidden_state[rows, columns]
+        return hidden
+
+    def _branched(self, completions: Sequence[Completion]) -> Tensor:
+        """The same, with what completions begin with alike read once."""
+        nodes = tree.Tree()
+        branches = [nodes.add(packing.read(each)) for each in completions]
+        [parts] = tree.rows(branches, longest=len(nodes))
+        before = [
+            branch.path[len(each.prompt_ids) - 1 + np.array(each.decisions)]
+            for each, branch in zip(completions, branches, strict=True)
+        ]
+        with attention.branching(parts):
+            output = self._causal.decoder(
+                input_ids=torch.tensor([nodes.tokens]),
+                attention_mask=tree.NO_MASK,
+                position_ids=torch.tensor([nodes.depths]),
+                use_cache=False,
+            )
+        hidden: Tensor = output.last_hidden_state[0, torch.from_numpy(np.concatenate(before))]
         return hidden
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
@@ -361,7 +402,7 @@ def load(configuration: Configuration, folder: Path) -> Policy:
     try:
         self_check.check(made)
     except ConfigurationError:
-        if not made.forget_windows():
+        if not made.read_plainly():
             raise
         self_check.check(made)
     return made

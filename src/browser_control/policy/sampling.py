@@ -137,7 +137,7 @@ class Sampler:
             unfinished = [index for index, row in enumerate(active) if not row.done]
             if not unfinished:
                 return
-            if len(unfinished) <= _COMPACT_BELOW * len(active):
+            if len(unfinished) <= (1.0 if self.reader.drops_freely else _COMPACT_BELOW) * len(active):
                 self.reader.keep(unfinished)
                 active = [active[index] for index in unfinished]
             with self.timed("decode"):

@@ -139,6 +139,7 @@ def correct(
     """
     drawn = Draws(environments, DEMONSTRATION_SEEDS).find(_starts(web_tasks, numbers.start, len(numbers)))
     counted = iter(range(1, 2 * len(numbers) + 1))
+    policy.forget()
     episodes, _ = play(
         policy,
         environments,

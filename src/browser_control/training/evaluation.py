@@ -34,6 +34,7 @@ def evaluate(
     if not starts:
         names = ", ".join(each.web_task for each in pages)
         raise ConfigurationError(f"there is no page to judge on: {names} showed none that is held out for this")
+    policy.forget()
     played, timing = play(
         policy,
         environments,

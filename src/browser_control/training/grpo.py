@@ -43,7 +43,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from browser_control.policy import packing
+from browser_control.policy import packing, tree
 from browser_control.policy.policy import Policy
 from browser_control.policy.sampling import Completion
 from browser_control.training.parallel import ALONE, Alone
@@ -219,7 +219,8 @@ def update(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     processes.sum_gradients(parameters)
     norm = clipped_step(optimizer, parameters, max_gradient_norm)
-    return _statistics(batch, sum(map(_length, laid)), seen, float(norm))
+    read = sum(micro_batch.tokens for micro_batch in micro_batches(policy, laid, tokens_per_micro_batch))
+    return _statistics(batch, read, seen, float(norm))
 
 
 def clipped_step(
@@ -302,18 +303,26 @@ def rows(policy: Policy, batch: Sequence[Sample]) -> list[list[Sample]]:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What is computed at once; `share` is that of `Policy.log_probs`."""
+    """What is computed at once.
+
+    `share` is that of `Policy.log_probs`, `tokens` are those that are read, without padding.
+    """
 
     samples: list[Sample]
     share: bool | None
+    tokens: int
 
 
 def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[MicroBatch]:
     """The samples of neighbouring rows together, at most `tokens` of them, and at least one row each.
 
     Rows are read side by side, padded to the longest. What shares no prompt the policy may read one after another in a
-    single row, which holds no padding, and `row_tokens` at most: such samples are apart.
+    single row, which holds no padding, and `row_tokens` at most: such samples are apart. A policy that branches reads
+    a tree: samples that begin alike are neighbours there.
     """
+    if policy.branches:
+        yield from _trees(rows, tokens)
+        return
     if policy.row_tokens is None:
         yield from _neighbours(rows, None, lambda lengths: max(lengths) * len(lengths) <= tokens)
         return
@@ -323,6 +332,22 @@ def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int)
     yield from _neighbours(alone, False, lambda lengths: sum(lengths) <= longest)
 
 
+def _trees(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[MicroBatch]:
+    """Neighbours in the order of their tokens, as many as have no more than so many together."""
+    chunk: list[Sample] = []
+    grown, read = tree.Tree(), 0
+    for sample in sorted(chain.from_iterable(rows), key=lambda sample: packing.read(sample.completion)):
+        grown.add(packing.read(sample.completion))
+        if chunk and len(grown) > tokens:
+            yield MicroBatch(chunk, None, read)
+            chunk, grown = [], tree.Tree()
+            grown.add(packing.read(sample.completion))
+        chunk.append(sample)
+        read = len(grown)
+    if chunk:
+        yield MicroBatch(chunk, None, read)
+
+
 def _neighbours(
     rows: Sequence[Sequence[Sample]], share: bool | None, fits: Callable[[Sequence[int]], bool]
 ) -> Iterator[MicroBatch]:
@@ -330,11 +355,15 @@ def _neighbours(
     chunk: list[Sequence[Sample]] = []
     for row in rows:
         if chunk and not fits([_length(each) for each in (*chunk, row)]):
-            yield MicroBatch(list(chain.from_iterable(chunk)), share)
+            yield _together(chunk, share)
             chunk = []
         chunk.append(row)
     if chunk:
-        yield MicroBatch(list(chain.from_iterable(chunk)), share)
+        yield _together(chunk, share)
+
+
+def _together(rows: Sequence[Sequence[Sample]], share: bool | None) -> MicroBatch:
+    return MicroBatch(list(chain.from_iterable(rows)), share, sum(map(_length, rows)))
 
 
 def _length(row: Sequence[Sample]) -> int:

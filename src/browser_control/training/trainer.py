@@ -207,6 +207,7 @@ class Trainer:
     def _play_groups(self) -> _Played:
         """Plays groups until enough of them carry a signal, or the limit of waves is reached."""
         played = _Played()
+        self.policy.forget()  # an update that is played again after a restart has the same numbers
         for _ in range(1 + self.settings.resample_limit):
             drawn = self.sampler.draw(self.settings.groups - len(played.groups))
             shares = self.processes.together(partial(self._play, self.processes.share(drawn)))
