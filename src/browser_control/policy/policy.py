@@ -119,6 +119,7 @@ class Policy:
         special = self.branches or self._causal.sees_windows
         self._causal.sees_windows = self.branches = False
         if special:
+            print("the model is read plainly: read faster, it would say something else", flush=True)
             self.sampler.reader = DynamicReader(self._causal)
         return special
 
@@ -322,7 +323,8 @@ class Policy:
                 position_ids=torch.tensor([nodes.depths]),
                 use_cache=False,
             )
-        hidden: Tensor = output.last_hidden_state[0, torch.from_numpy(np.concatenate(before))]
+        # unlike an index, which several threads add up in any order, so that the gradient would differ from run to run
+        hidden: Tensor = output.last_hidden_state[0].index_select(0, torch.from_numpy(np.concatenate(before)))
         return hidden
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:
