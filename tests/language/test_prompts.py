@@ -1,7 +1,7 @@
 """Prompts: what of a long page is shown, and what an episode's earlier turns leave in them."""
 
 from browser_control.language.actions import Action
-from browser_control.language.page import quote, unquote
+from browser_control.language.page import Element, format_page, quote, unquote
 from browser_control.language.prompts import Memory, build, elements
 
 PAGE = "\n".join(
@@ -15,14 +15,18 @@ def shown(budget: int, viewport: tuple[int, int] | None = None) -> list[str]:
 
 
 def test_what_can_be_acted_on_is_kept_before_what_can_only_be_read() -> None:
-    assert [line for line in shown(2 * 60) if line.startswith("button")] == PAGE.split("\n")[50:]
-    assert shown(2 * 60)[:10] == PAGE.split("\n")[:10]
+    """But for a quarter of what fits, which is for the text in view."""
+    for viewport, texts in (((50, 60), 10), (None, 15), ((0, 4), 10)):
+        lines = shown(2 * 60, viewport)
+        assert [line for line in lines if line.startswith("button")] == PAGE.split("\n")[50 : 100 - (texts - 10)]
+        assert len(lines) == 60 and texts == sum(line.startswith('"') for line in lines)
+    assert shown(2 * 60)[:15] == PAGE.split("\n")[:15]
 
 
 def test_of_a_long_page_what_the_viewport_shows_is_kept() -> None:
     assert shown(2 * 6, (97, 99)) == PAGE.split("\n")[94:]
     assert shown(2 * 6, (70, 72)) == PAGE.split("\n")[69:75] or shown(2 * 6, (70, 72)) == PAGE.split("\n")[68:74]
-    assert shown(2 * 6) == PAGE.split("\n")[50:56]
+    assert shown(2 * 8) == PAGE.split("\n")[:2] + PAGE.split("\n")[50:56]
 
 
 def test_of_a_huge_page_no_more_lines_are_counted_than_fit() -> None:
@@ -50,11 +54,29 @@ def test_of_a_page_that_is_one_long_text_as_much_is_shown_as_fits_around_the_vie
     assert build(quote("x" * 900), "go", budget=400).text.startswith('"xxx')  # with nowhere to cut it
 
 
-def test_a_page_of_which_something_fits_is_shown_as_before() -> None:
+def test_a_text_beside_something_that_fits_is_shown_as_far_as_it_fits() -> None:
     line = quote("word " * 10_000)
-    assert build(f'"Words"\n{line}', "go", budget=400).text == '"Words"\nGoal: go'
-    assert build(f'{line}\nlink "Up" [3]', "go", budget=400).text == 'link "Up" [3]\nGoal: go'
+    for page in (f'"Words"\n{line}', f'{line}\nlink "Up" [3]', f'"Words"\nlink "Up" [3]\n{line}\n"The end"'):
+        lines = build(page, "go", budget=400).text.split("\n")
+        [piece] = [each for each in lines if each.startswith('"word word')]
+        assert piece.endswith('…"') and 390 < sum(len(each) + 1 for each in lines[:-1]) <= 400
+        assert [each for each in lines if each != piece] == [
+            *(each for each in page.split("\n") if each != line),
+            "Goal: go",
+        ]
     assert build("", "go", budget=400).text == build(line, "go", budget=3).text == "Goal: go"
+
+
+def test_of_a_list_that_does_not_fit_the_first_options_are_shown_and_all_can_be_chosen() -> None:
+    countries = tuple(f"country {number}" for number in range(6_000))
+    page = (Element("combobox", "Country", "7", "country 4", (), countries), Element("button", "Go", "8"))
+    prompt = build(format_page(page), "go", budget=1_000)
+    first, *rest = prompt.text.split("\n")
+    assert rest == ['button "Go" [8]', "Goal: go"] and len(first) <= 125 + len('"country 0", ')
+    assert first.startswith('combobox "Country" [7] value "country 4" options "country 0", ')
+    assert first.endswith(', "…"')
+    assert prompt.elements == page
+    assert build(format_page(page), "go", budget=1_000, action_format="bid").elements == page
 
 
 def test_the_same_dialog_again_can_be_answered_as_the_one_before() -> None:

@@ -227,7 +227,7 @@ def test_of_a_long_text_as_much_is_shown_as_fits_around_what_the_viewport_shows(
         at_top = environments.reset(0, "", 0).result()
         lower = environments.step(0, "scroll(0, 9000)").result()
         at_bottom = environments.step(0, "scroll(0, 99999)").result()
-        assert at_top.text == lower.text == at_bottom.text and at_top.viewport is None
+        assert at_top.text == lower.text == at_bottom.text and at_top.viewport == (0, 0)
     shown = []
     for seen in (at_top, lower, at_bottom):
         line, goal = build_prompt(policy, seen, prompts.Memory(), "").text.split("\n")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from browser_control import leash
 from browser_control.environment.application import GRACE, ApplicationFailed, opened_log
 from browser_control.environment.devtools import BrowserGone, DevToolsError, Listener, Message
-from browser_control.environment.episode import LOADS, ORIGIN, ActionFailed, PageLost, View
+from browser_control.environment.episode import LOADS, ORIGIN, ActionFailed, PageLost, PageSession, View
 from browser_control.environment.own_episode import MOMENT, NETWORK_CHANGED, OwnPageSession
 from browser_control.environment.page_server import HOST
 from browser_control.errors import reason
@@ -259,6 +259,10 @@ class ClassPageSession(OwnPageSession):
         answer = await self._send("Page.navigate", {"url": url})
         if answer.get("errorText"):
             raise ActionFailed(f"goto: {answer['errorText']}")
+
+    async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
+        """As BrowserGym, where the mouse is."""
+        await PageSession._do_scroll(self, delta_x, delta_y)
 
     async def _do_send_msg_to_user(self, text: str) -> None:
         self.say("assistant", text)

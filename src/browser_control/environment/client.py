@@ -41,7 +41,7 @@ class Observation:
         strict: whether the whole task was done; None where the server does not say.
         digest: of the web task as the server has it, after a reset; empty for MiniWoB's.
         viewport: first and last line of `text` that the viewport shows, where the page is longer.
-        reading: first and last character that it shows, where the page is longer and one text alone.
+        reading: first and last character that it shows of the longest text, where the page is longer.
         picture: the page as PNG, in base64, where a reset asked for pictures.
         boxes: by bid, where elements are in it: left, top, width, height.
     """

@@ -71,7 +71,7 @@ class View:
 
     `reward` is BrowserGym's, 1 for any positive reward of the page; `raw` is the page's own, without decay over time.
     `viewport` is the first and the last item that it shows of a longer page, `reading` the first and the last character
-    of one that is a single text.
+    of its longest text.
     """
 
     goal: str

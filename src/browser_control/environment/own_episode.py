@@ -443,6 +443,12 @@ class OwnPageSession(TabSession):
         value = hide(item.value) if item.value else item.value
         return replace(item, name=hide(item.name), value=value, options=tuple(map(hide, item.options)))
 
+    async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
+        """Where not the page scrolls but a part that takes most of it, the mouse goes there, as a hand would."""
+        if point := await self._call("wheelPoint", *self._mouse):
+            await self._move(*point)
+        await super()._do_scroll(delta_x, delta_y)
+
     async def _do_noop(self, wait_ms: float) -> None:
         await self._call("advance", max(0.0, min(wait_ms, _LONGEST_WAIT)))
 

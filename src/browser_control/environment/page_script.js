@@ -1,7 +1,7 @@
 // Marks elements with BrowserGym's bids, prepares actions as Playwright does, and lists the page as text: what would
 // otherwise take many round trips. It shares a scope with what comes before it in every page, before the page's own
-// scripts: a clock (page_clock.js or page_time.js), page_events.js, and what begins and judges episodes (page_miniwob.js
-// or page_own.js).
+// scripts: a clock (page_clock.js or page_time.js), page_events.js, what begins and judges episodes (page_miniwob.js or
+// page_own.js), and page_viewport.js.
 
 // Whether a frame that can be looked into is still on its way; it comes by the browser's time too. `empty` has the addresses
 // that no document came from.
@@ -148,8 +148,7 @@ function listPage(marked) {
   const spoken = new Set();      // labels that already serve as a name
   const pads = new Set();
   const content = document.body ?? document.documentElement;  // null after document.open(): nothing is listed
-  const long = document.scrollingElement?.scrollHeight > innerHeight;
-  let first = null, last = null;  // items that the viewport shows, of a page that is longer
+  const sources = [];            // of each item: its element, or the pieces of a text
   const interactive = new Map(); // element -> role
 
   const modal = document.querySelector("dialog:modal");
@@ -169,18 +168,18 @@ function listPage(marked) {
   const childrenOf = node => node.shadowRoot ? node.shadowRoot.childNodes
     : node.tagName === "SLOT" && node.assignedNodes().length ? node.assignedNodes() : node.childNodes;
 
-  let run = [], edges = [];  // edges: caret positions that are looked for in the text
+  let run = [], pieces = [];  // of a text: its strings, and of each that is a node's the node
+  const say = (string, node = null) => { run.push(string); pieces.push([string, node]); };
   const flush = () => {
     const text = collapse(run.join("")).replace(/^(\| )+|( \|)+$/g, "");
-    if (text) out.push(text);
-    run = [];
+    if (text) { sources[out.length] = pieces; out.push(text); }
+    run = [], pieces = [];
   };
 
   function walk(node, silent) {
     if (node.nodeType === 3) {
       if (silent || spoken.has(node)) return;
-      for (const edge of edges) if (edge?.startContainer === node) edge.at = characters(run.join("") + node.data.slice(0, edge.startOffset));
-      run.push(node.data);
+      say(node.data, node);
       return;
     }
     if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
@@ -188,7 +187,7 @@ function listPage(marked) {
     if (node.tagName === "IFRAME" || node.tagName === "FRAME") {
       flush();
       if (insideOf(node)) walk(node.contentDocument.body, silent);
-      else if (hasBox(node) && node.title) run.push(node.title);
+      else if (hasBox(node) && node.title) say(node.title);
       flush();
       return;
     }
@@ -206,12 +205,12 @@ function listPage(marked) {
       return;
     }
     if (spoken.has(node)) silent = true;
-    if (node.tagName === "IMG" && node.alt && !silent) run.push(` ${node.alt} `);
+    if (node.tagName === "IMG" && node.alt && !silent) say(` ${node.alt} `);
     const display = getComputedStyle(node).display;
     const inline = display.startsWith("inline") || display === "table-cell";
     if (!inline) flush();
-    else if (display === "table-cell" && collapse(run.join(""))) run.push(" | ");
-    else if (display !== "inline") run.push(" ");
+    else if (display === "table-cell" && collapse(run.join(""))) say(" | ");
+    else if (display !== "inline") say(" ");
     for (const child of childrenOf(node)) walk(child, silent);
     if (!inline) flush();
   }
@@ -235,13 +234,7 @@ function listPage(marked) {
       entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
     }
     if (entry[3] !== null) entry[3] = shorten(entry[3], VALUE_LENGTH);
-    if (long) {
-      const { top, bottom } = element.getBoundingClientRect();
-      if (bottom > 0 && top < innerHeight) {
-        first ??= out.length;
-        last = out.length;
-      }
-    }
+    sources[out.length] = element;
     out.push(entry);
     if (role === "drawing") {
       out.push(...shapesOf(element));
@@ -250,23 +243,10 @@ function listPage(marked) {
     return leaf;
   }
 
-  const listAll = () => {
-    if (content) walk(content, false);
-    flush();
-  };
-  listAll();
-  let reading = null;  // characters that the viewport shows of a page that is one text, and longer
-  if (long && out.length === 1 && typeof out[0] === "string") {
-    edges = [0, innerHeight - 1].map(y => document.caretRangeFromPoint(innerWidth / 2, y));
-    out.length = 0;
-    listAll();
-    const begin = edges[0]?.at ?? edges[1]?.at ?? 0;
-    reading = [begin, edges[1]?.at ?? begin];
-  }
-  return { items: out, viewport: first === null ? null : [first, last], reading };
+  if (content) walk(content, false);
+  flush();
+  return { items: out, ...viewportOf(out, sources) };
 }
-
-const characters = text => [...collapse(text)].length;
 
 // The names of a list's options: those of one label are told apart by their group, or by their number.
 function optionNames(select) {
@@ -804,7 +784,7 @@ function focusOn(bid) {
 
 Object.defineProperty(window, "browserControl", {
   value: Object.freeze({
-    ...episodes, aim, beginFill, selectOption, toggleOption, scrollIn, textIn, beginPaste, focusOn, advance, frames,
+    ...episodes, aim, wheelPoint, beginFill, selectOption, toggleOption, scrollIn, textIn, beginPaste, focusOn, advance, frames,
     mark, listens, watch, missed,  // of a frame, for the page that it is in
   }),
 });

@@ -22,7 +22,7 @@ class KeptTurn(BaseModel):
     Attributes:
         page: as the environment listed it.
         viewport: first and last line of `page` that the viewport showed.
-        reading: first and last character that it showed of a page that is one text.
+        reading: first and last character that it showed of the longest text.
         said: the action as the policy spells it; perhaps none.
         by: who said it.
         error: why it did nothing; empty where it did.

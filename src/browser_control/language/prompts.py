@@ -3,14 +3,14 @@
 Page first, goal after it, the question last: a small model answers what it read last.
 """
 
-import bisect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from browser_control.language import window
 from browser_control.language.actions import Action, spell
-from browser_control.language.page import Element, parse_page, quote, unquote
+from browser_control.language.page import Element, parse_page
 
 SYSTEM = "You operate a web page. Answer with the next action."
 
@@ -21,7 +21,6 @@ _MAY_REPEAT = frozenset(
 )
 
 
-_LONG_TOKEN = 32  # characters; of a text that is cut, no more of them a token are tried
 NOT_PAGE = ("Done: ", "Error: ", "Goal: ")  # what lines of a prompt begin with that are not the page's
 
 
@@ -31,7 +30,7 @@ class Prompt:
 
     Attributes:
         text: of the user's message.
-        elements: that it may act on, those that the text shows.
+        elements: that it may act on, those that the text shows; with all options of a list that shows only the first.
         spent: actions that it may not choose, since they were tried on this page and changed nothing.
     """
 
@@ -103,15 +102,15 @@ def build(
         error: why the last action failed, or empty.
         action_format: `label` keeps the page's own lines; `bid` puts BrowserGym's number first.
         tokens: counts the tokens of a text.
-        budget: tokens the page may take; of a longer page what can only be read goes first, and what is furthest from
-            the viewport. Where that leaves nothing, it is what fits of the text nearest to the viewport.
-        viewport: first and last line that the viewport shows; None: the first.
-        reading: first and last character that it shows of a page that is one text; None: the first.
+        budget: tokens the page may take; what is shown of a longer page is `window.fit`'s.
+        viewport: first and last line that the viewport shows; None: all are.
+        reading: first and last character that it shows of the longest text; None: the first.
         remembered: last actions of the episode that are repeated.
     """
     memory = memory or Memory()
-    lines = _window([line for line in page.split("\n") if line], tokens, budget, viewport or (0, 0), reading or (0, 0))
-    listed = elements("\n".join(lines))
+    fitting = window.fit([line for line in page.split("\n") if line], tokens, budget, viewport, reading)
+    listed = elements("\n".join(line for _, line in fitting))
+    lines = [line for line, _ in fitting]
     if action_format == "bid":
         lines = [_bid_first(line) for line in lines]
     parts = [*lines]
@@ -127,42 +126,6 @@ def build(
 def elements(page: str) -> tuple[Element, ...]:
     """Of a page's text; raises PageUnreadable."""
     return parse_page(page).elements
-
-
-def _window(
-    lines: list[str], tokens: Callable[[str], int], budget: int, viewport: tuple[int, int], reading: tuple[int, int]
-) -> list[str]:
-    """The lines that fit into `budget`, in their order; of a long page no more lines are counted than fit."""
-    if sum(len(line.encode()) + 1 for line in lines) <= budget:  # no token is less than a byte
-        return lines
-    first, last = viewport
-    order = sorted(
-        range(len(lines)), key=lambda index: (lines[index].startswith('"'), max(first - index, index - last, 0))
-    )
-    kept, left = set(), budget
-    for index in order:
-        left -= tokens(lines[index]) + 1
-        if left < 0:
-            break
-        kept.add(index)
-    if not kept and (text := next((lines[index] for index in order if lines[index].startswith('"')), "")):
-        piece = _piece(unquote(text), reading, budget, tokens)
-        return [piece] if piece else []
-    return [line for index, line in enumerate(lines) if index in kept]
-
-
-def _piece(text: str, reading: tuple[int, int], budget: int, tokens: Callable[[str], int]) -> str:
-    """As much of a text around some of its characters as fits into one line; empty where not one does."""
-    first, last = reading
-
-    def line(size: int) -> str:
-        begin = max(min(first, (first + last - size) // 2, len(text) - size), 0)
-        end = begin + size
-        return quote("…" * (begin > 0) + text[begin:end] + "…" * (end < len(text)))
-
-    sizes = range(1, min(len(text), _LONG_TOKEN * budget) + 1)
-    size = bisect.bisect_left(sizes, True, key=lambda size: tokens(line(size)) >= budget)
-    return line(size) if size else ""
 
 
 def _bid_first(line: str) -> str:

@@ -1,0 +1,121 @@
+// What of a page the viewport shows, where the page is longer: a prompt that cannot show all of it begins there.
+
+const WORTH_LOOKING = 400;  // characters of a listing; what is shorter fits into any prompt
+const LONG_TEXT = 200;      // characters of a text that a prompt may have to cut
+
+// The first and the last item in view, null where the page is not longer or shows none; and of the longest text the first
+// and the last character in view. `sources` has for each item its element, or the pieces of a text, [string, text node].
+function viewportOf(items, sources) {
+  const scroller = scrollerOf();
+  if (!scroller || items.flat(2).join("").length < WORTH_LOOKING) return { viewport: null, reading: null };
+  const edges = edgesOf(scroller);
+  const inView = items.flatMap((_, index) => moves(sources[index], scroller) && isWithin(boxOf(sources[index]), edges) ? [index] : []);
+  const texts = items.map(item => typeof item === "string" ? item.length : 0), longest = texts.indexOf(Math.max(...texts));
+  return {
+    viewport: inView.length ? [inView[0], inView.at(-1)] : null,
+    reading: texts[longest] >= LONG_TEXT && Array.isArray(sources[longest]) ? readingOf(sources[longest], edges) : null,
+  };
+}
+
+// What is scrolled: the document, or else what takes most of the window and has more than it shows. Null where nothing is.
+function scrollerOf() {
+  const scrolled = root => root && root.scrollHeight > root.ownerDocument.defaultView.innerHeight ? root : null;
+  if (scrolled(document.scrollingElement)) return document.scrollingElement;
+  let hit = document.elementFromPoint(innerWidth / 2, innerHeight / 2);
+  if (hit?.tagName === "IFRAME" && insideOf(hit)) return scrolled(hit.contentDocument.scrollingElement);
+  for (; hit; hit = parentOf(hit))
+    if (scrolls(hit) && (hit.clientWidth * hit.clientHeight > innerWidth * innerHeight / 3 || isModal(hit))) return hit;
+  return null;
+}
+
+const isModal = element => element.closest("dialog:modal, [aria-modal=true]") !== null;
+
+// Where the mouse has to be for its wheel to turn the page; null where it may stay.
+function wheelPoint(x, y) {
+  if ([null, document.scrollingElement].includes(scrollerOf())) return null;
+  for (let hit = document.elementFromPoint(x, y); hit; hit = parentOf(hit)) if (scrolls(hit) || hit.tagName === "IFRAME") return null;
+  return [Math.round(innerWidth / 2), Math.round(innerHeight / 2)];
+}
+
+const isDocument = scroller => scroller === scroller.ownerDocument.scrollingElement;
+
+// Top and bottom of what is shown, from the window's.
+function edgesOf(scroller) {
+  if (isDocument(scroller)) {
+    const top = originOf(scroller)[1];
+    return [Math.max(top, 0), Math.min(top + scroller.ownerDocument.defaultView.innerHeight, innerHeight)];
+  }
+  const { top, bottom } = scroller.getBoundingClientRect();
+  return [Math.max(top, 0), Math.min(bottom, innerHeight)];
+}
+
+function nodeOf(source) {
+  if (!Array.isArray(source)) return source;
+  const node = source.find(([, each]) => each)?.[1];
+  return node && (node.parentElement ?? node.getRootNode().host);
+}
+
+// Whether it goes with the page as that is scrolled; what stays where it is says nothing of the place.
+function moves(source, scroller) {
+  for (let element = source && nodeOf(source); element; element = parentOf(element) ?? frameOf(element)) {
+    if (element === scroller) return true;
+    if (/^(fixed|sticky)$/.test(getComputedStyle(element).position)) return false;
+  }
+  return false;
+}
+
+const frameOf = element => element.ownerDocument === document ? null : element.ownerDocument.defaultView.frameElement;
+
+function boxOf(source) {
+  const node = nodeOf(source), down = originOf(node)[1];
+  let box = node;
+  if (Array.isArray(source)) {
+    const nodes = source.flatMap(([, each]) => each ? [each] : []);
+    box = rangeOf(nodes[0], 0, nodes.at(-1), nodes.at(-1).data.length);
+  }
+  const { top, bottom } = box.getBoundingClientRect();
+  return [top + down, bottom + down];
+}
+
+const isWithin = ([top, bottom], [above, below]) => bottom > above && top < below;
+
+function rangeOf(first, from, last, to) {
+  const range = first.ownerDocument.createRange();
+  range.setStart(first, from);
+  range.setEnd(last, to);
+  return range;
+}
+
+// Of a text the first and the last character in view; where none is, those next to it.
+function readingOf(pieces, edges) {
+  const down = originOf(nodeOf(pieces))[1], [above, below] = [edges[0] - down, edges[1] - down];
+  let before = "", first = null, last = 0;
+  for (const [string, node] of pieces) {
+    if (node) {
+      const { top, bottom } = rangeOf(node, 0, node, node.data.length).getBoundingClientRect();
+      if (bottom > above && first === null) {
+        const from = bisect(node.data.length, index => rangeOf(node, 0, node, index + 1).getBoundingClientRect().bottom > above);
+        first = characters(before + node.data.slice(0, from));
+      }
+      if (bottom > top && top < below) {
+        const to = bisect(node.data.length, index => rangeOf(node, index, node, node.data.length).getBoundingClientRect().top >= below);
+        last = characters(before + node.data.slice(0, to));
+      }
+    }
+    before += string;
+  }
+  first ??= characters(before);
+  return [first, Math.max(first, last)];
+}
+
+// The least number below `length` for which it holds; `length` where there is none.
+function bisect(length, holds) {
+  let low = 0, high = length;
+  while (low < high) {
+    const middle = low + high >> 1;
+    if (holds(middle)) high = middle; else low = middle + 1;
+  }
+  return low;
+}
+
+const characters = text => [...collapse(text)].length;
