@@ -148,6 +148,7 @@ def correct(
         random_seed=random_seed,
         reward=reward,
         in_step=policy.device.type == "cpu",
+        all_at_once=policy.device.type == "cpu",
         on_episode=lambda episode: on_episode(next(counted)),
     )
     scored = [each for each in episodes if each.reward is not None]
