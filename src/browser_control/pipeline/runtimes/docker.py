@@ -173,7 +173,7 @@ class DockerRuntime(Runtime):
     def reap(self) -> None:
         own = self.settings.run_directory
         gone = {own: True}  # by run directory, whether none of its containers is left
-        with answering():
+        with answering(known=True):
             for container in self.client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True):
                 if self._stale(container.labels):
                     folder = Path(container.labels.get(FOLDER_LABEL, ""))
@@ -249,7 +249,7 @@ class DockerRuntime(Runtime):
         kinds: list[Kind] = ["published", "inside"] if published else ["inside"]
         kinds += ["outside"] if stage.internet else []
         engine.wait_for(self.client, self.patience)
-        with answering():
+        with answering(known=True):
             self._remove_former(stage)
             arguments = containers.arguments(stage)
             arguments["environment"] = {**self._proxies(stage), **arguments["environment"]}
