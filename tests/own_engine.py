@@ -57,7 +57,7 @@ class OwnEngine:
         return False
 
     def client(self) -> Any:
-        return docker.DockerClient(self.url)
+        return docker.DockerClient(self.url, timeout=600)  # seconds: an image is loaded, beside other tests
 
     def _answers(self) -> bool:
         """Asked without the SDK, which leaves its socket open where nothing answers."""

@@ -36,7 +36,7 @@ LIGHT = [
 ]
 # From the ground up; those in one row know nothing of each other.
 ORDER = [
-    {"drivers", "errors", "gpus", "leash", "proxies", "run_directory", "preemption", "progress"},
+    {"allowance", "drivers", "errors", "gpus", "leash", "proxies", "run_directory", "preemption", "progress"},
     {"integrity"},
     {"configuration"},
     {"language", "web_tasks", "configuration_help"},

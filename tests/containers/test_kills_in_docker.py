@@ -175,6 +175,8 @@ def test_what_a_run_leaves_that_is_killed_at_a_task_is_taken_by_the_next(
     code, words = command.finish(host="renamed" if os.getuid() == 0 else "")  # DHCP gave the machine another name
     assert code == 0, words
     assert left(client) == []
+    run = command.folder / "runs" / RUN
+    assert {path.lstat().st_uid for path in (run, *run.rglob("*"))} == {os.getuid()}
     lines = (command.folder / "runs" / RUN / "secrets").read_text().splitlines()
     seen = {line.partition("=")[0] for line in lines}
     assert seen == {"fetch_model HF_TOKEN", "fine_tune_local WANDB_API_KEY", "evaluate", "warm_start"}

@@ -48,6 +48,7 @@ PROGRAMS = {  # by task: the stand-in that it runs
     "train": "fine_tune_local",
     "evaluate-after": "evaluate:latest",
 }
+BESIDE_PROGRAMS = ("build-images", "archive")  # tasks that ask the engine for something else than to run one
 UNDER_LOCK = ("fetch-promoted", "promote")  # tasks of the flow's own process
 
 MADE_AGAIN = "is damaged.*made again"
@@ -193,18 +194,20 @@ def _containers() -> Iterator[Cell]:
 
 
 def _engines() -> Iterator[Cell]:
-    """An engine that goes away under a run, with its containers or without."""
+    """An engine that goes away under a run, with its containers or without, or takes connections and says nothing."""
+    away = "the Docker Engine does not answer any more: start"
     for task in ("fetch-model", "evaluate-before", "train"):
         yield Cell("docker", task, "the engine is killed and comes back", 0, "")
     for task in ("evaluate-before", "train"):
-        yield Cell(
-            "docker", task, "the engine is killed for good", 2, "the Docker Engine does not answer any more: start"
-        )
+        yield Cell("docker", task, "the engine is killed for good", 2, away)
     yield Cell("docker", "train", "the engine is stopped and comes back", 0, "")
     yield Cell("docker", "train", "the engine is killed and comes back with live-restore", 0, "")
     yield Cell("docker", "train", "the engine stands still for a while", 0, "")
-    for task in ("build-images", "archive"):
+    for task in BESIDE_PROGRAMS:
         yield Cell("docker", task, "the engine is killed and comes back", 0, "")
+        yield Cell("docker", task, "the engine is killed for good", 2, away)
+    for task in (*BESIDE_PROGRAMS, "fetch-model", "health-gate", "evaluate-before", "train"):
+        yield Cell("docker", task, "the engine stands still for good", 2, away)
 
 
 def _clocks() -> Iterator[Cell]:

@@ -88,6 +88,13 @@ def test_one_that_stays_away_is_one_sentence(restarting: tuple[Any, HTTPServer])
         engine.wait_for(restarting[0], 0)
 
 
+def test_one_that_answered_before_is_not_taken_for_one_that_was_never_there(
+    restarting: tuple[Any, HTTPServer],
+) -> None:
+    with pytest.raises(EngineUnavailable, match="does not answer any more"), engine.answering(known=True):
+        restarting[0].info()
+
+
 class Jumping:
     """An engine's word on every ping, which may come after this process stood still for long.
 

@@ -146,8 +146,9 @@ def test_a_log_that_began_anew_is_read_from_about_where_it_was_left(
 def test_an_engine_that_hangs_for_good_is_one_sentence(
     runtime: DockerRuntime, meddler: Meddler, client: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its container lives on, and keeps the folder."""
+    """Its container lives on, and keeps the folder until it is gone."""
     runtime.patience = 1.0
+    owner = tmp_path.stat().st_uid
     running = Running(runtime, stage(runtime, tmp_path))
     wait_until((tmp_path / "said-0").exists, 60)
     meddler.does("hangs")
@@ -159,6 +160,7 @@ def test_an_engine_that_hangs_for_good_is_one_sentence(
     runtime.reap()  # as the next attempt does
     label = {"label": f"browser-control.run={runtime.settings.run_id}"}
     assert client.containers.list(all=True, filters=label) == []
+    assert (tmp_path / "said-0").stat().st_uid == tmp_path.stat().st_uid == owner
 
 
 def test_an_engine_that_does_not_answer_for_a_moment_is_asked_again_to_stop_it(

@@ -9,6 +9,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 from meddler import Meddler, meddling
 
 from browser_control.errors import BuildFailed, EngineUnavailable
@@ -131,6 +132,34 @@ def test_a_build_leaves_no_container(checkout: Checkout, client: Any) -> None:
     checkout.fails()
     found = client.containers.list(all=True, ignore_removed=True)
     assert [each for each in found if step.removeprefix("RUN ") in " ".join(each.attrs["Config"]["Cmd"] or [])] == []
+
+
+def test_a_container_that_an_engine_left_which_was_killed_under_a_build_is_removed(
+    checkout: Checkout, client: Any
+) -> None:
+    """The build's log tells of it, whose lines are there as soon as they are said."""
+    log = checkout.folder / "logs" / "build-training.log"
+    log.parent.mkdir()
+    left, other = (client.containers.create(checkout.base, "true") for _ in range(2))
+    there: list[bool] = []
+    try:
+        log.write_text(
+            f" ---> Running in {other.id[:12]}\nRemoving intermediate container {other.id[:12]}\nStep 3/9 : RUN true\n"
+            f" ---> Running in {left.id[:12]}\n"
+        )
+        wanted = {"training": Image("training", {"BASE_IMAGE": checkout.base})}
+        built = images.BuiltImages(lambda: client, checkout.folder, wanted)
+        built.build(None, log.parent, lambda line: there.append(line in log.read_text()))
+        checkout.built.add(built.name("training"))
+        with pytest.raises(NotFound):
+            client.containers.get(left.id)
+        assert client.containers.get(other.id)
+        assert f"Removing intermediate container {left.id[:12]}" in log.read_text()
+        assert all(there) and len(there) > 3
+    finally:
+        for each in (left, other):
+            with contextlib.suppress(NotFound):
+                each.remove()
 
 
 def test_what_keeps_the_log_fails_once_and_is_said(checkout: Checkout) -> None:

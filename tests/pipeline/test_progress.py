@@ -33,6 +33,16 @@ def test_what_is_left_follows_from_what_was_done_under_our_eyes() -> None:
     assert pace.seconds_left(Progress("train", 40, 40), now=300.0) == 0.0
 
 
+def test_what_is_left_is_told_of_each_part_by_its_own_pace() -> None:
+    pace = Pace()
+    pace.seconds_left(Progress("warm start: demonstrations", 8, 40), now=0.0)
+    pace.seconds_left(Progress("warm start: demonstrations", 40, 40), now=120.0)
+    assert pace.seconds_left(Progress("warm start: learning", 9, 40), now=140.0) is None
+    assert pace.seconds_left(Progress("warm start: learning", 19, 40), now=190.0) == 105.0
+    assert pace.seconds_left(Progress("warm start: learning", 1, 40), now=300.0) is None  # the next round
+    assert pace.seconds_left(Progress("warm start: learning", 11, 40), now=350.0) == 145.0
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(7.2, "7 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
 def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -40,6 +50,7 @@ def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> Non
 
 def test_a_line_says_how_far_how_well_and_how_long_still() -> None:
     assert describe("train", Progress("train", 12, 40, 0.81), 95.0) == "train 12/40 · success 0.81 · 1 min 35 s left"
+    assert describe("warm-start", Progress("warm start: learning", 9, 40), None) == "warm-start learning 9/40"
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -1,6 +1,7 @@
 """The contract of every runtime: what it promises for a stage and for a service, with real programs."""
 
 import contextlib
+import dataclasses
 import json
 import signal
 import subprocess
@@ -167,6 +168,31 @@ def test_a_service_answers_at_its_url_and_is_gone_afterwards(runtime: Runtime, t
             assert response.status == 200
     with runtime.serve(service(runtime, tmp_path, HTTP, port)) as served:  # the port is free again
         answers(runtime, tmp_path, served.urls[0])
+
+
+WRITES_LATER = """
+import pathlib, time
+print("serving", flush=True)
+while not pathlib.Path(LOGS, "go").exists():
+    time.sleep(0.02)
+pathlib.Path(LOGS, "new").write_text("written")
+time.sleep(600)
+"""
+
+
+def test_a_service_still_writes_where_a_stage_has_ended(runtime: Runtime, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    writer = service(runtime, tmp_path, WRITES_LATER.replace("LOGS", repr(str(logs))))
+    with runtime.serve(dataclasses.replace(writer, writes=(logs,))) as served:
+        wait_until(lambda: "serving" in served.tail())
+        runtime.run(stage(runtime, tmp_path, f"open({str(logs / 'stage')!r}, 'w')"))
+        (logs / "go").touch()
+        wait_until(lambda: (logs / "new").exists() or not served.alive)
+    owner = tmp_path.stat().st_uid
+    assert {path.name: path.stat().st_uid for path in logs.iterdir() if path.suffix != ".log"} == {
+        name: owner for name in ("go", "new", "stage")
+    }
 
 
 def test_services_beside_each_other_have_urls_of_their_own(runtime: Runtime, tmp_path: Path) -> None:

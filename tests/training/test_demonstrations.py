@@ -95,6 +95,31 @@ def test_demonstrations_do_not_depend_on_how_many_play_or_who_is_first(make_poli
     assert told == list(range(1, 21))
 
 
+class Busy(PaperEnvironments):
+    """Gives no answer to the first resets of each seed."""
+
+    def __init__(self, refused: int) -> None:
+        super().__init__(2, pressed, two_buttons, GOAL)
+        self._refused = refused
+
+    def reset(self, session: int, web_task: str, seed: int) -> "Future[Observation]":
+        answer = super().reset(session, web_task, seed)
+        if self.started.count((web_task, seed)) > self._refused:
+            return answer
+        failed: Future[Observation] = Future()
+        failed.set_exception(EnvironmentFailure("no answer in time"))
+        return failed
+
+
+def test_what_a_busy_environment_failed_is_shown_again_and_the_same(make_policy: MakePolicy) -> None:
+    policy = make_policy(policy={"max_prompt_tokens": 2048})
+    told: list[int] = []
+    quiet, busy = (collect(policy, Busy(refused), ["enter-text"], 6, 4, told.append) for refused in (0, 2))
+    assert len(quiet) == 6 and [spoken(each) for each in busy] == [spoken(each) for each in quiet]
+    assert told == [*range(1, 7)] * 2
+    assert collect(policy, Busy(3), ["enter-text"], 6, 4) == []
+
+
 def pressed(taken: list[str]) -> float | None:
     """Over at a click on Submit: won where the field was filled last with the right text, or the solver raised none."""
     filled = [action for action in taken if action.startswith("fill")]

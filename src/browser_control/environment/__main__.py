@@ -1,7 +1,6 @@
 """`python -m browser_control.environment`: serves MiniWoB++ web tasks until SIGTERM or SIGINT."""
 
 import argparse
-import os
 import re
 import signal
 import socket
@@ -9,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from browser_control import allowance
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed, UserError
 
 DESCRIPTION = """Serves BrowserGym's MiniWoB++ web tasks, and your own, over OpenEnv's protocol: a WebSocket at /ws, one
@@ -25,7 +25,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--browsers",
         type=_positive,
-        default=max(1, len(os.sched_getaffinity(0)) // 4),
+        default=max(1, int(allowance.cores() // 4)),
         help="Chromiums that share the sessions (default: one for four cores)",
     )
     parser.add_argument(

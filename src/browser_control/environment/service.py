@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import socket
 import uuid
@@ -17,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Response, WebSocketDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from browser_control import allowance
 from browser_control.environment import kept_pages
 from browser_control.environment.actions import ActionRefused
 from browser_control.environment.application import ApplicationFailed, default_logs
@@ -160,7 +160,7 @@ class BrowserPool:
         self._limit = pages
         self.in_page = in_page
         self._idle: list[PageSession] = []
-        self._loads = asyncio.Semaphore(LOADS_PER_CORE * len(os.sched_getaffinity(0)))
+        self._loads = asyncio.Semaphore(max(1, int(LOADS_PER_CORE * allowance.cores())))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:

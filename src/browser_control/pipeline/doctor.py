@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from browser_control import configuration, drivers, gpus, proxies
+from browser_control import allowance, configuration, drivers, gpus, proxies
 from browser_control.environment.chromium import find_chromium
 from browser_control.errors import UserError
 from browser_control.pipeline.parameters import Parameters
@@ -233,7 +233,7 @@ def _cgroups(environ: Mapping[str, str], root: Path = Path("/sys/fs/cgroup")) ->
     value = limit.read_text().strip() if limit.exists() else "max"
     words = f", memory limit {int(value) / _GB:.1f} GB" if value.isdigit() and int(value) < 2**60 else ""
     version = "version 2" if second else "version 1" if (root / "memory").is_dir() else "not mounted"
-    yield Finding("cgroups", f"{version}, {len(os.sched_getaffinity(0))} cores{words}")
+    yield Finding("cgroups", f"{version}, {allowance.cores():g} cores{words}")
 
 
 def _processes(environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -174,8 +174,12 @@ def hang_up(response: Any) -> None:
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
-    """Turns what the SDK raises where there is no engine into one sentence."""
+def answering(known: bool = False) -> Iterator[None]:
+    """Turns what the SDK raises where there is no engine into one sentence.
+
+    Args:
+        known: that it answered before.
+    """
     try:
         yield
     except FAULTS as error:
@@ -187,6 +191,8 @@ def answering() -> Iterator[None]:
                 "the Docker Engine may not be used by this user: join the group docker (as root `usermod -aG docker"
                 " NAME`, then log in again), or choose --runtime process"
             ) from error
+        if known:
+            raise EngineUnavailable(AWAY) from error
         raise EngineUnavailable(
             "no Docker Engine answers: install and start one (as root `apt-get install docker.io`), name another in"
             " DOCKER_HOST, or choose --runtime process"

@@ -44,6 +44,8 @@ _PULL = re.compile(
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step \d+/\d+ : ")
 _ENGINES = re.compile(r"\s*$| ---> |Removing intermediate container ")  # not the step's own words
+_BEGUN = re.compile(r" ---> Running in ([0-9a-f]{12,64})$")  # the container of a step
+_REMOVED = "Removing intermediate container "
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,19 @@ def tag(image: Image, digest: str) -> str:
 
 
 def ensure(
-    client: Client, root: Path, image: Image, commits: Mapping[str, str], on_line: Callable[[str], None]
+    client: Client,
+    root: Path,
+    image: Image,
+    commits: Mapping[str, str],
+    on_line: Callable[[str], None],
+    former: Iterable[str] = (),
 ) -> tuple[str, bool]:
     """Builds an image unless the engine has it; returns its tag, and whether it was built.
 
     Args:
         commits: `SOURCE_COMMIT` and `OPENENV_COMMIT` for the labels; they do not make it another image.
         on_line: gets the output of the build.
+        former: lines of builds before this one; a container that they left is removed.
 
     Raises:
         BuildFailed: with the failing step's own words.
@@ -111,11 +119,20 @@ def ensure(
     name = tag(image, digest)
     arguments = {**image.given_arguments, **commits, "CONTEXT_DIGEST": digest}
     built, cause = False, None
+    steps = _Steps(former)
+
+    def heard(line: str) -> None:
+        steps.hear(line)
+        on_line(line)
+
     for _ in range(_ATTEMPTS):
         engine.wait_for(client)
         try:
+            for container in tuple(steps.left):  # of an engine that went away in the middle of a step
+                _remove_step(client, container)
+                heard(f"{_REMOVED}{container}")
             if not _is_there(client, name):
-                build(client, root, image, _packed(root, paths), name, arguments, on_line)
+                build(client, root, image, _packed(root, paths), name, arguments, heard)
                 built = True
                 _prune(client, image)
             if _is_there(client, name):  # an answer that broke off between two lines looks like a whole one
@@ -124,6 +141,30 @@ def ensure(
             cause = away.__cause__
         on_line(f"the Docker Engine went away while {image.name} was built; what was built by then is there")
     raise EngineUnavailable(engine.AWAY) from cause
+
+
+class _Steps:
+    """Containers of steps of a build that began and were not removed, as its lines say.
+
+    Attributes:
+        left: their ids, by age.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.left: dict[str, None] = {}
+        for line in lines:
+            self.hear(line)
+
+    def hear(self, line: str) -> None:
+        if begun := _BEGUN.match(line):
+            self.left[begun[1]] = None
+        elif line.startswith(_REMOVED):
+            self.left.pop(line.removeprefix(_REMOVED).strip(), None)
+
+
+def _remove_step(client: Client, container: str) -> None:
+    with _asking(client), contextlib.suppress(APIError):  # it is gone, or about to be
+        client.api.remove_container(container, force=True, v=True)
 
 
 class _WentAway(Exception):
@@ -240,7 +281,7 @@ class BuiltImages:
     def ids(self) -> tuple[str, ...]:
         if self._tags:
             engine.wait_for(self._client())
-        with answering():
+        with answering(known=True):
             return tuple(f"{name}@{self._client().images.get(name).id}" for name in self._tags.values())
 
     def name(self, image: str) -> str:
@@ -257,13 +298,15 @@ class BuiltImages:
             if isinstance(wanted, str):
                 continue
             image = wanted if isinstance(wanted, Image) else wanted()
-            with (logs / f"build-{name}.log").open("a", encoding="utf-8") as log:
+            path = logs / f"build-{name}.log"
+            former = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+            with path.open("a", encoding="utf-8", buffering=1) as log:  # whoever looks, or is killed, has every line
 
                 def keep(line: str, log: TextIO = log) -> None:
                     log.write(line + "\n")
                     on_line(line)
 
-                self._tags[name], built = ensure(self._client(), self._source, image, commits, keep)
+                self._tags[name], built = ensure(self._client(), self._source, image, commits, keep, former)
             words.append(f"{self._tags[name]} {'built' if built else 'is there'}")
         return words
 

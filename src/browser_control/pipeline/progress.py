@@ -55,20 +55,27 @@ def parse_progress(line: str) -> Progress | None:
 
 
 class Pace:
-    """Estimates what is left of a stage from what was done since its first report."""
+    """Estimates what is left of a part of a stage from what was done since its first report.
+
+    A warm start has several parts, each with a count of its own: demonstrations, learning, corrections.
+    """
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, Progress] | None = None
 
     def seconds_left(self, progress: Progress, now: float) -> float | None:
         """None until something was done under our eyes: a run that continues starts in the middle."""
-        if self._first is None:
-            self._first = (now, progress.done)
-        since, done_before = self._first
-        done = progress.done - done_before
+        if self._first is None or self._another_part(self._first[1], progress):
+            self._first = (now, progress)
+        since, first = self._first
+        done = progress.done - first.done
         if done <= 0 or progress.total <= 0:
             return None
         return (now - since) / done * max(0, progress.total - progress.done)
+
+    @staticmethod
+    def _another_part(first: Progress, progress: Progress) -> bool:
+        return (progress.stage, progress.total) != (first.stage, first.total) or progress.done < first.done
 
 
 class Listener(Protocol):
@@ -234,8 +241,9 @@ class _Running:
 
 
 def describe(stage: str, progress: Progress, seconds_left: float | None) -> str:
-    """One line: how far, how well, how long still."""
-    parts = [f"{stage} {progress.done}/{progress.total}"]
+    """One line: how far, how well, how long still; of a stage in parts, of which (`warm start: learning`)."""
+    _, _, part = progress.stage.partition(": ")
+    parts = [" ".join(filter(None, (stage, part, f"{progress.done}/{progress.total}")))]
     if progress.success is not None:
         parts.append(f"success {progress.success:.2f}")
     if seconds_left is not None:

@@ -39,6 +39,9 @@ class Policy(Protocol):
     @property
     def window(self) -> int | None: ...
 
+    @property
+    def row_tokens(self) -> int | None: ...
+
     def talk(self, requests: Sequence[Request], longest: int) -> list[Completion]: ...
 
     def log_probs(self, completions: Sequence[Completion], share: bool | None = None) -> Tensor: ...
@@ -95,6 +98,7 @@ def _gaps(policy: Policy) -> dict[str, float]:
     found = {
         "sampler": sampled,
         "trainer": policy.log_probs(made),
-        "trainer that shares prompts": policy.log_probs(made, share=True),
     }
+    if policy.row_tokens is not None:  # else it reads in one way only
+        found["trainer that shares prompts"] = policy.log_probs(made, share=True)
     return {who: (values - plain).abs().mean().item() for who, values in found.items()}

@@ -35,6 +35,8 @@ from browser_control.training.rollout import (
     read_action,
 )
 
+_ATTEMPTS = 3  # at an episode that the environment fails
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -68,7 +70,7 @@ class _Play:
     """An episode that a solver plays in one session; `number` is its place among all of them.
 
     `led` is what is done before the solver takes over: the policy's actions. `first` is what the solver would have said
-    to the first page, where the policy said something else.
+    to the first page, where the policy said something else. `lost` is whether the environment failed, in this attempt.
     """
 
     number: int
@@ -85,6 +87,8 @@ class _Play:
     begun: bool = False
     redraws: int = 0
     solved: bool = False
+    lost: bool = False
+    attempt: int = 1
 
 
 def collect(
@@ -148,6 +152,7 @@ def correct(
         random_seed=random_seed,
         reward=reward,
         in_step=policy.device.type == "cpu",
+        all_at_once=policy.device.type == "cpu",
         on_episode=lambda episode: on_episode(next(counted)),
     )
     scored = [each for each in episodes if each.reward is not None]
@@ -193,7 +198,10 @@ def _solve(
     on_episode: Callable[[int], None],
     reward: Reward,
 ) -> list[Demonstration]:
-    """Solvers' episodes, each after some actions of the policy, as far as they were solved."""
+    """Solvers' episodes, each after some actions of the policy, as far as they were solved.
+
+    What the environment failed is played again: a machine that is busy would else have the policy learn from less.
+    """
     dealing = Dealing((start[0], (number, start)) for number, start in enumerate(starts))
     answered: SimpleQueue[_Play] = SimpleQueue()  # as pages come: an episode depends on no other
     solved: dict[int, Demonstration] = {}
@@ -214,12 +222,18 @@ def _solve(
     while played < len(starts):
         each = answered.get()
         if _is_held_out(each):
-            each.seed = redrawn(each.seed, DEMONSTRATION_SEEDS)
+            each.seed, each.attempt = redrawn(each.seed, DEMONSTRATION_SEEDS), 1
             wait(each, environments.reset(each.session, each.web_task, each.seed))
             continue
         action = _next_action(policy, each, max_turns, reward)
         if action is not None:
             wait(each, environments.step(each.session, action))
+            continue
+        if each.lost and each.attempt < _ATTEMPTS:
+            page = environments.reset(each.session, each.web_task, each.seed)
+            again = _Play(each.number, each.web_task, each.seed, each.session, page, each.led)
+            again.redraws, again.attempt = each.redraws, each.attempt + 1
+            wait(again, page)
             continue
         if each.solved:
             solved[each.number] = Demonstration(each.web_task, each.seed, (*each.first, *each.completions))
@@ -256,6 +270,7 @@ def _next_action(policy: Policy, play: _Play, max_turns: int, reward: Reward) ->
     try:
         observation = play.waiting.result()
     except EnvironmentFailure:
+        play.lost = True
         return None
     if observation.done or len(play.taken) >= max_turns:
         play.solved = observation.done and is_whole(observation, reward) and bool(play.completions)

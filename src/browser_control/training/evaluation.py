@@ -41,6 +41,7 @@ def evaluate(
         starts,
         max_turns=configuration.environment.max_turns,
         random_seed=None if configuration.evaluation.greedy else configuration.seed,
+        all_at_once=policy.device.type == "cpu",
         on_episode=on_episode,
     )
     chosen = {(each.web_task, seed): page for each in pages for seed, page in each.pages}

@@ -5,7 +5,6 @@ numbers nor its time depend on them. An episode that goes otherwise the second t
 """
 
 import io
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from queue import SimpleQueue
 
 from PIL import Image
 
+from browser_control import allowance
 from browser_control.environment import picture
 from browser_control.environment.client import Environments, Observation
 from browser_control.errors import EnvironmentFailure, EnvironmentLost
@@ -49,7 +49,7 @@ def take(
         asked: whether to end; what is there by then is returned.
     """
     chosen = _in_turn(played)
-    count = min(len(environments), _PER_CORE * len(os.sched_getaffinity(0)))
+    count = min(len(environments), max(1, int(_PER_CORE * allowance.cores())))
     sessions: SimpleQueue[int] = SimpleQueue()
     for session in range(count):
         sessions.put(session)

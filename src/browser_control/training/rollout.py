@@ -4,8 +4,9 @@ While the policy decides for some pages, the others work. A slot whose episode e
 web task where there is one (`dealing`). Who shares a batch is decided in one of two ways.
 
 Where the same seeds are to give the same numbers, episodes advance in step, in two halves: what is in a batch depends
-on what episodes do, never on how long a page takes. A half waits for its slowest page. So it is on a CPU, and wherever
-something is judged. Training on a GPU, whose numbers depend on the batch, takes the pages that are there.
+on what episodes do, never on how long a page takes. A half waits for its slowest page. So it is wherever something is
+judged; and on a CPU, where all are one batch. Training on a GPU, whose numbers depend on the batch, takes the pages
+that are there.
 """
 
 import contextlib
@@ -147,6 +148,7 @@ def play(
     random_seed: int | None,
     reward: Reward = "strict",
     in_step: bool = True,
+    all_at_once: bool = False,
     side_by_side: bool = False,
     on_episode: Callable[[Episode], None] = lambda episode: None,
 ) -> tuple[list[Episode], Timing]:
@@ -159,6 +161,8 @@ def play(
         max_turns: an episode that is not over by then is truncated.
         reward: which success is worth 1.
         in_step: whether batches depend on no time; else the policy takes the pages that are there.
+        all_at_once: whether batches in step are of all pages, not of half of them while the others work. Best where
+            pages and policy share the same cores: each step of decoding reads all weights, for however many pages.
         side_by_side: whether episodes begin in their order, so that the members of a group ask their first question
             together, which is read once; else a session goes on with its web task, which saves it loading pages.
         random_seed: draws the policy's decisions, for each episode and turn on its own; None acts greedily.
@@ -170,7 +174,7 @@ def play(
     dealing = Dealing(("" if side_by_side else each.start.web_task, each) for each in episodes)
     count = min(len(environments), len(episodes))
     slots = [_Slot(session) for session in range(count)]
-    batches = _halves(slots) if in_step else _arrivals(slots)
+    batches = _in_step(slots, 1 if all_at_once else 2) if in_step else _arrivals(slots)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
         pages = _Pages(policy, environments, ahead, max_turns, random_seed)
         _refill(slots, dealing, pages)
@@ -188,12 +192,12 @@ def play(
     return episodes, timing
 
 
-def _halves(slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:
-    """The two halves in turn, while any of them plays."""
-    middle = -(-len(slots) // 2)  # neighbours together: the members of a group ask the same first question
+def _in_step(slots: Sequence[_Slot], parts: int) -> Iterator[Sequence[_Slot]]:
+    """The parts in turn, while any slot plays."""
+    size = -(-len(slots) // parts)  # neighbours together: the members of a group ask the same first question
     while any(slot.episode for slot in slots):
-        yield slots[:middle]
-        yield slots[middle:]
+        for begin in range(0, parts * size, size):
+            yield slots[begin : begin + size]
 
 
 def _arrivals(slots: Sequence[_Slot]) -> Iterator[Sequence[_Slot]]:

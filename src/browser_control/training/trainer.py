@@ -241,6 +241,7 @@ class Trainer:
             random_seed=self.configuration.seed,
             reward=self.settings.reward,
             in_step=self.policy.device.type == "cpu",
+            all_at_once=self.policy.device.type == "cpu",
             side_by_side=self.policy.device.type == "cpu",
             on_episode=lambda episode: self.preemption.check(),
         )

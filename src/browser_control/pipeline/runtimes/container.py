@@ -107,7 +107,7 @@ class Container:
     def start(self) -> None:
         """Raises ServiceFailed for a taken port, EngineUnavailable for a GPU that is not there."""
         try:
-            with answering(), contextlib.ExitStack() as stack:
+            with answering(known=True), contextlib.ExitStack() as stack:
                 # Attached before the start, it misses nothing; the engine's log keeps back a last line without an end.
                 output = self._container.attach(stream=True, stdout=True, stderr=True)
                 stack.callback(engine.hang_up, output._response)

@@ -39,7 +39,7 @@ from browser_control.pipeline.runtimes.base import (
     reason_of,
 )
 from browser_control.pipeline.runtimes.container import Container
-from browser_control.pipeline.runtimes.ownership import UNPRIVILEGED, give, lent
+from browser_control.pipeline.runtimes.ownership import UNPRIVILEGED, Loan, give, lent, reclaim
 
 RUN_LABEL = "browser-control.run"
 HOST_LABEL = "browser-control.host"
@@ -122,6 +122,7 @@ class DockerRuntime(Runtime):
         self._client: Client | None = None
         self._networks: dict[Kind, Any] = {}
         self._services: set[str] = set()
+        self._kept: dict[str, Loan] = {}  # by stage, of containers that may still run
         self.images: BuiltImages = BuiltImages(
             lambda: self.client,
             settings.source,
@@ -170,20 +171,28 @@ class DockerRuntime(Runtime):
                 self._build_for_driver()
 
     def reap(self) -> None:
-        with answering():
+        own = self.settings.run_directory
+        gone = {own: True}  # by run directory, whether none of its containers is left
+        with answering(known=True):
             for container in self.client.containers.list(all=True, filters={"label": RUN_LABEL}, ignore_removed=True):
                 if self._stale(container.labels):
-                    containers.remove(container)
+                    folder = Path(container.labels.get(FOLDER_LABEL, ""))
+                    gone[folder] = containers.remove(container) and gone.get(folder, True)
             for network in self.client.networks.list(filters={"label": RUN_LABEL}):
                 if self._stale(network.attrs.get("Labels") or {}):
                     _remove_network(network)
+        for folder in (each for each, all_gone in gone.items() if all_gone):
+            with contextlib.nullcontext(True) if folder == own else _unheld(folder) as dead:
+                if dead:
+                    reclaim(folder)
 
     def _stale(self, labels: Mapping[str, str]) -> bool:
         """Whether that was left by our own run, of which there is no other, or by one of this machine that is dead."""
         if labels.get(HOST_LABEL) not in (self._host, socket.gethostname()):  # the name: of an earlier release
             return False
         folder = Path(labels.get(FOLDER_LABEL, ""))
-        return folder == self.settings.run_directory or not _held(folder)
+        with contextlib.nullcontext(True) if folder == self.settings.run_directory else _unheld(folder) as dead:
+            return dead
 
     def close(self) -> None:
         if self._networks and engine.answers(self.client, min(engine.ANSWER, self.patience)):
@@ -232,6 +241,7 @@ class DockerRuntime(Runtime):
                 finally:
                     if not container.gone:
                         loan.kept = True
+                        self._kept[stage.name] = loan
                         _logger.warning(_MAY_RUN, self._name(stage.name))
 
     def _create(self, stage: Stage, image: str, memory: float) -> Any:
@@ -239,7 +249,7 @@ class DockerRuntime(Runtime):
         kinds: list[Kind] = ["published", "inside"] if published else ["inside"]
         kinds += ["outside"] if stage.internet else []
         engine.wait_for(self.client, self.patience)
-        with answering():
+        with answering(known=True):
             self._remove_former(stage)
             arguments = containers.arguments(stage)
             arguments["environment"] = {**self._proxies(stage), **arguments["environment"]}
@@ -266,10 +276,15 @@ class DockerRuntime(Runtime):
 
     def _remove_former(self, stage: Stage) -> None:
         """An earlier attempt's container, which could not be removed while the engine was away."""
-        with contextlib.suppress(NotFound):
+        try:
             former = self.client.containers.get(self._name(stage.name))
-            if former.labels.get(FOLDER_LABEL) == str(self.settings.run_directory):
-                containers.remove(former)
+        except NotFound:
+            gone = True
+        else:
+            ours = former.labels.get(FOLDER_LABEL) == str(self.settings.run_directory)
+            gone = ours and containers.remove(former)
+        if gone and stage.name in self._kept:
+            self._kept.pop(stage.name).end()
 
     def _proxies(self, stage: Stage) -> dict[str, str]:
         if isinstance(stage, Service):
@@ -341,16 +356,20 @@ def _make_caches() -> None:
             give(folder, UNPRIVILEGED, UNPRIVILEGED)
 
 
-def _held(folder: Path) -> bool:
-    """Whether a process holds the lock of a run directory, as long as it lives (`run.begin`)."""
+@contextlib.contextmanager
+def _unheld(folder: Path) -> Iterator[bool]:
+    """Whether no process holds the lock of a run directory, as long as it lives (`run.begin`); in it none can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
-        return False
+        yield True
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            unheld = True
+        except BlockingIOError:
+            unheld = False
+        yield unheld
     finally:
         os.close(descriptor)
