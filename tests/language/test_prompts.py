@@ -67,6 +67,15 @@ def test_a_text_beside_something_that_fits_is_shown_as_far_as_it_fits() -> None:
     assert build("", "go", budget=400).text == build(line, "go", budget=3).text == "Goal: go"
 
 
+def test_many_short_lines_leave_room_for_the_long_text_in_view() -> None:
+    comments = [f'"comment {number} of some length"' for number in range(200)]
+    page = "\n".join(['"Title"', quote("word " * 10_000), *comments, 'link "Up" [3]'])
+    lines = build(page, "go", budget=1_000).text.split("\n")
+    [piece] = [each for each in lines if each.startswith('"word word')]
+    assert len(piece) > 450 and sum(each in comments for each in lines) > 5
+    assert lines[0] == '"Title"' and lines[-2:] == ['link "Up" [3]', "Goal: go"]
+
+
 def test_of_a_list_that_does_not_fit_the_first_options_are_shown_and_all_can_be_chosen() -> None:
     countries = tuple(f"country {number}" for number in range(6_000))
     page = (Element("combobox", "Country", "7", "country 4", (), countries), Element("button", "Go", "8"))

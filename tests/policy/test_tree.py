@@ -106,6 +106,30 @@ def test_what_has_no_room_is_forgotten(make_policy: MakePolicy, monkeypatch: pyt
         assert sum(read) == 3 + 4 + 3
 
 
+def test_what_was_not_read_to_its_end_is_read_anew(make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = make_policy()
+    reader = TreeReader(policy._causal)
+    with torch.inference_mode():
+        expected = reader.start([(5, 6, 7, 8)], 2).clone()
+        reader.forget()
+        reader.start([(5, 6)], 2)
+        assert reader._kept is not None
+        monkeypatch.setattr(reader._kept, "read", lambda nodes, parts: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            reader.start([(5, 6, 7)], 2)
+        torch.testing.assert_close(reader.start([(5, 6, 7, 8)], 2), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_what_is_known_needs_no_room(make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = make_policy()
+    monkeypatch.setattr("browser_control.policy.tree_reader._BYTES", 1)
+    reader = TreeReader(policy._causal)
+    with torch.inference_mode(), counting(policy) as read:
+        for _ in range(3):
+            reader.start([tuple(range(5, 25))], 2)
+        assert sum(read) == 20
+
+
 def test_other_weights_read_anew(make_policy: MakePolicy) -> None:
     policy = make_policy()
     prompt = Request(prompts.build(PAGE, "Choose yes"))

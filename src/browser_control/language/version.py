@@ -2,7 +2,8 @@
 
 A policy trained under one version acts on another page under the next. Checkpoints, archives and `promoted.json` carry
 the version that they were made under. Raise it with every change of a page's listing, of the prompt or of the spelling
-of actions that a trained policy would notice; what carries none is of version 1.
+of actions that a trained policy would notice; what carries none is of version 1. What is shown of a page that is longer
+than `policy.max_prompt_tokens` (`window`) is no part of it: a policy is trained on prompts of another length, too.
 """
 
 VERSION = 2

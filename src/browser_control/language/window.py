@@ -80,18 +80,22 @@ def _with_first_options(line: str, tokens: Count, most: int) -> str:
 
 
 def _texts(lines: Sequence[str], order: Sequence[int], tokens: Count, budget: int, reading: Span) -> dict[int, str]:
-    """The texts that fit, by their lines' numbers, and a piece of the first that does not."""
+    """The texts that fit, by their lines' numbers, and a piece of the first that does not.
+
+    One that is longer than all the room is cut, and others follow; half of what was left is kept for its piece.
+    """
     shown: dict[int, str] = {}
     longest = max(order, key=lambda index: len(lines[index]), default=None)
-    cut, whole = None, budget
+    whole, cut, kept = budget, None, 0
     for index in order:
         cost = _cost([lines[index]], tokens, whole + 1)
-        if cost <= budget:
+        if cost <= budget - kept:
             shown[index] = lines[index]
             budget -= cost
             continue
-        cut = index if cut is None else cut
-        if cost <= whole:  # beside one that is longer than all that there is room for others may fit
+        if cut is None:
+            cut, kept = index, budget // 2
+        if cost <= whole:
             break
     if cut is not None and budget >= _SPECK:
         shown[cut] = _piece(unquote(lines[cut]), reading if cut == longest else (0, 0), budget, tokens)

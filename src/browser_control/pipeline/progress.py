@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from browser_control.records.summary import LEGEND
+from browser_control.records.summary import legend
 
 _PREFIX = "progress "
 _PLAIN_SECONDS = 10.0  # between two lines of progress where output is no terminal
@@ -183,7 +183,8 @@ class Terminal:
     def finished(self, rows: list[dict[str, str]], places: Mapping[str, str]) -> None:
         """What came out, and where to look."""
         scores = (Column(name, no_wrap=True) for name in list(rows[-1])[1:])
-        table = Table("", *scores, title="success on held-out pages", title_justify="left", box=SIMPLE, caption=LEGEND)
+        title, names = "success on held-out pages", Column("", overflow="fold")
+        table = Table(names, *scores, title=title, title_justify="left", box=SIMPLE, caption=legend(rows))
         for row in rows:
             table.add_row(*row.values(), end_section=row is rows[-2:][0])
         self.console.print(table)

@@ -34,6 +34,7 @@ from browser_control.policy.training_rows import TrainingRows
 from browser_control.policy.tree_reader import TreeReader
 
 _PROMPTS = 8192  # whose tokens are kept
+_LINE = 1024  # characters of a text whose number of tokens is kept
 
 
 class Policy:
@@ -94,7 +95,7 @@ class Policy:
         # pages are seen again and again: by the members of a group, and turn after turn
         self._prompts: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # their tokens
         self._reading = RLock()  # of the prompts: they are read ahead by another thread
-        self.count_tokens = lru_cache(maxsize=65_536)(self._count_tokens)
+        self._counts = lru_cache(maxsize=65_536)(self._count_tokens)
         self.sampler = self._sampler(reader, self.settings.max_action_tokens)
 
     def _growing(self) -> Reader:
@@ -119,6 +120,7 @@ class Policy:
         special = self.branches or self._causal.sees_windows
         self._causal.sees_windows = self.branches = False
         if special:
+            print("the model is read plainly: read faster, it would say something else", flush=True)
             self.sampler.reader = DynamicReader(self._causal)
         return special
 
@@ -193,6 +195,10 @@ class Policy:
             if new:
                 for text, ids in zip(new, plain(self.tokenizer, new), strict=True):
                     self._prompts[text] = (*self._before, *ids, *self._after)
+
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a part of a prompt; of a line, which is asked for again and again, remembered."""
+        return self._counts(text) if len(text) <= _LINE else self._count_tokens(text)
 
     def _count_tokens(self, text: str) -> int:
         return len(plain(self.tokenizer, [text])[0])
@@ -322,7 +328,8 @@ class Policy:
                 position_ids=torch.tensor([nodes.depths]),
                 use_cache=False,
             )
-        hidden: Tensor = output.last_hidden_state[0, torch.from_numpy(np.concatenate(before))]
+        # unlike an index, which several threads add up in any order, so that the gradient would differ from run to run
+        hidden: Tensor = output.last_hidden_state[0].index_select(0, torch.from_numpy(np.concatenate(before)))
         return hidden
 
     def plain_log_probs(self, completions: Sequence[Completion]) -> Tensor:

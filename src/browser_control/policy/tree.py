@@ -63,6 +63,16 @@ class Tree:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def known(self, sequence: Sequence[int]) -> int:
+        """How many tokens at the beginning of a sequence are nodes already."""
+        node = -1
+        for count, token in enumerate(sequence):
+            below = self._below.get((node, token))
+            if below is None:
+                return count
+            node = below
+        return len(sequence)
+
     def add(self, sequence: Sequence[int], behind: np.ndarray | None = None) -> Branch:
         """The branch of a sequence, or of what goes on `behind` a path."""
         path = [] if behind is None else behind.tolist()

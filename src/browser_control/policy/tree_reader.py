@@ -41,9 +41,10 @@ class TreeReader:
         self._kept: _Kept | None = None
 
     def start(self, sequences: Sequence[tuple[int, ...]], longest: int) -> Tensor:
-        wanted = sum(map(len, set(sequences))) + len(sequences) * longest
+        wanted = sum(len(each) - self._tree.known(each) for each in set(sequences)) + len(sequences) * longest
         if self._kept is None or len(self._tree) + wanted > self._kept.room:
             self.forget()
+            wanted = sum(map(len, set(sequences))) + len(sequences) * longest
             self._kept = _Kept(self._model, max(wanted, self._usual))
         return self._read([(None, sequence) for sequence in sequences])
 
@@ -57,8 +58,12 @@ class TreeReader:
         """Reads what is not known of tokens behind paths; the logits behind each."""
         assert self._kept is not None
         branches = [self._tree.add(tokens, behind) for behind, tokens in wanted]
-        for parts in tree.rows(branches):
-            self._kept.read(self._tree, parts)
+        try:
+            for parts in tree.rows(branches):
+                self._kept.read(self._tree, parts)
+        except BaseException:  # what is in the tree was not all read
+            self.forget()
+            raise
         self._rows = [branch.path for branch in branches]
         ends, place = np.unique([path[-1] for path in self._rows], return_inverse=True)
         logits: Tensor = self._model.head(self._kept.states[torch.from_numpy(ends)])

@@ -20,7 +20,6 @@ TITLES = {
 }
 BROWSERGYM = "as BrowserGym counts"
 SHORT = "(BrowserGym)"  # in a row of a table, which has little room
-LEGEND = "the whole task done; (BrowserGym): any positive reward; (3 pages): too few to hold any out"
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,17 @@ def table(evaluations: Mapping[str, Scores]) -> list[dict[str, str]]:
     return rows
 
 
+def legend(rows: Sequence[Mapping[str, str]]) -> str:
+    """What the numbers of a table are, and the words behind its names."""
+    names = [row["web task"] for row in rows]
+    words = ["the whole task done"]
+    if any(name.endswith(SHORT) for name in names):
+        words.append(f"{SHORT}: any positive reward")
+    if any(name.endswith((" page)", " pages)")) for name in names):
+        words.append("(3 pages): too few to hold any out")
+    return "; ".join(words)
+
+
 def fewer_pages(evaluations: Mapping[str, Scores], asked: int) -> str:
     """Which web tasks have fewer distinct pages than were asked for; empty where none has.
 
@@ -159,7 +169,7 @@ def markdown(title: str, rows: Sequence[Mapping[str, str]], places: Mapping[str,
         f"# {title}",
         "",
         *([f"**{headline}**", ""] if headline else []),
-        f"Success on distinct held-out pages with its 95% Wilson interval: {LEGEND}.",
+        f"Success on distinct held-out pages with its 95% Wilson interval: {legend(rows)}.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + " --- |" * len(columns),

@@ -206,21 +206,22 @@ def update(
     laid = rows(policy, batch)
     share = processes.share(laid)
 
-    def descend() -> Tensor:
-        seen = [torch.empty(3, 0, device=policy.device)]
+    def descend() -> tuple[Tensor, int]:
+        seen, read = [torch.empty(3, 0, device=policy.device)], 0
         for micro_batch in micro_batches(policy, share, tokens_per_micro_batch):
             before_micro_batch()
             value, decisions = loss(policy, micro_batch.samples, normaliser, clip, entropy, micro_batch.share)
             value.backward()  # type: ignore[no-untyped-call]
             seen.append(decisions)
-        return torch.cat(seen, dim=1).cpu()
+            read += micro_batch.tokens
+        return torch.cat(seen, dim=1).cpu(), read
 
-    seen = torch.cat(processes.together(descend), dim=1)
+    descents = processes.together(descend)
+    seen = torch.cat([seen for seen, _ in descents], dim=1)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     processes.sum_gradients(parameters)
     norm = clipped_step(optimizer, parameters, max_gradient_norm)
-    read = sum(micro_batch.tokens for micro_batch in micro_batches(policy, laid, tokens_per_micro_batch))
-    return _statistics(batch, read, seen, float(norm))
+    return _statistics(batch, sum(read for _, read in descents), seen, float(norm))
 
 
 def clipped_step(
@@ -333,14 +334,15 @@ def micro_batches(policy: Policy, rows: Sequence[Sequence[Sample]], tokens: int)
 
 
 def _trees(rows: Sequence[Sequence[Sample]], tokens: int) -> Iterator[MicroBatch]:
-    """Neighbours in the order of their tokens, as many as have no more than so many together."""
+    """Neighbours in the order of their tokens, as many as have no more than so many together, and so many decisions."""
     chunk: list[Sample] = []
-    grown, read = tree.Tree(), 0
+    grown, read, decisions = tree.Tree(), 0, 0
     for sample in sorted(chain.from_iterable(rows), key=lambda sample: packing.read(sample.completion)):
         grown.add(packing.read(sample.completion))
-        if chunk and len(grown) > tokens:
+        decisions += len(sample.completion.decisions)
+        if chunk and (len(grown) > tokens or decisions > tokens):
             yield MicroBatch(chunk, None, read)
-            chunk, grown = [], tree.Tree()
+            chunk, grown, decisions = [], tree.Tree(), len(sample.completion.decisions)
             grown.add(packing.read(sample.completion))
         chunk.append(sample)
         read = len(grown)

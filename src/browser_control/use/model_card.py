@@ -88,7 +88,7 @@ def render(candidate: Candidate, base: Base, licence: Licence, differs: bool) ->
     return _TEMPLATES.get_template("model_card.md.j2").render(
         title=found.title,
         headline=found.headline,
-        legend=summary.LEGEND,
+        legend=summary.legend(rows),
         columns=list(rows[-1]),
         rows=rows,
         causes=found.causes,

@@ -8,12 +8,14 @@ import json
 import threading
 import time
 import uuid
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from browser_control.errors import ServiceFailed, UserError
-from browser_control.language.page import PageUnreadable, parse_page
+from browser_control.language.page import Element, PageUnreadable, parse_page
 from browser_control.language.prompts import Prompt
+from browser_control.language.window import MORE
 
 if TYPE_CHECKING:
     from browser_control.policy.policy import Policy
@@ -36,7 +38,12 @@ def read_prompt(text: str) -> Prompt:
         raise BadRequest(f"the last message is no page: {error}") from error
     if not page.elements:
         raise BadRequest("the page lists nothing that can be acted on")
-    return Prompt("\n".join(lines), page.elements)
+    return Prompt("\n".join(lines), tuple(map(_as_shown, page.elements)))
+
+
+def _as_shown(element: Element) -> Element:
+    """Without what stands for options that the message does not show: those nobody can choose here."""
+    return replace(element, options=element.options[:-1]) if element.options[-1:] == (MORE,) else element
 
 
 def answer(policy: "Policy", model: str, asked: Any) -> dict[str, Any]:
