@@ -445,7 +445,7 @@ class OwnPageSession(TabSession):
 
     async def _do_scroll(self, delta_x: float, delta_y: float) -> None:
         """Where not the page scrolls but a part that takes most of it, the mouse goes there, as a hand would."""
-        if point := await self._call("wheelPoint", *self._mouse):
+        if point := await self._call("wheelPoint", *self._mouse, delta_y):
             await self._move(*point)
         await super()._do_scroll(delta_x, delta_y)
 

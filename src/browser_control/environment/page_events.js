@@ -34,11 +34,13 @@ function originOf(element) {
 
 // Chromium calls a node clickable if it listens to one of these (Node::WillRespondToMouseClickEvents).
 const MOUSE_EVENTS = new Set(["click", "mousedown", "mouseup", "DOMActivate"]);
+const DRAG_EVENTS = new Set(["pointerdown", "drop"]);  // what can be drawn upon, dragged, or dropped into
+const isNoted = type => MOUSE_EVENTS.has(type) || DRAG_EVENTS.has(type);
 const listeners = new WeakMap();
 const addListener = EventTarget.prototype.addEventListener;
 const removeListener = EventTarget.prototype.removeEventListener;
 EventTarget.prototype.addEventListener = function (type, listener, options) {
-  if (MOUSE_EVENTS.has(type) && listener && this instanceof Element) {
+  if (isNoted(type) && listener && this instanceof Element) {
     let known = listeners.get(this);
     if (!known) listeners.set(this, known = new Map());
     if (!known.has(type)) known.set(type, new Set());
@@ -48,7 +50,7 @@ EventTarget.prototype.addEventListener = function (type, listener, options) {
   return addListener.call(this, type, listener, options);
 };
 EventTarget.prototype.removeEventListener = function (type, listener, options) {
-  if (MOUSE_EVENTS.has(type) && this instanceof Element) {
+  if (isNoted(type) && this instanceof Element) {
     const known = listeners.get(this)?.get(type);
     if (known) known.delete(listener);
   }
@@ -59,8 +61,14 @@ function listens(element) {
   if (element.ownerDocument !== document) return scriptOf(element)?.listens(element) ?? false;
   if (element.onclick || element.onmousedown || element.onmouseup) return true;
   const known = listeners.get(element);
-  if (known) for (const set of known.values()) if (set.size) return true;
+  if (known) for (const [type, set] of known) if (set.size && MOUSE_EVENTS.has(type)) return true;
   return false;
+}
+
+// Whether it listens to this one of DRAG_EVENTS.
+function hears(element, type) {
+  if (element.ownerDocument !== document) return scriptOf(element)?.hears(element, type) ?? false;
+  return !!element["on" + type] || listeners.get(element)?.get(type)?.size > 0;
 }
 
 window.print = () => undefined;

@@ -27,6 +27,15 @@ function isBusy() {
 }
 
 const LOOK = 5;         // ms between two looks
+const Channel = MessageChannel;
+
+// Until what was posted to this window, by a frame in it for example, has been taken.
+const messagesTaken = () => new Promise(resolve => {
+  const { port1, port2 } = new Channel();
+  port1.onmessage = () => { port1.close(); resolve(); };
+  port2.postMessage(0);
+});
+
 const hasLoaded = () => loaded ||= document.readyState === "complete";
 
 // Waits until the page is at rest; false where it never was. An application's page is also looked at half as often as there
@@ -34,6 +43,7 @@ const hasLoaded = () => loaded ||= document.readyState === "complete";
 async function rest(looks, loading) {
   const patience = !loading ? DEADLINE : waited ? AGAIN : Math.min(LOADING, loading);
   const begin = performance.now();
+  await messagesTaken();
   let since = begin;  // when it was still loading
   for (let calm = 0, seen; ; seen = changed) {
     const busy = isBusy(), now = performance.now();

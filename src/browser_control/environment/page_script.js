@@ -1,7 +1,7 @@
 // Marks elements with BrowserGym's bids, prepares actions as Playwright does, and lists the page as text: what would
 // otherwise take many round trips. It shares a scope with what comes before it in every page, before the page's own
 // scripts: a clock (page_clock.js or page_time.js), page_events.js, what begins and judges episodes (page_miniwob.js or
-// page_own.js), and page_viewport.js.
+// page_own.js), page_items.js and page_viewport.js.
 
 // Whether a frame that can be looked into is still on its way; it comes by the browser's time too. `empty` has the addresses
 // that no document came from.
@@ -79,7 +79,7 @@ const FORMATS = {
 const FIELDS = new Set(["textbox", "combobox", "listbox", "slider", "spinbutton", "searchbox", "checkbox", "radio"]);
 const NEVER_ITEMS = new Set(["HTML", "BODY", "LABEL"]);
 const CONTAINERS = new Set("dialog alertdialog tablist tabpanel menu menubar listbox tree grid presentation none".split(" "));
-const SKIPPED = new Set(["SCRIPT", "STYLE", "NOSCRIPT", "TEMPLATE", "HEAD"]);
+const SKIPPED = new Set(["SCRIPT", "STYLE", "NOSCRIPT", "TEMPLATE", "HEAD", "AREA"]);  // an area is listed with its image
 const NAME_LENGTH = 120;
 const VALUE_LENGTH = 240;
 const LABEL_LENGTH = 30;
@@ -89,11 +89,11 @@ function roleOf(element) {
   if (ROLES.has(explicit)) return explicit;
   if (explicit === "presentation" || explicit === "none") return "";
   switch (element.tagName) {
-    case "A": return element.hasAttribute("href") ? "link" : "";
+    case "A": case "AREA": return element.hasAttribute("href") ? "link" : "";
     case "BUTTON": return "button";
     case "TEXTAREA": return "textbox";
     case "OPTION": return "option";
-    case "svg": case "CANVAS": return listens(element) ? "drawing" : "";
+    case "svg": case "CANVAS": return listens(element) || hears(element, "pointerdown") ? "drawing" : "";
     case "SELECT": return element.multiple || element.size > 1 ? "listbox" : "combobox";
     case "INPUT": return INPUT_ROLES[element.type] ?? (element.type in INPUT_ROLES ? "" : "textbox");
     default:
@@ -119,12 +119,15 @@ function isItem(element) {
   if (element.classList.contains("ui-sortable") || element.classList.contains("ui-droppable")) return false;
   if (listens(element) || element.tagName === "SUMMARY") return true;
   if (element.classList.contains("ui-sortable-handle") || element.classList.contains("ui-draggable")) return true;
-  if (element.tabIndex >= 0 && element.hasAttribute("tabindex")) return true;
+  if (element.hasAttribute("tabindex") && (element.tabIndex >= 0 || CELLS.has(element.getAttribute("role")))) return true;
+  if (element.getAttribute("draggable") === "true" || hears(element, "drop")) return true;
   const { cursor } = getComputedStyle(element);
-  return (cursor === "pointer" || RESIZE.test(cursor) && !element.closest("dialog, [role=dialog]")) && element.parentElement !== null &&
+  return (HAND.test(cursor) || RESIZE.test(cursor) && !element.closest("dialog, [role=dialog]")) && element.parentElement !== null &&
     getComputedStyle(element.parentElement).cursor !== cursor;
 }
 
+const HAND = /^(pointer|grab|move)$/;
+const CELLS = new Set(["gridcell", "row"]);  // of which the page gives one at a time the focus
 const RESIZE = /^(se|nwse)-resize$/;  // a corner that can be dragged; borders would say the same again
 
 function nameFromIds(element) {
@@ -152,13 +155,30 @@ function listPage(marked) {
   const interactive = new Map(); // element -> role
 
   const modal = document.querySelector("dialog:modal");
+  const parts = new Set();       // children of what listens for them
   for (const element of marked) {
-    if (!element.hasAttribute("bid") || !visible(element)) continue;
-    const role = roleOf(element) || (isPresentational(element) ? "" : isItem(element) ? "item" : "");
-    if (!role || !(hasBox(element) || role === "option")) continue;
+    if (!element.hasAttribute("bid")) continue;
+    const drawn = drawnFor(element);
+    if (!visible(drawn)) continue;
+    let role = roleOf(element) || (isPresentational(element) ? "" : isItem(element) || parts.has(element) ? "item" : "");
+    if (!role && !hears(element, "pointerdown") || !(hasBox(drawn) || role === "option")) continue;
+    if (role === "item" || !role) {
+      const listened = partsOf(element);
+      for (const part of listened) parts.add(part);
+      if (listened.length && !hears(element, "drop") || isWhole(element)) role = "";
+    }
+    if (!role) continue;
     if (element.closest("[inert]") || modal && element.ownerDocument === document && !modal.contains(element)) continue;
     interactive.set(element, role);
     elementsByBid.set(element.getAttribute("bid"), element);
+  }
+
+  for (const held of [...interactive.keys()].filter(isHeld)) {
+    for (const place of placesFor(held)) {
+      if (interactive.has(place) || !place.hasAttribute("bid")) continue;
+      interactive.set(place, "item");
+      elementsByBid.set(place.getAttribute("bid"), place);
+    }
   }
 
   const names = new Map();
@@ -182,7 +202,8 @@ function listPage(marked) {
       say(node.data, node);
       return;
     }
-    if (node.nodeType !== 1 || SKIPPED.has(node.tagName) || !visible(node) && getComputedStyle(node).display !== "contents") return;
+    if (node.nodeType !== 1 || SKIPPED.has(node.tagName)) return;
+    if (!visible(node) && !interactive.has(node) && getComputedStyle(node).display !== "contents") return;
     if (node.tagName === "BR") { flush(); return; }
     if (node.tagName === "IFRAME" || node.tagName === "FRAME") {
       flush();
@@ -206,6 +227,10 @@ function listPage(marked) {
     }
     if (spoken.has(node)) silent = true;
     if (node.tagName === "IMG" && node.alt && !silent) say(` ${node.alt} `);
+    if (node.tagName === "IMG" && node.useMap) {
+      flush();
+      for (const [area, role] of interactive) if (area.tagName === "AREA" && drawnFor(area) === node) emit(area, role);
+    }
     const display = getComputedStyle(node).display;
     const inline = display.startsWith("inline") || display === "table-cell";
     if (!inline) flush();
@@ -217,7 +242,7 @@ function listPage(marked) {
 
   // Lists the element; true if nothing below it is left to list.
   function emit(element, role) {
-    const inner = [...element.querySelectorAll("*")].filter(child => interactive.has(child) && !(role === "combobox" || role === "listbox"));
+    const inner = [...element.querySelectorAll("*")].filter(child => interactive.has(child) && element.tagName !== "SELECT");
     const leaf = inner.length === 0 || element.tagName === "BUTTON";
     let name = names.get(element) ?? itemName(element, role, leaf ? [] : inner);
     const pad = role === "item" && isPad(element);
@@ -231,7 +256,7 @@ function listPage(marked) {
       entry[3] = [...element.options].flatMap((option, index) => option.selected ? [options[index]] : []).join(", ");
       entry[5] = options.filter((_, index) => !element.options[index].disabled);
     } else if (["textbox", "searchbox", "spinbutton", "combobox", "slider"].includes(role)) {
-      entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable ? textOf(element) : null);
+      entry[3] = element.value ?? element.getAttribute("aria-valuenow") ?? (element.isContentEditable || role === "combobox" ? textOf(element) : null);
     }
     if (entry[3] !== null) entry[3] = shorten(entry[3], VALUE_LENGTH);
     sources[out.length] = element;
@@ -357,6 +382,8 @@ function colourOf(shape, style) {
   return line === "none" ? "" : shape.tagName === "line" ? line : `${line} outline`;
 }
 
+const ARIA_NAMED = new Set(["checkbox", "radio", "switch"]);  // by what is written in them, where they are no fields
+
 function fieldName(element, spoken) {
   const given = element.getAttribute("aria-label") || nameFromIds(element);
   if (given) return collapse(given);
@@ -364,6 +391,7 @@ function fieldName(element, spoken) {
     const text = collapse([...element.labels].map(label => labelText(label)).join(" "));
     if (text) { for (const label of element.labels) spoken.add(label); return text; }
   }
+  if (ARIA_NAMED.has(element.getAttribute("role")) && textOf(element)) return textOf(element);
   const hint = collapse(element.getAttribute("placeholder") || element.getAttribute("title") || "");
   return hint || (/^(checkbox|radio)$/.test(element.type) ? "" : textBefore(element, spoken));
 }
@@ -588,7 +616,9 @@ for (const type of [...GUARDED, "mousemove"]) addListener.call(window, type, onG
 // A point to aim at, once the element is ready for it and nothing covers it: its middle, or `at` from its upper left
 // corner.
 function aim(bid, kind, at = null) {
-  return retrying(bid, async (element, tries) => {
+  return retrying(bid, async (found, tries) => {
+    if (found.tagName === "AREA") return aimAtArea(found, kind);
+    const element = drawnFor(found);
     if (!await isStable(element)) return { error: `element "${bid}" keeps moving` };
     const missing = missingState(element, kind === "mouse" ? ["enabled"] : []);
     if (missing) return { error: `element "${bid}" is not ${missing}` };
@@ -613,6 +643,19 @@ function aim(bid, kind, at = null) {
     watch(kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED });
     return { point, restless: imageRules.length > 0 };
   });
+}
+
+// A point within an area of an image map.
+function aimAtArea(area, kind) {
+  const image = drawnFor(area), numbers = area.coords.split(",").map(Number);
+  image.scrollIntoViewIfNeeded(true);
+  const box = image.getBoundingClientRect();
+  const mean = from => numbers.filter((_, index) => index % 2 === from).reduce((sum, each, _, all) => sum + each / all.length, 0);
+  const [right, down] = area.shape === "circle" ? numbers : area.shape === "default" ? [box.width / 2, box.height / 2] : [mean(0), mean(1)];
+  const [x, y] = [box.left + right, box.top + down], [hit] = document.elementsFromPoint(x, y);
+  if (hit !== area && hit !== image) return { error: `the area is covered by ${describe(hit ?? document.documentElement)}` };
+  watch(kind === "drop" ? null : { target: hit, events: kind === "hover" ? ["mousemove"] : GUARDED });
+  return { point: [x, y], restless: false };
 }
 
 // Styled radio buttons and checkboxes are often out of sight, and a person clicks their label.
@@ -785,6 +828,6 @@ function focusOn(bid) {
 Object.defineProperty(window, "browserControl", {
   value: Object.freeze({
     ...episodes, aim, wheelPoint, beginFill, selectOption, toggleOption, scrollIn, textIn, beginPaste, focusOn, advance, frames,
-    mark, listens, watch, missed,  // of a frame, for the page that it is in
+    mark, listens, hears, watch, missed,  // of a frame, for the page that it is in
   }),
 });

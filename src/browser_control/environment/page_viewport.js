@@ -19,10 +19,16 @@ function viewportOf(items, sources) {
 
 // What is scrolled: the document, or else what takes most of the window and has more than it shows. Null where nothing is.
 function scrollerOf() {
-  const scrolled = root => root && root.scrollHeight > root.ownerDocument.defaultView.innerHeight ? root : null;
-  if (scrolled(document.scrollingElement)) return document.scrollingElement;
+  const root = document.scrollingElement;
+  return root?.scrollHeight > innerHeight ? root : partThatScrolls();
+}
+
+function partThatScrolls() {
   let hit = document.elementFromPoint(innerWidth / 2, innerHeight / 2);
-  if (hit?.tagName === "IFRAME" && insideOf(hit)) return scrolled(hit.contentDocument.scrollingElement);
+  if (hit?.tagName === "IFRAME" && insideOf(hit)) {
+    const root = hit.contentDocument.scrollingElement;
+    return root?.scrollHeight > hit.contentWindow.innerHeight ? root : null;
+  }
   for (; hit; hit = parentOf(hit))
     if (scrolls(hit) && (hit.clientWidth * hit.clientHeight > innerWidth * innerHeight / 3 || isModal(hit))) return hit;
   return null;
@@ -30,11 +36,12 @@ function scrollerOf() {
 
 const isModal = element => element.closest("dialog:modal, [aria-modal=true]") !== null;
 
-// Where the mouse has to be for its wheel to turn the page; null where it may stay.
-function wheelPoint(x, y) {
-  if ([null, document.scrollingElement].includes(scrollerOf())) return null;
+// Where the mouse has to be for its wheel to turn the page by `down` pixels; null where it may stay.
+function wheelPoint(x, y, down) {
+  const root = document.scrollingElement, left = root ? root.scrollHeight - root.clientHeight - root.scrollTop : 0;
+  if (down < 0 ? root?.scrollTop > 0 : left > 1) return null;
   for (let hit = document.elementFromPoint(x, y); hit; hit = parentOf(hit)) if (scrolls(hit) || hit.tagName === "IFRAME") return null;
-  return [Math.round(innerWidth / 2), Math.round(innerHeight / 2)];
+  return partThatScrolls() ? [Math.round(innerWidth / 2), Math.round(innerHeight / 2)] : null;
 }
 
 const isDocument = scroller => scroller === scroller.ownerDocument.scrollingElement;

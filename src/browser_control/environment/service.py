@@ -106,7 +106,7 @@ def resolver_rules(hosts: Mapping[str, PageServer | Gate], allowed: frozenset[st
     return ", ".join([*rules, "MAP * ~NOTFOUND", *(f"EXCLUDE {host}" for host in sorted(allowed))])
 
 
-_LISTING = ("page_viewport.js", "page_script.js")
+_LISTING = ("page_items.js", "page_viewport.js", "page_script.js")
 MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_events.js", "page_miniwob.js", *_LISTING)
 OWN_SCRIPT = ("page_time.js", "page_events.js", "page_own.js", *_LISTING)
 

@@ -14,6 +14,7 @@ from browser_control.web_tasks.parameters import fill_in
 _ROLES = (
     "button|link|checkbox|radio|tab|menuitem|menuitemcheckbox|menuitemradio|option|textbox|combobox|listbox|slider"
     "|spinbutton|switch|treeitem|searchbox|item|drawing|window"
+    "|circle|ellipse|rectangle|line|polyline|polygon|triangle|path|text|image"
 )
 _ELEMENT = re.compile(rf' (?P<role>{_ROLES})(?: (?P<name>"(?:[^"\\]|\\.)*"))?(?: #(?P<number>[0-9]+))?(?= |$)')
 _NO_BID = "0"
