@@ -6,4 +6,4 @@ of actions that a trained policy would notice; what carries none is of version 1
 than `policy.max_prompt_tokens` (`window`) is no part of it: a policy is trained on prompts of another length, too.
 """
 
-VERSION = 2
+VERSION = 3  # MiniWoB's pages are listed as under 2; of one's own, frames, cards and ARIA's widgets otherwise
