@@ -206,22 +206,22 @@ def update(
     laid = rows(policy, batch)
     share = processes.share(laid)
 
-    def descend() -> tuple[Tensor, int]:
-        seen, read = [torch.empty(3, 0, device=policy.device)], 0
+    def descend() -> Tensor:
+        seen = [torch.empty(3, 0, device=policy.device)]
         for micro_batch in micro_batches(policy, share, tokens_per_micro_batch):
             before_micro_batch()
             value, decisions = loss(policy, micro_batch.samples, normaliser, clip, entropy, micro_batch.share)
             value.backward()  # type: ignore[no-untyped-call]
             seen.append(decisions)
-            read += micro_batch.tokens
-        return torch.cat(seen, dim=1).cpu(), read
+        return torch.cat(seen, dim=1).cpu()
 
-    descents = processes.together(descend)
-    seen = torch.cat([seen for seen, _ in descents], dim=1)
+    seen = torch.cat(processes.together(descend), dim=1)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     processes.sum_gradients(parameters)
     norm = clipped_step(optimizer, parameters, max_gradient_norm)
-    return _statistics(batch, sum(read for _, read in descents), seen, float(norm))
+    # as one process reads them: of several each may read again what another one does, and figures shall not differ
+    read = sum(micro_batch.tokens for micro_batch in micro_batches(policy, laid, tokens_per_micro_batch))
+    return _statistics(batch, read, seen, float(norm))
 
 
 def clipped_step(
