@@ -242,7 +242,7 @@ class _Running:
 
 
 def describe(stage: str, progress: Progress, seconds_left: float | None) -> str:
-    """One line: how far, how well, how long still; of a stage in parts, of which (`warm start: learning`)."""
+    """One line: how far, how well, how long still; which part, where a stage has several (`warm start: learning`)."""
     _, _, part = progress.stage.partition(": ")
     parts = [" ".join(filter(None, (stage, part, f"{progress.done}/{progress.total}")))]
     if progress.success is not None:
