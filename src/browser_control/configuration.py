@@ -85,7 +85,7 @@ class Environment(_Section):
 # Of language.actions.VERBS, in its order.
 Verb = Literal[
     "click", "fill", "select", "press", "hover", "drag", "scroll", "alt-click", "key", "type", "toggle", "click-at",
-    "drag-by", "scroll-in", "copy", "paste", "back", "tab", "close", "accept", "answer", "dismiss",
+    "drag-by", "scroll-in", "copy", "paste", "clear", "back", "tab", "close", "accept", "answer", "dismiss",
 ]  # fmt: skip
 
 

@@ -192,6 +192,8 @@ def test_a_person_may_be_short(line: str, action: Action) -> None:
         ("click 99", "there is no element [99] on the page"),
         ('select 7 "Rome"', "has no option 'Rome'"),
         ('fill 13 "x"', "[13] takes no text"),
+        ('fill 12 ""', 'the page does not offer an empty text: `clear textbox "Note"` empties a field that has one'),
+        ("clear 12", "[12] has no text to clear"),
         ("jump", "there is no action 'jump'"),
         ("click button", "there is no such element on the page"),
     ],

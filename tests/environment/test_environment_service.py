@@ -23,6 +23,7 @@ from websockets.sync.client import connect
 
 from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
+from browser_control.environment.steps import step
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 from browser_control.language.page import parse_page
 
@@ -293,8 +294,12 @@ def test_an_observation_is_small(service: Service) -> None:
 @pytest.mark.parametrize(
     ("web_task", "seed", "actions", "raw"),
     [
-        ("click-test", 1, ["button"], 1.0),
-        ("use-colorwheel", 1, ["button"], 0.0),  # pressed at once: paid for the distance of the colours
+        ("click-test", 1, ['button "Click Me!"'], 1.0),
+        # BrowserGym takes any reward above none for success
+        ("use-colorwheel", 1, ['button "Submit"'], 0.0),  # pressed at once: paid for the distance of the colours
+        ("click-checkboxes", 2, ['button "Submit"'], 0.0),  # one of three boxes is wrong
+        ("find-greatest", 3, ['item "1"', 'button "Submit"'], 0.0),  # of 6, 1 and 3
+        ("odd-or-even", 1, [*['button "Odd"', 'button "Odd" #2', 'button "Even" #3'], 'button "Submit"'], 0.0),
     ],
 )
 def test_both_kinds_of_success_are_told_apart(
@@ -309,8 +314,11 @@ def test_both_kinds_of_success_are_told_apart(
 
         first = ask("reset", seed=seed, task_name=web_task)
         assert first["observation"]["metadata"] == {"truncated": False, "raw_reward": 0.0, "strict": False}
-        (found,) = re.findall(r"button .*\[(\w+)\]", first["observation"]["text"])
-        last = ask("step", action_str=f"click('{found}')")
+        last = first
+        for clicked in actions:
+            action = step(f"click {clicked}").on(parse_page(last["observation"]["text"]).elements, {})
+            assert action is not None
+            last = ask("step", action_str=action.to_browsergym())
     metadata = last["observation"]["metadata"]
     assert (last["done"], last["reward"]) == (True, 1.0)
     assert metadata["strict"] == (metadata["raw_reward"] >= 0.999) == (raw == 1.0)

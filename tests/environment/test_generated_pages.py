@@ -19,8 +19,8 @@ from browser_control.environment.actions import parse_action
 from browser_control.environment.episode import PageSession
 from browser_control.environment.service import BrowserPool
 from browser_control.language.action_tree import ActionTrees
-from browser_control.language.actions import VERBS, check, is_offered, parse_label
-from browser_control.language.page import Page, format_page, parse_page
+from browser_control.language.actions import VERBS, Action, check, is_offered, parse_label
+from browser_control.language.page import Element, Page, format_page, parse_page
 
 PAGES = 2000
 MAX_TEXT = 12
@@ -146,6 +146,21 @@ def said(trees: ActionTrees, page: Page, chance: random.Random) -> str:
             matcher.consume(token)
             tokens.append(token)
     return str(trees._tokenizer.decode(tokens))
+
+
+def test_a_page_that_offers_very_many_actions_is_played(browser: Browser, trees: ActionTrees) -> None:
+    items = "".join(f'<span draggable="true">part {number}</span> ' for number in range(50))
+    options = "".join(f"<option>country {number}</option>" for number in range(6000))
+    page = browser.show(f'{items}<select aria-label="Country">{options}</select>')
+    bids = {element.name: element.bid for element in page.elements}
+    for action in (Action("drag", bids["part 0"], bids["part 49"]), Action("select", bids["Country"], "country 5999")):
+        matcher = trees.matcher(page.elements)
+        for token in trees.encode(action, page.elements):
+            matcher.consume(token)
+        assert matcher.done
+        view, error = browser.run(browser.session.act(parse_action(action.to_browsergym())))
+        assert error == ""
+    assert next(item for item in view.items if isinstance(item, Element) and item.options).value == "country 5999"
 
 
 NO_WIDTH = (

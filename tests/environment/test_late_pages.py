@@ -13,7 +13,7 @@ import pytest
 from browser_control.environment import own_episode
 from browser_control.environment.actions import parse_action
 from browser_control.environment.departures import Departures
-from browser_control.environment.devtools import Browser
+from browser_control.environment.devtools import Browser, Message
 from browser_control.environment.episode import PageLost, View
 from browser_control.environment.gate import Gate
 from browser_control.environment.own_episode import LOADING_SECONDS, OwnPageSession
@@ -375,11 +375,71 @@ def test_a_navigation_that_takes_the_place_of_another_is_waited_for(chromium: st
     assert asyncio.run(play()).url.endswith("/other.html")
 
 
+@pytest.mark.parametrize(
+    ("what", "goes"),
+    [
+        ("script", "location = 'other.html'"),
+        ("frame", "document.querySelector('iframe').contentWindow.location = 'other.html'"),
+        ("new", "[...document.querySelectorAll('iframe')].at(-1).src = 'other.html'"),
+    ],
+)
+def test_who_leaves_again_as_it_is_told_that_it_stays_is_waited_for(chromium: str, what: str, goes: str) -> None:
+    """It begins to, in each try, after the browser said that no document came, and before the page hears that."""
+    gone = False
+
+    async def play() -> View:
+        def hear(method: str, params: Message) -> bool:
+            nonlocal gone
+            if method == "Page.frameStoppedLoading" and server.whole_asked == 1 and not gone:
+                gone = True
+                page._send("Runtime.evaluate", {"expression": goes})
+            return page._hear(page._session, method, params)
+
+        async with pages_on(chromium, server, deadline=5000) as [page]:
+            page._browser.connection.listeners[page._session] = hear
+            return await clicked(page, what)
+
+    server = LateServer({"page.html": STAYING, "inner.html": PAGE}, whole=ANSWERS)
+    view = asyncio.run(play())
+    assert gone
+    assert view.url.endswith("/other.html") if what == "script" else "a,b" in format_page(view.items)
+
+
+FORGETFUL = """<!doctype html><title>Late</title><script>var saved = null</script>
+<form action=none method=post target=first></form><iframe name=first src=inner.html></iframe>
+<button onclick="document.forms[0].submit(); frames[0].stop();
+  document.body.append(Object.assign(document.createElement('iframe'), { src: 'none' }))">send</button>"""
+
+
+def test_a_frame_that_is_to_leave_and_never_begins_to_is_in_no_other_ones_way(chromium: str) -> None:
+    server = LateServer({"page.html": FORGETFUL, "inner.html": PAGE}, whole=ANSWERS)
+    asked: list[str] = []
+
+    async def rested() -> bool:
+        def hear(method: str, params: Message) -> bool:
+            if method in ("Page.frameRequestedNavigation", "Page.frameStartedNavigating"):
+                asked.append(f"{method} {params['frameId']}")
+            return page._hear(page._session, method, params)
+
+        async with pages_on(chromium, server) as [page]:
+            page._browser.connection.listeners[page._session] = hear
+            await clicked(page, "send")
+            return await rests(page)
+
+    assert asyncio.run(rested())
+    *_, form, _, new = asked
+    assert form.startswith("Page.frameRequested") and form.replace("Requested", "Started") not in asked[-2:]
+    assert new.startswith("Page.frameStarted")
+
+
 def test_what_stops_since_another_navigation_took_its_place_does_not_stay() -> None:
     """In the order in which Chromium says it."""
-    departures = Departures("main")
+    departures = Departures()
     asked = ("Page.frameRequestedNavigation", {"frameId": "main", "disposition": "currentTab"})
     begun = ("Page.frameStartedNavigating", {"frameId": "main", "navigationType": "differentDocument"})
     stopped = ("Page.frameStoppedLoading", {"frameId": "main"})
     told = [departures.heard(*each) for each in (asked, begun, asked, stopped, begun, stopped)]
     assert [bool(each) for each in told] == [False] * 5 + [True]
+    assert not departures.doubted and not departures.leaves("main")
+    assert departures.heard(*asked) == "main"
+    assert departures.doubted and departures.leaves("main")

@@ -145,6 +145,8 @@ def test_everything_that_is_listed_can_be_operated(chromium: str, bundle: Path) 
                 assert episode.error == "nothing was copied"
             else:
                 assert (episode.error, episode.named(name).value) == ("", value), (verb, name)
+        await episode.act("fill", "From", "02/04/2012")
+        assert episode.error == '"02/04/2012" is not a value of a date field, which takes yyyy-mm-dd'
         await episode.act("click", "In the frame")
         assert (episode.error, episode.named("Pressed").role) == ("", "button")
         await episode.act("click", "Pay now")

@@ -91,6 +91,14 @@ WIZARD = """<iframe title=Wizard
 srcdoc="<button onclick=&quot;parent.postMessage('done', '*')&quot;>Finish</button>"></iframe>
 <script>addEventListener("message", event => { window.said = event.data; });</script>"""
 
+FIELDS = """<input aria-label=Name value=Ada><textarea aria-label=Text>one
+two</textarea><div contenteditable aria-label=Note><p>first <b>line</b></p></div>
+<input type=date aria-label=From value=2012-02-04>
+<input type=number aria-label=Seats value=3><input type=color aria-label=Colour value="#00ff00"><input aria-label=Empty>
+<input aria-label=Code value=X1 readonly><script>
+window.told = []; addEventListener("input", event => window.told.push(event.target.ariaLabel)); </script>"""
+EMPTIED = ["Name", "Text", "Note", "From", "Seats"]
+
 PAGES = {
     "a frame that tells its page": (
         WIZARD,
@@ -169,6 +177,14 @@ PAGES = {
         ['rectangle "red" [] at 40,50 size 80x100', 'rectangle "red" [] at 140,60 size 80'],
         ['click rectangle "red" #2'],
         "window.bar === 1",
+    ),
+    "fields that have a text": (
+        FIELDS,
+        ['textbox "Name" [] value "Ada"', 'textbox "Empty" []'],
+        [f'clear {"spinbutton" if each == "Seats" else "textbox"} "{each}"' for each in EMPTIED],
+        "told.join() === 'Name,Text,Note,From,Seats' && !document.querySelector('[contenteditable]').innerText.trim()"
+        " && "
+        "[...document.querySelectorAll('input, textarea')].map(each => each.value).join('') === '#00ff00X1'",
     ),
 }  # fmt: skip
 

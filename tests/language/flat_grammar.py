@@ -37,6 +37,8 @@ def _choices(elements: Sequence[Element], verbs: Sequence[str]) -> Iterator[tupl
                 yield from ((Action(verb, element.bid), True) for element in writable)
             case "paste":
                 yield from ((Action(verb, element.bid), False) for element in writable)
+            case "clear":
+                yield from ((Action(verb, element.bid), False) for element in writable if element.value)
             case "copy":
                 fields = [element for element in elements if element.role in TEXT_ROLES and element.value]
                 yield from ((Action(verb, element.bid), False) for element in fields)

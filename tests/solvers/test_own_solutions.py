@@ -104,6 +104,13 @@ def test_what_a_field_shows_says_which_step_is_next(shown: dict[str, str], wante
     assert resumed(LIBRARY, FORM.format(**given), *wrong) == Action(verb, bid, drawn.get(name, ""))
 
 
+@pytest.mark.parametrize(("value", "wanted"), [(' value "Ada"', ("clear", "1")), ("", ("click", "2"))])
+def test_a_field_is_cleared_once(value: str, wanted: tuple[str, str]) -> None:
+    solution = ['clear textbox "Note"', 'click button "Save"']
+    task = task_file.WebTask(LIBRARY.folder, LIBRARY.file.model_copy(update={"solution": solution}))
+    assert resumed(task, f'textbox "Note" [1]{value}\nbutton "Save" [2]') == Action(*wanted)
+
+
 def test_where_nothing_can_be_put_yet_what_leads_furthest_is_next() -> None:
     address = task_file.read(SHOP.parent / "library" / "change-address")
     reader = str(address.draw(0)["reader"])

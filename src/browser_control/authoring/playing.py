@@ -74,6 +74,9 @@ def understand(line: str, elements: Sequence[Element]) -> Action:
             raise InvalidAction("there is no such element on the page") from None
         action = found
     check(action, elements)
+    if action.verb == "fill" and not action.argument:
+        name = by_bid[action.bid].label.rpartition(" ")[0]
+        raise InvalidAction(f"the page does not offer an empty text: `clear {name}` empties a field that has one")
     if not is_offered(action, elements, VERBS):
         raise InvalidAction("the page does not offer that")
     return action

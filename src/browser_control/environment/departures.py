@@ -12,37 +12,48 @@ _SAME = ("sameDocument", "historySameDocument")
 class Departures:
     """Of one window.
 
-    Which frame within the page is meant, the page is not told: they are all said to stay as soon as none is on its way.
+    What the page is told arrives later than what it does: a frame may be told that it stays when it has just begun to
+    leave again. Then it is told so too.
 
-    Args:
-        main: the frame of the page itself, by the browser's name.
+    Attributes:
+        doubted: whether that happened; whoever waits for the window sets it back, and waits again where it is set.
     """
 
-    def __init__(self, main: str) -> None:
-        self._main = main
-        self._asked: set[str] = set()  # frames of which a navigation is asked for that has not begun
+    doubted = False
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()  # frames that asked for a navigation which has not begun, and may never
         self._begun: set[str] = set()
-        self._owed = False  # whether frames within are to be told that they stay
+        self._told: set[str] = set()  # frames that were told that they stay
+
+    def leaves(self, frame: str) -> bool:
+        """Whether it is on its way."""
+        return frame in self._asked | self._begun
 
     def heard(self, method: str, params: Message) -> str:
-        """Takes an event of the browser's; what the page is to be told then, in JavaScript, or empty."""
-        frame = params.get("frameId", "")
-        told = ""
+        """Takes an event of the browser's; the frame that is to be told then whether it leaves, or empty."""
+        frame = str(params.get("frameId", ""))
         match method:
             case "Page.frameRequestedNavigation" if params["disposition"] == "currentTab":
                 self._asked.add(frame)
+                return self._after_all(frame)
             case "Page.frameStartedNavigating" if params["navigationType"] not in _SAME:
                 self._asked.discard(frame)
                 self._begun.add(frame)
+                return self._after_all(frame)
             case "Page.frameStoppedLoading" if frame in self._begun - self._asked:  # asked: another took its place
                 self._begun.discard(frame)
-                self._owed = True  # frames within were about to be left with the page
-                told = "globalThis.browserControl?.stays?.();" if frame == self._main else ""
+                self._told.add(frame)
+                return frame
             case "Page.frameNavigated" | "Page.frameDetached":
                 gone = params["frame"]["id"] if method == "Page.frameNavigated" else frame
-                self._asked.discard(gone)
-                self._begun.discard(gone)
-        if self._owed and not (self._asked | self._begun) - {self._main}:
-            self._owed = False
-            told += "globalThis.browserControl?.framesStay?.()"
-        return told
+                for each in (self._asked, self._begun, self._told):
+                    each.discard(gone)
+        return ""
+
+    def _after_all(self, frame: str) -> str:
+        if frame not in self._told:
+            return ""
+        self._told.discard(frame)
+        self.doubted = True
+        return frame

@@ -111,7 +111,7 @@ class DialogSession(PageSession):
             for released in late:
                 await self._send("Input.dispatchMouseEvent", released)
             if dialog.kind == "beforeunload" and not accept:
-                await self._call("stays")
+                await self._call("tell", False)
 
     async def _let_go(self) -> None:
         """Closes dialogs as Playwright does: a page is left, whatever it asks, and other questions are dismissed."""

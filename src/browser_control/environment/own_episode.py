@@ -345,7 +345,10 @@ class OwnPageSession(TabSession):
 
     async def _rest_of(self, tab: Tab, success: str, failure: str, moment: int = 0) -> Message:
         moment, begins = self._moment() or moment, str(self._begins).lower()
+        began = time.monotonic()
         while True:
+            await self._frames_are_told()
+            tab.departures.doubted = False
             loading = round(1000 * self._patience(LOADING_SECONDS)) if self._asked_at else 0
             asked = f"{success}, {failure}, {moment}, {begins}, {loading}"
             try:
@@ -374,6 +377,8 @@ class OwnPageSession(TabSession):
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
             assert isinstance(seen, dict)
+            if tab.departures.doubted and "missed" not in seen and time.monotonic() - began < _REQUEST_SECONDS:
+                continue  # told that it stays, and judged, when it had just begun to leave again
             if await self._has_left(seen):
                 self._mistaken = f", where {seen['mistake']}" if "mistake" in seen else ""
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}

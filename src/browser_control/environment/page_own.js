@@ -93,17 +93,16 @@ async function settle(success, failure, moment, begins, loading) {
   return seen;
 }
 
-// The page was about to be left, and is not.
-const stays = () => { leaving = false; };
-const framesStay = () => {
-  for (const element of document.querySelectorAll("iframe, frame")) {
-    try { if (element.contentDocument?.URL === "about:blank") empty.set(element, element.src); } catch { /* of another origin */ }
-    const frame = insideOf(element);
-    frame?.stays();
-    frame?.framesStay();
-  }
-};
+// What the browser says: whether the page is about to be left, or a frame in it.
+const tell = leaves => { if (leaves) goes(); else leaving = false; };
+function tellFrame(frame, leaves) {
+  try {
+    if (leaves) empty.delete(frame);
+    else if (frame.contentDocument?.URL === "about:blank") empty.set(frame, frame.src);
+  } catch { /* of another origin */ }
+  insideOf(frame)?.tell(leaves);
+}
 
 const CLICKS_LABELS = true;  // of what is out of sight itself
 
-const episodes = { settle, isBusy, forget, stays, framesStay, hold: () => undefined };
+const episodes = { settle, isBusy, forget, tell, tellFrame, isLeft, hold: () => undefined };

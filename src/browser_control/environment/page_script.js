@@ -721,7 +721,7 @@ function beginFill(bid, value) {
       if (SET_VALUE.includes(type)) {
         target.focus();
         target.value = value.trim();
-        if (type !== "range" && target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field` };
+        if (type !== "range" && target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field, which takes ${FORMATS[type]}` };
         fire(target);
         return { typed: false };
       }

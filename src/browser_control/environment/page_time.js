@@ -62,7 +62,10 @@ const goes = () => {
   realTimeout(goesNot, 3000, going);
   return going;
 };
-window.addEventListener("beforeunload", goes);
+// A frame that goes with the page it is in needs not be waited for by itself.
+const isLeft = () => leaving !== false || goesAlong();
+const goesAlong = () => { try { return window.parent !== window && window.parent.browserControl.isLeft(); } catch { return false; } };
+window.addEventListener("beforeunload", () => { if (!goesAlong()) goes(); });
 // By a script, which the browser carries out a little later; not where the page's own router stops it or takes it over.
 const goingOf = new WeakMap();
 window.navigation?.addEventListener("navigate", event => {

@@ -1,16 +1,21 @@
 """Windows that a page opens: listed beside the page in front, gone to and closed, where `_shows` says so."""
 
+import asyncio
 import contextlib
 import functools
+import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from browser_control.environment.departures import Departures
-from browser_control.environment.devtools import Browser, DevToolsError, Driven, Interrupted, Message
+from browser_control.environment.devtools import Browser, BrowserGone, DevToolsError, Driven, Interrupted, Message
 from browser_control.environment.dialogs import DialogSession
 from browser_control.environment.episode import ORIGIN, ActionFailed
 from browser_control.language import actions
 from browser_control.language.page import TAB
+
+# called on the element of a frame
+_TELL_FRAME = "function (leaves) { this.ownerDocument.defaultView.browserControl?.tellFrame(this, leaves); }"
 
 
 @dataclass(eq=False)
@@ -27,10 +32,7 @@ class Tab:
     session: str
     mouse: tuple[float, float] = ORIGIN
     rested: bool = False
-    departures: Departures = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.departures = Departures(self.target)  # a window's main frame has the window's name
+    departures: Departures = field(default_factory=Departures)
 
 
 class TabSession(DialogSession):
@@ -45,6 +47,7 @@ class TabSession(DialogSession):
     def __init__(self, browser: Driven, context: str, target: str, session: str, allowed_hosts: frozenset[str]) -> None:
         super().__init__(browser, context, target, session, allowed_hosts)
         self._tabs = [Tab(target, session)]
+        self._telling: set[asyncio.Task[None]] = set()  # frames whether they leave
 
     @classmethod
     async def open(
@@ -110,13 +113,39 @@ class TabSession(DialogSession):
         taken = super()._hear(session, method, params)
         if method.startswith("Page.frame"):
             for tab in self._tabs:
-                if tab.session == session and (told := tab.departures.heard(method, params)):
-                    self._browser.connection.send("Runtime.evaluate", {"expression": told}, session)
+                if tab.session == session and (frame := tab.departures.heard(method, params)):
+                    self._tell(tab, frame)
         if taken and method == "Page.javascriptDialogOpening":
             self._to_front(next(tab for tab in self._tabs if tab.session == session))
             for tab in self._tabs:  # they may share a process, which answers nothing now
                 self._browser.connection.interrupt(tab.session, Interrupted())
         return taken
+
+    def _tell(self, tab: Tab, frame: str) -> None:
+        """Tells a frame whether it leaves."""
+        if frame == tab.target:  # a window's main frame has the window's name
+            words = f"globalThis.browserControl?.tell?.({json.dumps(tab.departures.leaves(frame))})"
+            self._browser.connection.send("Runtime.evaluate", {"expression": words}, tab.session)
+            return
+        telling = asyncio.create_task(self._tell_frame(tab, frame))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _frames_are_told(self) -> None:
+        while self._telling:
+            await asyncio.wait(self._telling)
+
+    async def _tell_frame(self, tab: Tab, frame: str) -> None:
+        """By its element, for the page does not know the browser's names."""
+        send = functools.partial(self._browser.connection.send, session=tab.session)
+        with contextlib.suppress(BrowserGone, DevToolsError, Interrupted):  # it may be gone by then
+            owner = await send("DOM.getFrameOwner", {"frameId": frame})
+            found = await send("DOM.resolveNode", {"backendNodeId": owner["backendNodeId"]})
+            element = found["object"]["objectId"]
+            leaves = [{"value": tab.departures.leaves(frame)}]
+            asked = {"objectId": element, "functionDeclaration": _TELL_FRAME, "arguments": leaves}
+            send("Runtime.callFunctionOn", asked)
+            await send("Runtime.releaseObject", {"objectId": element})
 
     async def _do_tab_focus(self, index: int) -> None:
         if not 0 <= index < len(self._tabs):

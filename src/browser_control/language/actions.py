@@ -108,6 +108,10 @@ def _can_be_copied(element: Element) -> bool:
     return element.role in _TEXT_ROLES and bool(element.value)
 
 
+def _can_be_cleared(element: Element) -> bool:
+    return _writable(element) and bool(element.value) and element.format != "#rrggbb"  # a colour is never empty
+
+
 def _scrolls(element: Element) -> bool:
     return "scrollable" in element.states
 
@@ -262,6 +266,7 @@ _ALL = (
     Verb("scroll-in", ("scroll-in", ELEMENT, EDGE), "scroll_in", (ELEMENT, EDGE), _scrolls),
     Verb("copy", ("copy", ELEMENT), "copy", (ELEMENT,), _can_be_copied),
     Verb("paste", ("paste", ELEMENT), "paste", (ELEMENT,), _writable),
+    Verb("clear", ("clear", ELEMENT), "clear", (ELEMENT,), _can_be_cleared),
     Verb("back", ("back",), "go_back", ()),
     Verb("tab", ("tab", ELEMENT), "tab_focus", (_TAB_NUMBER,), _is_tab),
     Verb("close", ("close",), "tab_close", (), fits=_can_be_closed),
@@ -355,6 +360,8 @@ def check(action: Action, elements: Sequence[Element]) -> None:
         return
     if action.verb in ("fill", "paste") and not _takes_value(element):
         raise InvalidAction(f"[{action.bid}] takes no text")
+    if action.verb == "clear" and not _can_be_cleared(element):
+        raise InvalidAction(f"[{action.bid}] has no text to clear")
     if OPTION in verb.kinds and action.argument not in element.options:
         raise InvalidAction(f"[{action.bid}] has no option {action.argument!r}")
     if POINT in verb.kinds and not _inside(action.argument, element):

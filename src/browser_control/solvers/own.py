@@ -70,7 +70,7 @@ class Solution:
         return _Progress(written, parameters, view).next()
 
 
-_PUTS = ("fill", "select")
+_PUTS = ("fill", "clear", "select")
 _CHOICES = {"radio": "checked", "checkbox": "checked", "tab": "selected"}
 _FIELDS = ("textbox", "combobox", "searchbox", "spinbutton")
 _CHOSEN = ("link", "option", "item")

@@ -49,6 +49,7 @@ _MEANING: Mapping[str, str] = {
     "drag-by": "by DX,DY pixels",
     "scroll": "the page",
     "scroll-in": "a scrollable element, to its end",
+    "clear": "a field that has a text",
     "back": "to the page before this one",
     "tab": "to another window",
     "close": "the window in front",
