@@ -187,7 +187,7 @@ def train(
     needed = web_task_secrets(chosen)
     with (
         secrets.taken(needed) as held,
-        begin(chosen, artifacts.RunLog, held) as run,
+        begin(chosen, artifacts.RunLog, held, trains=True) as run,
         contextlib.ExitStack() as services,
     ):
         artifacts.tag(run)
