@@ -135,14 +135,15 @@ def _task_schema() -> str:
 
 def _new_web_task(chosen: argparse.Namespace) -> None:
     from browser_control.authoring import new
+    from browser_control.records.summary import command
 
     web_task = new.write(Path(chosen.folder))
-    command = "browser-control web-task"
+    program = command("browser-control")
     _show(
         {
             "web task": f"{web_task.name}, in {chosen.folder}",
             "what to change": "page.html and task.yaml",
-            "then": f"{command} show {chosen.folder}; {command} try {chosen.folder}; {command} check {chosen.folder}",
+            "then": "\n".join(f"{program} web-task {verb} {chosen.folder}" for verb in ("show", "try", "check")),
         }
     )
 
@@ -171,6 +172,8 @@ def _try_web_task(chosen: argparse.Namespace) -> int:
     if chosen.record and won:
         playing.record(web_task.folder, steps)
         print(f"{len(steps)} steps are now the solution in {web_task.folder / 'task.yaml'}")
+        for name in served.read(chosen.folder).file.unshown:
+            print(f"none of them names {{{name}}}: write it where its value belongs")
     elif chosen.record:
         print("nothing was recorded")
     return 0 if won else 1

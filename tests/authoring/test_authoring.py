@@ -112,6 +112,37 @@ def test_a_person_plays_and_what_they_did_becomes_the_solution(
     assert task_file.read(made).file == written.file
 
 
+def test_a_value_stands_for_its_parameter() -> None:
+    steps = ['fill textbox "Day" with "2026-12-15"', 'click radio "15"', 'click button "1A"', 'click link "Ada\'s 21A"']
+    assert playing.generalised(steps, {"day": "15", "place": "1A"}) == [
+        steps[0],  # a whole string elsewhere
+        'click radio "{day}"',
+        'click button "{place}"',
+        steps[3],
+    ]
+    assert playing.generalised([steps[0], *steps[2:]], {"day": "15", "place": "1A", "who": "Ada", "year": "202"}) == [
+        'fill textbox "Day" with "2026-12-{day}"',
+        'click button "{place}"',
+        'click link "{who}\'s 21A"',
+    ]
+    assert playing.generalised(['fill textbox "Note" with "a \\"b\\" c"'], {"note": '"b"', "a": "note"}) == [
+        'fill textbox "Note" with "a {note} c"'
+    ]
+
+
+def test_what_no_step_names_is_said(
+    chromium: None, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"parameters": {"count": {"from": 1, "to": 9}}, "goal": "Order {count} shirts."}
+    change(made, success="order", solution=["scroll down"], **given)
+    typed(monkeypatch, 'click button "Order"')
+    assert cli.main(["web-task", "try", str(made), "--record"]) == 0
+    assert "none of them names {count}: write it where its value belongs" in capsys.readouterr().out
+    change(made, success="order?.count === count", failure="order")
+    assert cli.main(["web-task", "check", str(made)]) == 1
+    assert "failure is true, and success is not; no step names {count}" in capsys.readouterr().out
+
+
 def test_a_person_may_give_up(chromium: None, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (made / "task.yaml").read_text()
     typed(monkeypatch, "")

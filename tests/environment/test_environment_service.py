@@ -23,9 +23,9 @@ from websockets.sync.client import connect
 
 from browser_control.environment import health
 from browser_control.environment.client import Environments, Observation
-from browser_control.environment.steps import step
 from browser_control.errors import EnvironmentFailure, EnvironmentLost, EnvironmentUnreachable
 from browser_control.language.page import parse_page
+from browser_control.web_tasks.steps import step
 
 
 class Elsewhere(http.server.ThreadingHTTPServer):

@@ -39,12 +39,15 @@ class Pages:
         self._chromium, self._file = chromium, file
 
     def seen(self, page: str, middle: int) -> list[list[str]]:
+        return list(map(shown, self.looks(page, middle)))
+
+    def looks(self, page: str, middle: int) -> list[Observation]:
         self._file.write_text(page)
         with LiveEnvironments(self._chromium, self._file.as_uri(), "Read.", "", 9) as environments:
             return [
-                shown(environments.reset(0, "", 0).result()),
-                shown(environments.step(0, f"scroll(0, {middle})").result()),
-                shown(environments.step(0, "scroll(0, 99999)").result()),
+                environments.reset(0, "", 0).result(),
+                environments.step(0, f"scroll(0, {middle})").result(),
+                environments.step(0, "scroll(0, 99999)").result(),
             ]
 
 
@@ -66,6 +69,21 @@ def test_what_is_read_goes_with_the_viewport_in_paragraphs_too(pages: Pages) -> 
     for numbers in (top, middle, end):
         assert numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 10
     assert top[0] == 0 and top[-1] < middle[0] and middle[-1] < end[0] and end[-1] == 399
+
+
+SHADOW = """<!DOCTYPE html>
+<p>{start}<x-says id="host"><span slot="b">{last}</span><span slot="a">first</span></x-says></p>
+<script>host.attachShadow({{mode: "open"}}).innerHTML =
+"<style>slot {{ display: inline }}</style> said <slot name='a'></slot> and <slot name='b'></slot> at last";</script>"""
+
+
+def test_a_text_that_goes_on_in_a_shadow_root_is_in_view_where_it_is(pages: Pages) -> None:
+    """It begins in the page, goes on in another tree, and there in another order than the page has it."""
+    top, _, end = pages.looks(SHADOW.format(start="long " * 1_000, last="then " * 1_000), 0)
+    assert top.text == f'"{"long " * 1_000}said first and {"then " * 1_000}at last"'
+    assert (top.viewport, end.viewport) == ((0, 0), (0, 0))
+    assert top.reading is not None and top.reading[:2] == (0, 0) and 1_000 < top.reading[2] < 9_000
+    assert end.reading is not None and 1_000 < end.reading[1] < 9_000 and end.reading[2] > 10_000
 
 
 def test_a_part_of_the_page_that_scrolls_by_itself_is_read_in_the_same_way(pages: Pages) -> None:

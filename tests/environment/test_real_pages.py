@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from browser_control.environment.live import LiveEnvironments
-from browser_control.environment.steps import step
 from browser_control.language.actions import VERBS, is_offered
 from browser_control.language.page import parse_page
+from browser_control.web_tasks.steps import step
 
 RADIO_CARDS = """<style>input{position:absolute;opacity:0;width:0;height:0}</style>
 <label><input type=radio name=from value=a>Giro <small>DE12</small></label>

@@ -18,6 +18,7 @@ FILES = {
 <button onclick='put(window.open("").document)'>Write</button>
 <button onclick='window.open("http://example.com/")'>Away</button>
 <button onclick='setTimeout(() => alert("first says"), 300); window.open("second.html")'>Both</button>
+<button onclick='window.open("long.html")'>Read</button>
 <p id=said></p><script>var done;
 function put(inside) { inside.write("<title>Written</title><button>Inside</button>"); inside.close(); }
 addEventListener("message", event => { said.textContent = event.data; done = event.data === "yes"; });</script>""",
@@ -30,6 +31,7 @@ localStorage.word = "left"; name = "left";
 addEventListener("pagehide", () => { localStorage.word = "last"; });</script>""",
     "twice.html": """<!doctype html><title>First</title><script>var opened = 0, done</script>
 <button onclick='window.open("second.html"); opened += 1; done = opened === 2'>Open</button>""",
+    "long.html": f"<!doctype html><title>Long</title><h1>Long page</h1><p>{'It goes on. ' * 2_000}</p>",
     "third.html": "<!doctype html><title>Third</title><h1>Third page</h1>",
 }
 
@@ -165,3 +167,11 @@ def test_going_to_a_window_is_spelled_as_browsergym_does() -> None:
         assert is_offered(action, page, VERBS)
         assert not is_offered(action, page[1:], VERBS)
     assert not is_offered(Action("click", "tab0"), page, VERBS)
+
+
+def test_what_is_in_view_is_counted_with_the_windows_that_are_listed_before(asked: Environments) -> None:
+    seen = say(asked, asked.reset(0, "windows.ask", 1).result(), "click", "Read")
+    window, heading, text = seen.text.split("\n")
+    assert window.startswith('window "First"') and heading == '"Long page"'
+    assert seen.viewport == (1, 2) and seen.reading is not None and seen.reading[:2] == (2, 0)
+    assert 100 < seen.reading[2] < len(text)

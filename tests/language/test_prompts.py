@@ -40,18 +40,27 @@ def test_of_a_page_that_is_one_long_text_as_much_is_shown_as_fits_around_the_vie
     text = " ".join(f'word "{number}"' for number in range(10_000))
     line = quote(text)
 
-    def cut(reading: tuple[int, int] | None) -> str:
+    def cut(reading: tuple[int, int, int] | None) -> str:
         [shown, _] = build(line, "go", budget=400, reading=reading).text.split("\n")
         assert 390 < len(shown) < 400
         return unquote(shown)
 
     assert cut(None).startswith('word "0" word "1"') and cut(None).endswith("…")
     place = text.index('"5000"')
-    middle = cut((place, place + 8))
+    middle = cut((0, place, place + 8))
     assert middle[0] == middle[-1] == "…" and abs(middle.index('"5000"') - len(middle) / 2) < 20
-    assert cut((place, place + 5_000))[1:-1].strip().startswith('"5000"')  # the viewport shows more than fits
-    assert cut((len(text), len(text))).endswith('word "9999"')
+    assert cut((0, place, place + 5_000))[1:-1].strip().startswith('"5000"')  # the viewport shows more than fits
+    assert cut((0, len(text), len(text))).endswith('word "9999"')
     assert build(quote("x" * 900), "go", budget=400).text.startswith('"xxx')  # with nowhere to cut it
+
+
+def test_which_text_is_read_is_said_with_it() -> None:
+    """Of several equally long ones too."""
+    page = "\n".join(quote(f"{name} " * 1_000) for name in ("here", "look", "more"))
+    lines = build(page, "go", budget=400, viewport=(1, 1), reading=(1, 2_000, 2_100)).text.split("\n")
+    assert lines[0].startswith('"…') and "look look" in lines[0] and "here" not in lines[0]
+    lines = build(page, "go", budget=400, viewport=(1, 1), reading=(0, 4_000, 5_000)).text.split("\n")
+    assert lines[0].startswith('"look look')
 
 
 def test_a_text_beside_something_that_fits_is_shown_as_far_as_it_fits() -> None:

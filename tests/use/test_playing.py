@@ -1,5 +1,6 @@
 """Play: an episode that a person can follow, stop, correct, and look at afterwards."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -28,9 +29,9 @@ from browser_control.errors import BrowserNotFound, UserError
 from browser_control.language import prompts
 from browser_control.policy.policy import Policy
 from browser_control.training.rollout import build_prompt
-from browser_control.use import film, playing
+from browser_control.use import film, play_command, playing
 from browser_control.use.person import Person
-from browser_control.web_tasks import task_file
+from browser_control.web_tasks import registry, task_file
 from browser_control.web_tasks.task_file import fill_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,15 @@ def test_a_web_task_of_ones_own_is_played_by_its_folder_and_kept_as_a_solution(
     line = json.loads(kept.read_text())
     assert (line["web_task"], line["seed"], line["strict"]) == (web_task.name, 3, True)
     assert line["solution"] == list(web_task.file.solution)
+
+
+def test_what_an_adapter_was_trained_with_is_played_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_own", {})
+    shop = str(ROOT / "examples" / "shop")
+    chosen = argparse.Namespace(web_task="shop.order-shirts", url=None)
+    with pytest.raises(UserError, match="is named by its folder"):
+        play_command.what_is_played(chosen, lambda: ["flight", str(ROOT / "examples" / "library"), "gone/shop"])
+    assert play_command.what_is_played(chosen, lambda: ["flight", shop]) == ("shop.order-shirts", [Path(shop)])
 
 
 def test_an_environment_without_pictures_is_one_sentence(make_policy: MakePolicy, tmp_path: Path) -> None:

@@ -1,25 +1,27 @@
 """Showing a web task as the policy sees it, and playing it at the terminal."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from browser_control.authoring.checking import begin
 from browser_control.environment.client import Environments, Observation
-from browser_control.environment.steps import step
 from browser_control.errors import ConfigurationError
 from browser_control.language.actions import VERBS, Action, InvalidAction, check, has_dialog, is_offered, parse_label
-from browser_control.language.page import Element, parse_page
+from browser_control.language.page import Element, parse_page, quote
 from browser_control.run_directory import write_text
 from browser_control.solvers import own
 from browser_control.web_tasks.parameters import spelled
+from browser_control.web_tasks.steps import step
 from browser_control.web_tasks.task_file import FILE, WebTask
 
 HELP = """Say what the policy would: click button "Order", or click 13. Others: fill 12 "Ada", select 7 "Lima",
 press "Enter" in 12. An empty line ends the episode."""
 
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _WORDS = {"fill": "with", "select": "option", "toggle": "option"}  # that a person may leave out
 
 
@@ -107,17 +109,29 @@ def play(
         if observation.error:
             say(observation.error)
             continue
-        done.append(generalised(own.spell(action, elements), parameters))
+        done.append(own.spell(action, elements))
     say("the goal is reached" if observation.strict else "the goal is not reached")
-    return done, bool(observation.strict)
+    return generalised(done, parameters), bool(observation.strict)
 
 
-def generalised(step: str, parameters: dict[str, str]) -> str:
-    """A step with the names of parameters in place of their values, where a value is a whole string of it."""
+def generalised(steps: Sequence[str], parameters: Mapping[str, str]) -> list[str]:
+    """Steps with the names of parameters in place of their values.
+
+    A value stands for its parameter where it is a whole string of a step. Where it is none of any step, it does so too
+    as a word of a longer string, such as the day of a date.
+    """
+    found = list(steps)
     for name, value in sorted(parameters.items(), key=lambda each: -len(each[1])):
-        quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        step = step.replace(quoted, f'"{{{name}}}"')
-    return step
+        whole, place = quote(value), f"{{{name}}}"
+        if any(whole in each for each in found):
+            found = [each.replace(whole, f'"{place}"') for each in found]
+        else:
+            found = [_STRING.sub(partial(_place, whole[1:-1], place), each) for each in found]
+    return found
+
+
+def _place(word: str, place: str, string: re.Match[str]) -> str:
+    return re.sub(rf"(?<![\w{{]){re.escape(word)}(?![\w}}])", place, string[0]) if word else string[0]
 
 
 def record(folder: Path, steps: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ class Observation:
         strict: whether the whole task was done; None where the server does not say.
         digest: of the web task as the server has it, after a reset; empty for MiniWoB's.
         viewport: first and last line of `text` that the viewport shows, where the page is longer.
-        reading: first and last character that it shows of the longest text, where the page is longer.
+        reading: line of the longest text, and its first and last character that it shows, where the page is longer.
         picture: the page as PNG, in base64, where a reset asked for pictures.
         boxes: by bid, where elements are in it: left, top, width, height.
     """
@@ -58,7 +58,11 @@ class Observation:
     digest: str = ""
     picture: str = ""
     boxes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    reading: tuple[int, int] | None = None
+    reading: tuple[int, int, int] | None = None
+
+
+def _reading(found: list[int] | None) -> tuple[int, int, int] | None:
+    return (int(found[0]), int(found[1]), int(found[2])) if found and len(found) == 3 else None
 
 
 def _pair(pair: list[int] | None) -> tuple[int, int] | None:
@@ -223,7 +227,7 @@ class _Session:
             seconds=time.perf_counter() - begin,
             strict=metadata["strict"] is True if "strict" in metadata else None,
             viewport=_pair(metadata.get("viewport")),
-            reading=_pair(metadata.get("reading")),
+            reading=_reading(metadata.get("reading")),
             digest=str(metadata.get("web_task", "")),
             picture=str(metadata.get("screenshot_png", "")),
             boxes=metadata.get("boxes", {}),

@@ -70,8 +70,8 @@ class View:
     """The page after a reset or an action, and how the episode stands.
 
     `reward` is BrowserGym's, 1 for any positive reward of the page; `raw` is the page's own, without decay over time.
-    `viewport` is the first and the last item that it shows of a longer page, `reading` the first and the last character
-    of its longest text.
+    `viewport` is the first and the last item that it shows of a longer page, `reading` its longest text's number among
+    the items, and the first and the last character of it.
     """
 
     goal: str
@@ -81,7 +81,7 @@ class View:
     done: bool
     raw: float = 0.0
     viewport: tuple[int, int] | None = None
-    reading: tuple[int, int] | None = None
+    reading: tuple[int, int, int] | None = None
 
     @property
     def strict(self) -> bool:
@@ -307,8 +307,9 @@ class PageSession:
         return _whole(seen["viewport"])
 
     @staticmethod
-    def _reading(seen: Message) -> tuple[int, int] | None:
-        return _whole(seen.get("reading"))
+    def _reading(seen: Message) -> tuple[int, int, int] | None:
+        found = seen.get("reading")
+        return (int(found[0]), int(found[1]), int(found[2])) if found else None
 
     async def html(self) -> str:
         """The page as HTML, with bids; raises PageLost."""

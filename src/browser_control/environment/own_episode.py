@@ -28,14 +28,14 @@ from browser_control.environment.episode import (
     View,
 )
 from browser_control.environment.gate import Gate
-from browser_control.environment.steps import step
 from browser_control.environment.tabs import Tab, TabSession
-from browser_control.errors import ConfigurationError, reason
+from browser_control.errors import reason
 from browser_control.language import actions
 from browser_control.language.page import Element, Item, Text
 from browser_control.web_tasks import registry
 from browser_control.web_tasks.parameters import Value, fill_in, reveal, spelled
 from browser_control.web_tasks.server_file import Request, State
+from browser_control.web_tasks.steps import step
 from browser_control.web_tasks.task_file import MISTAKE, Goto, WebTask
 
 logger = logging.getLogger(__name__)
@@ -235,10 +235,7 @@ class OwnPageSession(TabSession):
             seen = await self._settle()
         elements = [each for each in self._items(seen) if isinstance(each, Element)]
         parameters = {name: spelled(value) for name, value in self._parameters.items()}
-        try:
-            action = step(written).on(elements, {**parameters, "session": self.session})
-        except ConfigurationError as error:
-            raise PageLost(f"{MISTAKE}: {self._task.name}: before: {error}") from None
+        action = step(written).on(elements, {**parameters, "session": self.session})
         if action is None:
             raise PageLost(f"{MISTAKE}: {self._task.name}: before: {written!r} names nothing that is on the page then")
         try:

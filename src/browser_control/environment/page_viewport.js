@@ -3,17 +3,20 @@
 const WORTH_LOOKING = 400;  // characters of a listing; what is shorter fits into any prompt
 const LONG_TEXT = 200;      // characters of a text that a prompt may have to cut
 
-// The first and the last item in view, null where the page is not longer or shows none; and of the longest text the first
-// and the last character in view. `sources` has for each item its element, or the pieces of a text, [string, text node].
+// The first and the last item in view, null where the page is not longer or shows none; and the longest text, by its number
+// among the items, with its first and its last character in view. `sources` has for each item its element, or the pieces of a
+// text, [string, text node].
 function viewportOf(items, sources) {
   const scroller = scrollerOf();
   if (!scroller || items.flat(2).join("").length < WORTH_LOOKING) return { viewport: null, reading: null };
-  const edges = edgesOf(scroller);
-  const inView = items.flatMap((_, index) => moves(sources[index], scroller) && isWithin(boxOf(sources[index]), edges) ? [index] : []);
-  const texts = items.map(item => typeof item === "string" ? item.length : 0), longest = texts.indexOf(Math.max(...texts));
+  const edges = edgesOf(scroller), moves = goesWith(scroller);
+  const isInView = source => source && nodeOf(source) && isWithin(boxOf(source), edges) && moves(source);
+  const inView = items.flatMap((_, index) => isInView(sources[index]) ? [index] : []);
+  const lengthOf = index => typeof items[index] === "string" ? items[index].length : 0;
+  const longest = items.reduce((best, _, index) => lengthOf(index) > lengthOf(best) ? index : best, 0);
   return {
     viewport: inView.length ? [inView[0], inView.at(-1)] : null,
-    reading: texts[longest] >= LONG_TEXT && Array.isArray(sources[longest]) ? readingOf(sources[longest], edges) : null,
+    reading: lengthOf(longest) >= LONG_TEXT && Array.isArray(sources[longest]) ? [longest, ...readingOf(sources[longest], edges)] : null,
   };
 }
 
@@ -62,26 +65,45 @@ function nodeOf(source) {
   return node && (node.parentElement ?? node.getRootNode().host);
 }
 
-// Whether it goes with the page as that is scrolled; what stays where it is says nothing of the place.
-function moves(source, scroller) {
-  for (let element = source && nodeOf(source); element; element = parentOf(element) ?? frameOf(element)) {
-    if (element === scroller) return true;
-    if (/^(fixed|sticky)$/.test(getComputedStyle(element).position)) return false;
-  }
-  return false;
+// Says whether an item goes with the page as that is scrolled; what stays where it is says nothing of the place.
+function goesWith(scroller) {
+  const known = new Map([[scroller, true]]);  // what lies in what has been asked about already is not asked again
+  return source => {
+    const asked = [];
+    let goes = false;
+    for (let element = nodeOf(source); element; element = parentOf(element) ?? frameOf(element)) {
+      if (known.has(element)) { goes = known.get(element); break; }
+      asked.push(element);
+      if (/^(fixed|sticky)$/.test(getComputedStyle(element).position)) break;
+    }
+    for (const element of asked) known.set(element, goes);
+    return goes;
+  };
 }
 
 const frameOf = element => element.ownerDocument === document ? null : element.ownerDocument.defaultView.frameElement;
 
 function boxOf(source) {
   const node = nodeOf(source), down = originOf(node)[1];
-  let box = node;
-  if (Array.isArray(source)) {
-    const nodes = source.flatMap(([, each]) => each ? [each] : []);
-    box = rangeOf(nodes[0], 0, nodes.at(-1), nodes.at(-1).data.length);
+  const parts = Array.isArray(source) ? rangesOf(source.flatMap(([, each]) => each ? [each] : [])) : [node];
+  let [above, below] = [Infinity, -Infinity];
+  for (const part of parts) {
+    const { top, bottom, width } = part.getBoundingClientRect();
+    if (parts.length === 1 || width && bottom > top) [above, below] = [Math.min(above, top), Math.max(below, bottom)];
   }
-  const { top, bottom } = box.getBoundingClientRect();
-  return [top + down, bottom + down];
+  return [above + down, below + down];
+}
+
+// Ranges of all that text nodes have: one for those that come one after the other in one tree. A text goes on in a shadow root,
+// and a page says in which order what is given to its slots is shown.
+function rangesOf(nodes) {
+  const ranges = [];
+  for (const node of nodes) {
+    const before = ranges.at(-1);
+    if (before?.endContainer.compareDocumentPosition(node) === Node.DOCUMENT_POSITION_FOLLOWING) before.setEnd(node, node.data.length);
+    else ranges.push(rangeOf(node, 0, node, node.data.length));
+  }
+  return ranges;
 }
 
 const isWithin = ([top, bottom], [above, below]) => bottom > above && top < below;

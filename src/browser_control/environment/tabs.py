@@ -170,7 +170,8 @@ class TabSession(DialogSession):
                 title = await self._title(tab)
                 listed.append(["window", title, f"{TAB}{index}", None, [], [], "", None, None])
         viewport = seen["viewport"] and [line + len(listed) for line in seen["viewport"]]
-        return seen | {"items": listed + seen["items"], "viewport": viewport}
+        reading = seen.get("reading") and [seen["reading"][0] + len(listed), *seen["reading"][1:]]
+        return seen | {"items": listed + seen["items"], "viewport": viewport, "reading": reading}
 
     async def _title(self, tab: Tab) -> str:
         """Empty where it has none, or is on its way to another document."""

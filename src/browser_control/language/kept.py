@@ -22,7 +22,7 @@ class KeptTurn(BaseModel):
     Attributes:
         page: as the environment listed it.
         viewport: first and last line of `page` that the viewport showed.
-        reading: first and last character that it showed of the longest text.
+        reading: the line of the longest text, and the first and last character that it showed of it.
         said: the action as the policy spells it; perhaps none.
         by: who said it.
         error: why it did nothing; empty where it did.
@@ -32,7 +32,7 @@ class KeptTurn(BaseModel):
 
     page: str
     viewport: tuple[int, int] | None = None
-    reading: tuple[int, int] | None = None
+    reading: tuple[int, int, int] | None = None
     said: str
     by: Literal["policy", "person"]
     error: str = ""

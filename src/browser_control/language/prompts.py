@@ -90,7 +90,7 @@ def build(
     tokens: Callable[[str], int] = len,
     budget: int = 4096,
     viewport: tuple[int, int] | None = None,
-    reading: tuple[int, int] | None = None,
+    reading: window.Reading | None = None,
     remembered: int = 4,
 ) -> Prompt:
     """The user's message for one turn.
@@ -104,7 +104,7 @@ def build(
         tokens: counts the tokens of a text.
         budget: tokens the page may take; what is shown of a longer page is `window.fit`'s.
         viewport: first and last line that the viewport shows; None: all are.
-        reading: first and last character that it shows of the longest text; None: the first.
+        reading: of a long text its line, and the first and last character that it shows; None: no text has begun.
         remembered: last actions of the episode that are repeated.
     """
     memory = memory or Memory()

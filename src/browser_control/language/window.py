@@ -8,6 +8,7 @@ from functools import lru_cache
 from browser_control.language.page import parse_page, quote, unquote
 
 Span = tuple[int, int]  # the first and the last
+Reading = tuple[int, int, int]  # a line, and of its text the first and the last character
 Count = Callable[[str], int]  # the tokens of a text
 MORE = "…"  # stands for options that are not shown
 _LONG_TOKEN = 32  # characters; no more of them a token are tried
@@ -17,7 +18,7 @@ _FOR_LIST = 8  # an element that has more than one token in so many shows only t
 
 
 def fit(
-    lines: Sequence[str], tokens: Count, budget: int, viewport: Span | None = None, reading: Span | None = None
+    lines: Sequence[str], tokens: Count, budget: int, viewport: Span | None = None, reading: Reading | None = None
 ) -> list[tuple[str, str]]:
     """The lines that fit into `budget`, in their order, each as it is shown and as the page has it.
 
@@ -26,7 +27,7 @@ def fit(
 
     Args:
         viewport: first and last line that the viewport shows; None: all are.
-        reading: first and last character that it shows of the longest text; None: the first.
+        reading: of a long text its line, and the first and last character that it shows; None: no text has begun.
     """
     if sum(len(line.encode()) + 1 for line in lines) <= budget:  # no token is less than a byte
         return [(line, line) for line in lines]
@@ -41,7 +42,7 @@ def fit(
     acted_on = [index for index in order if not lines[index].startswith('"')]
     shown = _elements(lines, acted_on, tokens, budget - reserved, budget // _FOR_LIST)
     left = budget - _cost(shown.values(), tokens, budget)
-    shown |= _texts(lines, texts, tokens, left, reading or (0, 0))
+    shown |= _texts(lines, texts, tokens, left, reading)
     return [(shown[index], line) for index, line in enumerate(lines) if index in shown]
 
 
@@ -79,13 +80,14 @@ def _with_first_options(line: str, tokens: Count, most: int) -> str:
     return short(bisect.bisect_left(counts, True, key=lambda count: tokens(short(count)) >= most))
 
 
-def _texts(lines: Sequence[str], order: Sequence[int], tokens: Count, budget: int, reading: Span) -> dict[int, str]:
+def _texts(
+    lines: Sequence[str], order: Sequence[int], tokens: Count, budget: int, reading: Reading | None
+) -> dict[int, str]:
     """The texts that fit, by their lines' numbers, and a piece of the first that does not.
 
     One that is longer than all the room is cut, and others follow; half of what was left is kept for its piece.
     """
     shown: dict[int, str] = {}
-    longest = max(order, key=lambda index: len(lines[index]), default=None)
     whole, cut, kept = budget, None, 0
     for index in order:
         cost = _cost([lines[index]], tokens, whole + 1)
@@ -98,7 +100,8 @@ def _texts(lines: Sequence[str], order: Sequence[int], tokens: Count, budget: in
         if cost <= whole:
             break
     if cut is not None and budget >= _SPECK:
-        shown[cut] = _piece(unquote(lines[cut]), reading if cut == longest else (0, 0), budget, tokens)
+        line, first, last = reading or (cut, 0, 0)
+        shown[cut] = _piece(unquote(lines[cut]), (first, last) if cut == line else (0, 0), budget, tokens)
     return shown
 
 

@@ -32,6 +32,7 @@ from browser_control.pipeline.run import Run
 from browser_control.records import report, summary
 from browser_control.records.promotion import Decision
 from browser_control.training import benchmark_tables
+from browser_control.web_tasks import registry as web_tasks
 
 _LINES = 300  # of a stage that go to Prefect; the whole log is a file
 _SECONDS = 2.0  # between two updates of a progress artifact
@@ -118,7 +119,8 @@ def say_that_we_live() -> None:
 def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decision) -> None:
     """The table of scores and the summary, in Prefect and on the terminal."""
     rows = summary.table(evaluations)
-    places = summary.places(run.directory, run.archive_url, server.ui_hint(flow_run.get_flow_run_ui_url()))
+    ui = server.ui_hint(flow_run.get_flow_run_ui_url())
+    places = summary.places(run.directory, run.archive_url, ui, _to_watch(run))
     places = {"adapter": decision.reason, **_few(run, evaluations), **places}
     run.listener.finished(rows, places)
     found = report.of_run(run.directory.root, run.archive_url, {})
@@ -129,6 +131,13 @@ def publish(run: Run, evaluations: Mapping[str, summary.Scores], decision: Decis
         create_table_artifact(rows, key=_key(run.id, "success"), description="Success on held-out pages")
         create_markdown_artifact(words, key=_key(run.id, "summary"), description=found.headline)
         create_link_artifact(link, "the report", key=_key(run.id, "report"), description=found.headline)
+
+
+def _to_watch(run: Run) -> str:
+    """A web task that shows what was learned; empty where nothing was, or it is a package's, which `play` plays not."""
+    settings = run.configuration
+    learns = settings.training.updates or settings.warm_start.demonstrates
+    return next((each for each in settings.judged_web_tasks if learns and web_tasks.package_of(each) is None), "")
 
 
 def _few(run: Run, evaluations: Mapping[str, summary.Scores]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def main(flow_file: str, name: str = "train", arguments: Sequence[str] | None = 
         chosen = parameters.parse(arguments)
         from browser_control.pipeline import run
 
-        run.check(chosen, server=False)
+        run.check(chosen, server=False, trains=True)
         with _prefect_server() as wait:
             flow = _load(flow_file, name)
             _run(flow, chosen.model_dump(), wait)

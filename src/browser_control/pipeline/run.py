@@ -24,6 +24,7 @@ from browser_control.pipeline.runtimes.process import refuse_taken_port
 from browser_control.records import archive
 from browser_control.records.registry import Registry
 from browser_control.run_directory import RunDirectory
+from browser_control.solvers import prerequisites
 from browser_control.web_tasks import registry as web_tasks
 from browser_control.web_tasks import requirements
 
@@ -48,18 +49,20 @@ def begin(
     chosen: Parameters,
     listen: Callable[[str], Listener] | None = None,
     secrets: Mapping[str, Mapping[str, str]] | None = None,
+    trains: bool = False,
 ) -> Iterator[Run]:
     """Opens a run, new or to be continued, and holds it so that no other process works on it.
 
     Args:
         listen: makes a listener beside the terminal, from the run's id.
         secrets: variables that only the program of that name is given.
+        trains: whether what the configuration says of training has to hold.
 
     Raises:
         UserError: what `check` finds, or another process works on this run.
     """
     proxies.spare_loopback()  # a worker may have been started by hand
-    settings, name = check(chosen)
+    settings, name = check(chosen, trains=trains)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
     runtime = make_runtime(_runtime_settings(chosen, settings, directory))
     with _held(directory.root), contextlib.closing(Terminal()) as terminal, contextlib.closing(runtime):
@@ -79,11 +82,12 @@ def web_task_secrets(chosen: Parameters) -> frozenset[str]:
     return frozenset(name for each in found if each is not None for name in each.secrets)
 
 
-def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
+def check(chosen: Parameters, server: bool = True, trains: bool = False) -> tuple[Configuration, str]:
     """The configuration and the run that `chosen` come to; starts nothing and leaves nothing.
 
     Args:
         server: whether a Prefect server can be asked by now.
+        trains: whether what the configuration says of training has to hold.
 
     Raises:
         UserError: what can be known to be wrong beforehand; one sentence.
@@ -96,6 +100,8 @@ def check(chosen: Parameters, server: bool = True) -> tuple[Configuration, str]:
         _refuse_foreign_servers(settings)
     elif not browsergym.given_urls(settings):
         requirements.check(web_tasks.named(settings))
+    if trains and chosen.start_from == "base":
+        prerequisites.check(settings)
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):

@@ -20,6 +20,7 @@ from browser_control import proxies
 from browser_control.errors import EXIT_USER_ERROR, ConfigurationError, ServiceFailed
 from browser_control.pipeline.runtimes.base import Service
 from browser_control.pipeline.runtimes.process import LeashedProcess, free_port
+from browser_control.records import summary
 
 STARTUP_SECONDS = 180.0  # six, but on a machine that is busy with something else
 _PAUSE = 0.05
@@ -96,7 +97,7 @@ def ui_hint(url: str | None) -> str:
     """Where a person sees the run, and what to do first where its server is gone by then."""
     if url is None:
         return "no page"
-    return f"{url} (start `prefect server start` first)" if url.startswith(_LATER_UI) else url
+    return f"{url} (once `{summary.command('prefect')} server start` runs)" if url.startswith(_LATER_UI) else url
 
 
 def configured_server(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from browser_control.programs import program
+from browser_control.solvers import prerequisites
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -11,6 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warm_start(job: program.Job) -> None:
+    prerequisites.check(job.configuration)
     with program.at_work(job) as work:
         from browser_control.training import checkpoint
         from browser_control.training.warm_start import warm_start

@@ -189,7 +189,14 @@ def _curve(metrics: Sequence[Mapping[str, Any]]) -> Markup | None:
     for title, key in ((_BROWSERGYM, "success/all"), (_STRICT, "strict/all")):  # the last is drawn on top
         chart.add(title, [(each["update"], each[key]) for each in metrics if each.get(key) is not None])
     chart.x_value_formatter = lambda value: f"{value:.0f}"
+    chart.x_labels = _numbers([each["update"] for each in metrics])
     return _svg(chart)
+
+
+def _numbers(updates: Sequence[int], most: int = 10) -> list[int]:
+    """At most so many of the updates for a scale, evenly spread; pygal's own would repeat those of a short run."""
+    every = -(-len(updates) // most)
+    return list(updates)[::every]
 
 
 def _time(seconds: Mapping[str, float]) -> Markup:

@@ -199,12 +199,19 @@ def command(name: str) -> str:
     return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
-def places(directory: RunDirectory, archive_url: str, ui: str) -> dict[str, str]:
-    """Where to look, in the order in which a person would."""
+def places(directory: RunDirectory, archive_url: str, ui: str, web_task: str = "") -> dict[str, str]:
+    """Where to look, in the order in which a person would.
+
+    Args:
+        web_task: one to watch the adapter on; empty where there is no adapter, or none that `play` plays.
+    """
+    program = command("browser-control")
+    watch = {"watch it": f"{program} play {web_task} --adapter {archive_url}"} if web_task else {}
     return {
         "report": f"{archive_url.rstrip('/')}/report.html",
         "archive": archive_url,
-        "check it": f"{command('browser-control')} verify {archive_url}",
+        **watch,
+        "check it": f"{program} verify {archive_url}",
         "curves": f"{command('tensorboard')} --logdir {directory.logs}",
         "logs": str(directory.logs),
         "Prefect": ui,

@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from browser_control.environment.steps import Named, Step, step
-from browser_control.errors import ConfigurationError
 from browser_control.language import actions
 from browser_control.language.actions import Action
 from browser_control.language.page import TAB, Element, quote
 from browser_control.solvers.view import View
 from browser_control.web_tasks.parameters import fill_in
+from browser_control.web_tasks.steps import Named, Step, step
 from browser_control.web_tasks.task_file import WebTask
 
 
@@ -29,11 +28,7 @@ def spell(action: Action, elements: Sequence[Element]) -> str:
 
 @lru_cache
 def steps(web_task: WebTask) -> tuple[Step, ...]:
-    """Raises ConfigurationError where one of them is no action."""
-    try:
-        return tuple(map(step, web_task.file.solution))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{web_task.folder / 'task.yaml'}: solution: {error}") from None
+    return tuple(map(step, web_task.file.solution))
 
 
 def _aside(verbs: Collection[str], elements: Sequence[Element]) -> Action | None:

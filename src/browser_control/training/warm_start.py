@@ -23,12 +23,11 @@ from browser_control.policy.devices import Fetched
 from browser_control.policy.policy import Policy, adamw, trainable
 from browser_control.policy.sampling import Completion
 from browser_control.preemption import Preemption
-from browser_control.solvers import SOLVERS, solver
+from browser_control.solvers import prerequisites
 from browser_control.training.demonstrations import Corrections, Demonstration, collect, correct, shuffled
 from browser_control.training.grpo import Sample, clipped_step, micro_batches, rows
 from browser_control.training.kept import demonstrations as demonstrations_of
 from browser_control.training.rollout import Environments
-from browser_control.web_tasks import registry
 
 FAILURES = 3  # in a row that end a run
 
@@ -205,13 +204,7 @@ def _demonstrate(
     Args:
         first: number of the first among all that are played for demonstrations; each has a seed of its own.
     """
-    settings = configuration.warm_start
-    if unsolved := [web_task for web_task in settings.web_tasks if solver(web_task) is None]:
-        if registry.own(unsolved[0]) is not None:
-            raise ConfigurationError(f"warm_start.web_tasks: the task.yaml of {unsolved[0]!r} has no solution to show")
-        raise ConfigurationError(
-            f"warm_start.web_tasks: no solver plays {unsolved[0]!r}; solvers play {', '.join(SOLVERS)}"
-        )
+    prerequisites.check(configuration)
 
     def played(count: int) -> None:
         preemption.check()

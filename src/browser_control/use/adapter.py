@@ -64,7 +64,10 @@ def find(adapter: str, config: str, models: Path | str = "models", base: str = "
         settings = configuration.load(config)
         promoted = Registry(models, settings.name).read().promoted
         if promoted is None:
-            raise UserError(f"no adapter of {settings.name!r} was promoted yet (in {models}); name an archive")
+            raise UserError(
+                f"no adapter of {settings.name!r} was promoted yet (in {models}): name an archive, or with --config the"
+                " configuration of another one"
+            )
         if words := misfit(promoted, settings):
             raise UserError(words)
         adapter = promoted.archive

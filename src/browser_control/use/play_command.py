@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from browser_control.errors import ConfigurationError, UserError
+from browser_control.errors import ArchiveInvalid, ConfigurationError, UserError
 
 if TYPE_CHECKING:
     from browser_control.use.playing import Environments, Played
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "web_task",
         nargs="?",
         metavar="WEB_TASK",
-        help="such as click-button or flight.aa-one-way, or the folder of one of your own",
+        help="such as click-button or flight.aa-one-way, or one of your own: its folder, or its name if the adapter was"
+        " trained with it",
     )
     parser.add_argument("--url", help="play on the page of this address, or on an HTML file, instead")
     parser.add_argument("--goal", default="", metavar="WORDS", help="with --url: what is to be done there")
@@ -60,8 +62,17 @@ def run(chosen: argparse.Namespace) -> int:
     from browser_control.use import adapter, playing
     from browser_control.use.person import Person
 
-    web_task, folders = _web_task(chosen)
-    found = adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
+    @cache
+    def find() -> adapter.Adapter:
+        return adapter.find(chosen.adapter, chosen.config, chosen.models, chosen.base)
+
+    def trained_with() -> Sequence[str]:
+        with contextlib.suppress(UserError, ArchiveInvalid):  # said below, where the name is right
+            return find().settings.environment.web_tasks
+        return ()
+
+    web_task, folders = what_is_played(chosen, trained_with)
+    found = find()
     turns = chosen.max_turns or (_LIVE_TURNS if chosen.url else found.settings.environment.max_turns)
     person = Person(chosen.step)
     shown = actions.shows(found.settings.policy.actions)
@@ -100,8 +111,12 @@ def _refuse(chosen: argparse.Namespace) -> None:
         raise UserError("--visible shows a browser of its own: leave --environment out")
 
 
-def _web_task(chosen: argparse.Namespace) -> tuple[str, list[Path]]:
-    """What is played, by its name or address, and the folders of web tasks that a service has to know for it."""
+def what_is_played(chosen: argparse.Namespace, trained_with: Callable[[], Sequence[str]]) -> tuple[str, list[Path]]:
+    """What is played, by its name or address, and the folders of web tasks that a service has to know for it.
+
+    Args:
+        trained_with: sources of web tasks that the adapter was trained with; asked where nothing else is of that name.
+    """
     from browser_control.web_tasks import registry, task_file
 
     if chosen.url:
@@ -119,6 +134,10 @@ def _web_task(chosen: argparse.Namespace) -> tuple[str, list[Path]]:
     except ConfigurationError as error:
         if not dot and "/" not in chosen.web_task:
             raise
+        for folder in map(Path, trained_with() if dot else ()):
+            if folder.name == source and folder.is_dir():
+                registry.use([folder])
+                return registry.find(chosen.web_task), [folder]
         raise UserError(
             f"there is no web task {chosen.web_task!r}: one of your own is named by its folder, in which task.yaml is"
         ) from error

@@ -97,7 +97,7 @@ class Played:
             "language": VERSION,
             "goal": self.goal,
             "strict": bool(self.last and self.last.done and self.last.strict),
-            "solution": [generalised(each.step, parameters) for each in self.turns if each.step and not each.error],
+            "solution": generalised([each.step for each in self.turns if each.step and not each.error], parameters),
             "turns": [
                 {
                     "page": each.before.text,

@@ -16,6 +16,7 @@ from browser_control.configuration import contents, nearest
 from browser_control.errors import ConfigurationError
 from browser_control.web_tasks.parameters import PLACE, Value, fill_in, secrets_in, spelled, texts
 from browser_control.web_tasks.server_file import SESSION, Application, Request, Server, State, kind
+from browser_control.web_tasks.steps import step
 
 FILE = "task.yaml"
 NAME = r"[a-z0-9][a-z0-9-]*"
@@ -103,6 +104,16 @@ class TaskFile(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _actions(self) -> "TaskFile":
+        for key, written in (("solution", self.solution), ("before", self.before)):
+            for each in written:
+                try:
+                    step(each) if isinstance(each, str) else None
+                except ConfigurationError as error:
+                    raise ValueError(f"{key}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _judge(self) -> "TaskFile":
         if not self.success and self.state is None:
             raise ValueError("'success' is missing: JavaScript, or `state`, what the server has to answer")
@@ -120,6 +131,12 @@ class TaskFile(BaseModel):
         for text in self._sent():
             self._check_places(text, (SESSION,))
         return self
+
+    @property
+    def unshown(self) -> list[str]:
+        """Parameters that no step of the solution names."""
+        named = set(PLACE.findall(" ".join(self.solution)))
+        return [name for name in self.parameters if name not in named]
 
     def _sent(self) -> Iterator[str]:
         """Texts that go to the server, or into its pages."""
