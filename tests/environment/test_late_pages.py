@@ -10,7 +10,7 @@ from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
-from browser_control.environment import own_episode
+from browser_control.environment import own_episode, tabs
 from browser_control.environment.actions import parse_action
 from browser_control.environment.departures import Departures
 from browser_control.environment.devtools import Browser, Message
@@ -18,6 +18,8 @@ from browser_control.environment.episode import PageLost, View
 from browser_control.environment.gate import Gate
 from browser_control.environment.own_episode import LOADING_SECONDS, OwnPageSession
 from browser_control.environment.service import OWN_SCRIPT, page_script, resolver_rules
+from browser_control.environment.tabs import Tab, TabSession
+from browser_control.language.actions import DIALOGS
 from browser_control.language.page import Element, format_page
 from browser_control.web_tasks import registry
 from browser_control.web_tasks.task_file import MISTAKE, WebTask
@@ -258,6 +260,18 @@ def test_a_navigation_that_the_pages_router_takes_is_not_waited_for(chromium: st
     assert asyncio.run(rested())
 
 
+def test_a_page_that_answers_in_our_script_s_place_is_no_page_to_play_on(chromium: str) -> None:
+    async def reset() -> None:
+        forged = {
+            "const episodes = { settle,": "const episodes = { settle: () => ({ url: location.href, done: true }),"
+        }
+        async with pages_on(chromium, LateServer({"page.html": PAGE}), changes=forged) as [page]:
+            await page.reset("late.save", 0)
+
+    with pytest.raises(PageLost, match=r"^the page has replaced what answers for it"):
+        asyncio.run(reset())
+
+
 def test_a_session_that_waits_too_long_for_its_turn_to_load_says_so(
     chromium: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,8 +358,8 @@ async def rests(page: OwnPageSession) -> bool:
     return True
 
 
-async def clicked(page: OwnPageSession, name: str) -> View:
-    view = await page.reset("late.save", 0)
+async def clicked(page: OwnPageSession, name: str, shows: frozenset[str] = frozenset()) -> View:
+    view = await page.reset("late.save", 0, shows=shows)
     [asked] = [each for each in view.items if isinstance(each, Element) and each.name == name]
     view, failed = await page.act(parse_action(f"click('{asked.bid}')"))
     assert not failed
@@ -405,6 +419,50 @@ def test_who_leaves_again_as_it_is_told_that_it_stays_is_waited_for(chromium: st
     assert view.url.endswith("/other.html") if what == "script" else "a,b" in format_page(view.items)
 
 
+def test_a_frame_that_a_dialog_kept_from_being_told_that_it_stays_is_told_later(chromium: str) -> None:
+    """The dialogs open after the browser said that no document came, and before the page hears that."""
+    server = LateServer({"page.html": STAYING, "inner.html": PAGE}, whole=ANSWERS)
+    kept_from: list[frozenset[str]] = []
+
+    async def rested() -> bool:
+        def hear(method: str, params: Message) -> bool:
+            if method == "Page.frameStoppedLoading" and server.whole_asked == 1 and not kept_from:
+                page._send("Runtime.evaluate", {"expression": "alert(1); alert(2)"})
+            elif method == "Page.javascriptDialogClosed":
+                kept_from.append(frozenset(page._first.departures.untold))
+            return page._hear(page._session, method, params)
+
+        async with pages_on(chromium, server, changes={LEAVING: "0"}) as [page]:  # who leaves is busy for ever
+            page._browser.connection.listeners[page._session] = hear
+            await clicked(page, "new", frozenset({DIALOGS}))
+            async with asyncio.timeout(60):
+                while len(kept_from) < 2:
+                    await page.act(parse_action("accept_dialog()" if page._dialog else "noop()"))
+            return await rests(page)
+
+    assert asyncio.run(rested())
+    assert kept_from[0]
+
+
+def test_a_page_whose_frames_are_never_told_is_waited_for_once(chromium: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tell(page: TabSession, tab: Tab, frame: str) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(tabs, "_TELLING_SECONDS", 0.01)
+    monkeypatch.setattr(TabSession, "_tell_frame", tell)
+    server = LateServer({"page.html": STAYING, "inner.html": PAGE}, whole=ANSWERS)
+
+    async def play() -> View:
+        async with pages_on(chromium, server) as [page]:
+            view = await clicked(page, "new")
+            assert page._telling
+            for each in page._telling:
+                each.cancel()
+            return view
+
+    assert not asyncio.run(play()).done
+
+
 FORGETFUL = """<!doctype html><title>Late</title><script>var saved = null</script>
 <form action=none method=post target=first></form><iframe name=first src=inner.html></iframe>
 <button onclick="document.forms[0].submit(); frames[0].stop();
@@ -443,3 +501,18 @@ def test_what_stops_since_another_navigation_took_its_place_does_not_stay() -> N
     assert not departures.doubted and not departures.leaves("main")
     assert departures.heard(*asked) == "main"
     assert departures.doubted and departures.leaves("main")
+
+
+def test_who_leaves_long_after_it_was_told_that_it_stays_is_in_no_doubt() -> None:
+    departures = Departures()
+    begun = ("Page.frameStartedNavigating", {"frameId": "main", "navigationType": "differentDocument"})
+    stopped = ("Page.frameStoppedLoading", {"frameId": "main"})
+    departures.heard(*begun)
+    departures.are_waited_for()
+    assert departures.heard(*stopped) == "main"
+    departures.were_waited_for()  # what it was told may not have come before it was looked at
+    assert departures.heard(*begun) == "main" and departures.doubted
+    assert departures.heard(*stopped) == "main"
+    departures.are_waited_for()
+    departures.were_waited_for()
+    assert departures.heard(*begun) == "" and not departures.doubted

@@ -16,19 +16,31 @@ class Departures:
     leave again. Then it is told so too.
 
     Attributes:
-        doubted: whether that happened; whoever waits for the window sets it back, and waits again where it is set.
+        doubted: whether that happened since the window was last waited for; then it is waited for again.
+        untold: frames that could not be told, since a dialog was open.
     """
 
     doubted = False
 
     def __init__(self) -> None:
+        self.untold: set[str] = set()
         self._asked: set[str] = set()  # frames that asked for a navigation which has not begun, and may never
         self._begun: set[str] = set()
         self._told: set[str] = set()  # frames that were told that they stay
+        self._heard: set[str] = set()  # of these, who heard it before the window was waited for
 
     def leaves(self, frame: str) -> bool:
         """Whether it is on its way."""
         return frame in self._asked | self._begun
+
+    def are_waited_for(self) -> None:
+        """The window begins to be waited for."""
+        self.doubted = False
+        self._heard = self._told - self.untold
+
+    def were_waited_for(self) -> None:
+        """It was at rest: who leaves from now on does so after it was told that it stays."""
+        self._told -= self._heard
 
     def heard(self, method: str, params: Message) -> str:
         """Takes an event of the browser's; the frame that is to be told then whether it leaves, or empty."""
@@ -47,7 +59,7 @@ class Departures:
                 return frame
             case "Page.frameNavigated" | "Page.frameDetached":
                 gone = params["frame"]["id"] if method == "Page.frameNavigated" else frame
-                for each in (self._asked, self._begun, self._told):
+                for each in (self._asked, self._begun, self._told, self._heard, self.untold):
                     each.discard(gone)
         return ""
 

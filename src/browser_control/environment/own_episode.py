@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from browser_control.environment.actions import ActionRefused, parse_action
@@ -61,6 +62,15 @@ _HIDDEN = "***"  # where the page would show a secret
 def _document(url: str) -> str:
     """The URL without query and fragment."""
     return url.partition("#")[0].partition("?")[0]
+
+
+def _is_answer(seen: object) -> TypeGuard[Message]:
+    """Whether it is what `settle` of page_own.js answers with."""
+    if not isinstance(seen, dict):
+        return False
+    if isinstance(seen.get("missed", seen.get("mistake")), str):
+        return True
+    return isinstance(seen.get("items"), list) and {"url", "done", "raw", "viewport"} <= seen.keys()
 
 
 class OwnPageSession(TabSession):
@@ -348,7 +358,7 @@ class OwnPageSession(TabSession):
         began = time.monotonic()
         while True:
             await self._frames_are_told()
-            tab.departures.doubted = False
+            tab.departures.are_waited_for()
             loading = round(1000 * self._patience(LOADING_SECONDS)) if self._asked_at else 0
             asked = f"{success}, {failure}, {moment}, {begins}, {loading}"
             try:
@@ -376,7 +386,10 @@ class OwnPageSession(TabSession):
                 continue
             if seen is None:  # a page of the browser's own, which says that there is no such page
                 return {"url": "", "items": [], "viewport": None, "done": True, "raw": 0}
-            assert isinstance(seen, dict)
+            if not _is_answer(seen):
+                raise PageLost("the page has replaced what answers for it: change its scripts, or leave it out")
+            if "missed" not in seen and not tab.departures.doubted:
+                tab.departures.were_waited_for()
             if tab.departures.doubted and "missed" not in seen and time.monotonic() - began < _REQUEST_SECONDS:
                 continue  # told that it stays, and judged, when it had just begun to leave again
             if await self._has_left(seen):

@@ -14,6 +14,7 @@ from browser_control.environment.episode import ORIGIN, ActionFailed
 from browser_control.language import actions
 from browser_control.language.page import TAB
 
+_TELLING_SECONDS = 1.0
 # called on the element of a frame
 _TELL_FRAME = "function (leaves) { this.ownerDocument.defaultView.browserControl?.tellFrame(this, leaves); }"
 
@@ -132,13 +133,18 @@ class TabSession(DialogSession):
         telling.add_done_callback(self._telling.discard)
 
     async def _frames_are_told(self) -> None:
-        while self._telling:
-            await asyncio.wait(self._telling)
+        """Tells those again that a dialog was in the way of; a page whose frames ask without end is not waited for."""
+        for tab in self._tabs:
+            untold, tab.departures.untold = tab.departures.untold, set()
+            for frame in untold:
+                self._tell(tab, frame)
+        if self._telling:
+            await asyncio.wait(set(self._telling), timeout=_TELLING_SECONDS)
 
     async def _tell_frame(self, tab: Tab, frame: str) -> None:
         """By its element, for the page does not know the browser's names."""
         send = functools.partial(self._browser.connection.send, session=tab.session)
-        with contextlib.suppress(BrowserGone, DevToolsError, Interrupted):  # it may be gone by then
+        try:
             owner = await send("DOM.getFrameOwner", {"frameId": frame})
             found = await send("DOM.resolveNode", {"backendNodeId": owner["backendNodeId"]})
             element = found["object"]["objectId"]
@@ -146,6 +152,10 @@ class TabSession(DialogSession):
             asked = {"objectId": element, "functionDeclaration": _TELL_FRAME, "arguments": leaves}
             send("Runtime.callFunctionOn", asked)
             await send("Runtime.releaseObject", {"objectId": element})
+        except Interrupted:
+            tab.departures.untold.add(frame)
+        except (BrowserGone, DevToolsError):
+            pass  # it is gone by then
 
     async def _do_tab_focus(self, index: int) -> None:
         if not 0 <= index < len(self._tabs):
