@@ -272,6 +272,51 @@ def test_a_page_that_answers_in_our_script_s_place_is_no_page_to_play_on(chromiu
         asyncio.run(reset())
 
 
+FAKES = """<!doctype html><title>Late</title><p>Tea.</p><iframe srcdoc="Cups"></iframe><iframe srcdoc="Pots"></iframe>
+<script>
+var saved = null, asked = 0;
+const known = [Element.prototype.getAttribute, Array.prototype.map];
+const evil = () => { throw Error("overridden"); };
+const answer = { url: location.href, items: [], viewport: null, done: true, raw: 1, rested: true };
+const others = { isBusy: () => false, isLeft: () => false, missed: () => null, mark: () => [], watch() { } };
+const fakes = [{ ...others, shield() { asked |= 1; return answer; }, unshield: () => answer }, {
+  ...others,
+  unshield: work => [work(), work()],
+  shield(work) {
+    asked |= 2;
+    Element.prototype.getAttribute = Array.prototype.map = Object.prototype.then = evil;
+    work();
+    work();
+    [Element.prototype.getAttribute, Array.prototype.map] = known;
+    delete Object.prototype.then;
+    Object.prototype.get = evil;
+    throw Error("it fails");
+  },
+}];
+addEventListener("load", () => fakes.forEach((value, index) => {
+  Object.defineProperty(frames[index], "browserControl", { __proto__: null, value });
+}));
+</script><button onclick="delete Object.prototype.get; if (asked === 3) saved = 1">Save</button>"""
+
+
+def test_what_is_in_the_place_of_our_script_in_a_frame_does_not_answer_for_it(chromium: str) -> None:
+    offered = 'Object.defineProperty(window, "browserControl"'
+
+    async def play() -> tuple[View, View]:
+        # ours runs in every frame that a page of these tests can make
+        changes = {offered: f"if (window === top) {offered}"}
+        async with pages_on(chromium, LateServer({"page.html": FAKES}), changes=changes) as [page]:
+            first = await page.reset("late.save", 0)
+            [save] = [each for each in first.items if isinstance(each, Element)]
+            then, failed = await page.act(parse_action(f"click('{save.bid}')"))
+            assert not failed
+            return first, then
+
+    first, then = asyncio.run(play())
+    assert not first.done and "Tea." in format_page(first.items)
+    assert then.done and then.reward == 1.0
+
+
 def test_a_session_that_waits_too_long_for_its_turn_to_load_says_so(
     chromium: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,33 @@ EVILS = {
     "hangs": "(never => function () { return never; })(new Promise(() => 0))",
 }
 
+# Adds what was not there, and gives the document methods of its own.
+ADDING = r"""<!doctype html><title>Order</title><script>
+var done = 0, lists = Array.prototype;
+const forged = { __proto__: null, url: location.href, items: [], viewport: null, done: true, raw: 1, rested: true };
+Object.prototype.then = function (resolve) { resolve(forged); };
+Object.prototype[Symbol.toPrimitive] = Iterator.prototype.return = () => { throw Error("added"); };
+Object.prototype.get = () => 1;
+Object.defineProperty(lists, "0", { __proto__: null, set() { }, get() { return undefined; }, configurable: true });
+document.querySelectorAll = document.elementsFromPoint = () => ({ __proto__: null, length: 0 });
+Object.defineProperty(document, "readyState", { __proto__: null, value: "loading", configurable: true });
+const theirs = () => "then" in {} && Object.hasOwn(lists, "0") && Object.hasOwn(document, "querySelectorAll");
+</script><p>Order tea.</p>
+<button onclick="if (theirs()) done |= 1">Milk</button><button onclick="if (theirs()) done |= 2">Order</button>"""
+# Gives the element of a frame a window that answers for the frame's own.
+ANSWERING = r"""<!doctype html><title>Order</title><p>Order tea.</p>
+<iframe srcdoc="<button onclick='parent.done |= 1'>Milk</button>"></iframe>
+<script>
+var done = 0;
+const answer = { url: location.href, items: [], viewport: null, done: true, raw: 1, rested: true };
+const fake = {
+  shield: () => answer, unshield: () => answer, isBusy: () => true, isLeft: () => true, missed: () => "missed",
+  listens: () => false, hears: () => false, watch() { }, mark() { Array.prototype.map = () => 0; },
+};
+Object.defineProperty(document.querySelector("iframe"), "contentWindow", { value: { browserControl: fake } });
+</script>
+<button onclick="if ([0].map(each => 1)[0]) done |= 2">Order</button>"""
+
 
 @pytest.fixture(scope="module")
 def overridden(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -73,6 +100,11 @@ def overridden(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         for file, page in (("page.html", PAGE), ("inner.html", INNER)):
             (folder / name / file).write_text(page.replace("EVIL", evil))
         task = {"start": "page.html", "goal": "Order.", "success": "done === 63", "max_turns": 9}
+        (folder / name / "task.yaml").write_text(yaml.safe_dump(task))
+    for name, page in (("adding", ADDING), ("answering", ANSWERING)):
+        (folder / name).mkdir()
+        (folder / name / "page.html").write_text(page)
+        task = {"start": "page.html", "goal": "Order.", "success": "done === 3", "max_turns": 9}
         (folder / name / "task.yaml").write_text(yaml.safe_dump(task))
     running = start_service("--sessions", "1", "--web-tasks", str(folder))
     yield running
@@ -98,3 +130,19 @@ def test_a_page_that_overrides_all_it_can_is_listed_acted_on_and_judged(overridd
                 seen = environments.step(0, action.format(bid=found[1])).result()
                 assert seen.error == ""
             assert (seen.done, seen.reward) == (True, 1.0)
+
+
+@pytest.mark.parametrize("how", ["adding", "answering"])
+def test_a_page_that_adds_what_was_not_there_or_answers_for_a_frame_is_listed_acted_on_and_judged(
+    overridden: Service, how: str
+) -> None:
+    with Environments([overridden.url], 1) as environments:
+        seen = environments.reset(0, f"own.{how}", 0).result()
+        for name in ("Milk", "Order"):
+            assert not seen.done
+            assert "Order tea." in seen.text
+            found = re.search(rf'button "{name}".*\[(\w+)\]', seen.text)
+            assert found is not None, seen.text
+            seen = environments.step(0, f"click('{found[1]}')").result()
+            assert seen.error == ""
+        assert (seen.done, seen.reward) == (True, 1.0)

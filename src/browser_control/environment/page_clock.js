@@ -11,6 +11,7 @@ const timers = new Map();
 const { apply } = Reflect;
 // MiniWoB's pages leave the language and the document as they are (page_intrinsics.js)
 const shield = work => work(), hand = (element, method, ...given) => element[method](...given), shieldAll = functions => functions;
+const windowOf = frame => frame.contentWindow;
 let clock = 0, timerCount = 0;
 
 function addTimer(callback, delay, rest, repeats) {

@@ -14,7 +14,7 @@ function framesOf(root) {
 
 // What this script offers in the document of a frame; null if that is of another origin, or not there yet.
 function insideOf(frame) {
-  try { return frame.contentDocument?.body ? frame.contentWindow.browserControl ?? null : null; } catch { return null; }
+  try { return frame.contentDocument?.body ? windowOf(frame).browserControl ?? null : null; } catch { return null; }
 }
 
 // This script where the element is, and where the viewport of that place begins in the page's.

@@ -2,8 +2,8 @@
 // else in its place, as libraries do (zone.js, polyfills, clocks of tests) and as a hostile page may.
 
 const {
-  Array, CSS, Element, Event, HTMLFormElement, JSON, Math, MessageChannel, MutationObserver, NavigateEvent, Number, Object, Promise,
-  Reflect, Response, SVGElement, String, XMLHttpRequest, eval: evaluate, getComputedStyle, isNaN, navigation, performance,
+  Array, CSS, Element, Event, HTMLFormElement, HTMLFrameElement, HTMLIFrameElement, JSON, Math, MessageChannel, MutationObserver,
+  NavigateEvent, Node, Number, Object, Promise, Reflect, Response, SVGElement, String, XMLHttpRequest, eval: evaluate, getComputedStyle, isNaN, navigation, performance,
 } = window;
 const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
 const now = performance.now.bind(performance);
@@ -41,6 +41,7 @@ const INTERFACES = (
   "Performance PerformanceEntry PerformanceResourceTiming MessageChannel MessagePort NavigateEvent NavigationDestination").split(" ");
 const USED = new Set("%words% onpointerdown ondrop".split(" "));  // all words of our scripts (service.py)
 let intrinsics = null;  // a list: { holder, key, known, rest }
+let swept = null;       // a list of what had these keys and no others: { holder, keys, rest }
 
 function remember() {
   const iterators = [[], "", new window.Map(), new window.Set()].map(each => getPrototypeOf(each[Symbol.iterator]()));
@@ -52,9 +53,18 @@ function remember() {
   const note = (holder, key) => {
     const known = getOwnPropertyDescriptor(holder, key);
     if (!known.configurable) return;
+    setPrototypeOf(known, null);
     intrinsics = { holder, key, known, rest: intrinsics };
   };
   for (const holder of language) for (const key of ownKeys(holder)) note(holder, key);  // they call one another
+  for (const holder of [
+    Object.prototype, Array.prototype, window.Function.prototype, Promise.prototype, String.prototype, ...iterators, getPrototypeOf(iterators[0]),
+    Promise, window.EventTarget, Node, Element, SVGElement,  // `instanceof` asks them
+  ]) {
+    const keys = { __proto__: null };
+    for (const key of ownKeys(holder)) keys[key] = true;
+    swept = { holder, keys, rest: swept };
+  }
   for (const { prototype } of INTERFACES.flatMap(name => window[name] ?? []))
     for (const key of ownKeys(prototype)) if (typeof key === "symbol" || USED.has(key)) note(prototype, key);
   for (const key of ownKeys(window)) if (USED.has(key) && getOwnPropertyDescriptor(window, key).get) note(window, key);
@@ -65,18 +75,27 @@ const everything = Object.prototype;
 const PARTS = { key: "value", rest: { key: "writable", rest: { key: "get", rest: { key: "set", rest: null } } } };
 const same = (one, other) => one !== undefined && one.value === other.value && one.get === other.get && one.set === other.set;
 
-// Puts all back in its place; a list of what was there instead.
+// Puts all back in its place, and takes away what was added; a list of what was there instead.
 function restore() {
   let theirs = null;
-  for (let each = PARTS; each !== null; each = each.rest) {
-    const found = getOwnPropertyDescriptor(everything, each.key);
-    if (found === undefined) continue;
-    deleteProperty(everything, each.key);
-    theirs = { holder: everything, key: each.key, known: found, rest: theirs };
+  const takeAway = (holder, key) => {
+    const found = getOwnPropertyDescriptor(holder, key);
+    if (!deleteProperty(holder, key)) return;
+    setPrototypeOf(found, null);
+    theirs = { holder, key, known: found, rest: theirs };
+  };
+  for (let each = PARTS; each !== null; each = each.rest)
+    if (getOwnPropertyDescriptor(everything, each.key)) takeAway(everything, each.key);
+  for (let each = swept; each !== null; each = each.rest) {
+    const keys = ownKeys(each.holder);
+    for (let index = 0; index < keys.length; index++) if (!each.keys[keys[index]]) takeAway(each.holder, keys[index]);
   }
+  const keys = ownKeys(document);
+  for (let index = 0; index < keys.length; index++) if (USED.has(keys[index])) takeAway(document, keys[index]);
   for (let each = intrinsics; each !== null; each = each.rest) {
     const found = getOwnPropertyDescriptor(each.holder, each.key);
     if (same(found, each.known)) continue;
+    if (found !== undefined) setPrototypeOf(found, null);
     defineProperty(each.holder, each.key, each.known);
     theirs = { holder: each.holder, key: each.key, known: found, rest: theirs };
   }
@@ -90,16 +109,26 @@ function giveBack(theirs) {
   }
 }
 
+// What a promise may be resolved with outside of a shield: it has no `then` but its own.
+function bare(answer) {
+  if (typeof answer !== "object" || answer === null) return answer;
+  const kind = getPrototypeOf(answer);
+  if (kind === everything || kind === Array.prototype) setPrototypeOf(answer, null);
+  return answer;
+}
+
 // What `work` does until it first waits meets nothing of the page's making, here and in the frames; where it answers with a
 // promise, that is our own.
 let within = false, theirs = null;
 function shield(work) {
-  if (within) return work();
+  if (within) return bare(work());
   within = true;
   theirs = restore();
   try {
-    const answer = inFrames("shield", work);
-    return answer instanceof Promise ? own(answer) : answer;
+    return inFrames("shield", () => {
+      const answer = work();
+      return answer instanceof Promise ? own(answer) : bare(answer);
+    });
   } finally {
     giveBack(theirs);
     within = false;
@@ -120,19 +149,43 @@ function unshield(work) {
   }
 }
 
+const [viewOf, viewOfOld] = [HTMLIFrameElement, HTMLFrameElement].map(({ prototype }) => getOwnPropertyDescriptor(prototype, "contentWindow").get);
+const windowOf = frame => apply(frame.tagName === "FRAME" ? viewOfOld : viewOf, frame, []);  // the element may have another
+
 // What this script offers in the frames that can be looked into, whether they have a body or not.
 function scriptsWithin() {
   const found = [];
   for (const frame of document.querySelectorAll("iframe, frame")) {
-    let inside = null;
-    try { inside = frame.contentWindow.browserControl; } catch { /* of another origin, or not there */ }
-    if (inside) found.push(inside);
+    let inside;
+    try { inside = getOwnPropertyDescriptor(windowOf(frame), "browserControl"); } catch { /* of another origin, or not there */ }
+    if (inside && !inside.configurable && inside.value) found.push(inside.value);
   }
   return found;
 }
 
-function inFrames(how, work, frames = scriptsWithin(), index = 0) {
-  return index < frames.length ? frames[index][how](() => inFrames(how, work, frames, index + 1)) : work();
+// Where our script did not run in a frame, a page may offer something in its place: this does not keep `work` from being done,
+// and once, and does not answer for it.
+function inFrames(how, work, frames = scriptsWithin()) {
+  let failed = false, answer;
+  const run = () => {
+    if (how === "shield" && frames.length) restore();
+    try { answer = work(); } catch (error) { failed = true; answer = error; }
+  };
+  through(how, run, frames, 0);
+  if (failed) throw answer;
+  return answer;
+}
+
+function through(how, run, frames, index) {
+  if (index === frames.length) return run();
+  let gone = false;
+  const goOn = () => {
+    if (gone) return;
+    gone = true;
+    through(how, run, frames, index + 1);
+  };
+  try { frames[index][how](goOn); } catch { /* not ours */ }
+  goOn();
 }
 
 // Calls a method of an element that calls the page's own scripts.

@@ -74,10 +74,10 @@ async function settle(success, failure, moment, begins, loading) {
   // the browser's own page, which says that there is no such host
   if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
   const rested = await own(rest(moment / LOOK / 2, loading));
-  const seen = { url: location.href, done: false, raw: 0, rested, loaded: shield(hasLoaded) };
+  const seen = { __proto__: null, url: location.href, done: false, raw: 0, rested, loaded: shield(hasLoaded) };
   if (begins && (!loaded || location.href === "about:blank")) success = failure = null;  // their page is not there yet
   const mistake = await own(judge(seen, "success", success)) || await own(judge(seen, "failure", failure));
-  if (mistake) return { url: location.href, mistake };
+  if (mistake) return { __proto__: null, url: location.href, mistake };
   const before = changed;
   shield(() => {
     if (begins) seen.status = performance.getEntriesByType("navigation")[0]?.responseStatus;

@@ -557,7 +557,7 @@ async function retrying(bid, attempt) {
 }
 
 async function frames(count) {
-  for (let i = 0; i < count; i++) await new Promise(resolve => realFrame(resolve));
+  for (let i = 0; i < count; i++) await shield(() => new Promise(resolve => realFrame(resolve)));
 }
 
 async function isStable(element) {
@@ -624,7 +624,7 @@ function aim(bid, kind, at = null) {
   return retrying(bid, async (found, tries) => {
     if (found.tagName === "AREA") return aimAtArea(found, kind);
     const element = drawnFor(found);
-    if (!await shield(() => isStable(element))) return { error: `element "${bid}" keeps moving` };
+    if (!await shield(() => isStable(element))) return { __proto__: null, error: `element "${bid}" keeps moving` };
     return shield(() => aimAt(element, bid, kind, at, tries));
   });
 }

@@ -13,10 +13,10 @@ const awaited = new Set();
 const above = window.parent;
 
 const passed = milliseconds => own(new Promise(resolve => realTimeout(resolve, milliseconds)));
-async function advance(milliseconds) {
+const advance = milliseconds => own((async () => {
   await passed(milliseconds);
   clock += milliseconds;
-}
+})());
 
 window.setTimeout = (callback, delay, ...rest) => {
   const depth = chain + 1;
