@@ -10,6 +10,7 @@ import argparse
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -85,6 +86,9 @@ def main() -> None:
             print(
                 line("  and an action that gets to its options", [milliseconds(choose, each, page) for each in fresh])
             )
+            fewer = (replace(page[0], options=page[0].options[1:]),)
+            times = [milliseconds(each.tree, fewer) + milliseconds(choose, each, fewer) for each in fresh]
+            print(line("  the same list without one of them", times))
 
 
 if __name__ == "__main__":

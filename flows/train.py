@@ -207,7 +207,8 @@ def train(
             scores["promoted"] = then(evaluate_promoted, run, environment)
         if stages.wants_warm_start(run) and not begun.from_promoted:
             then(warm_start, run, environment)
-            scores["warm-start"] = then(evaluate_warm_start, run, environment)
+            if run.configuration.training.updates:  # without, its adapter is the one that is judged at the end
+                scores["warm-start"] = then(evaluate_warm_start, run, environment)
         then(fine_tune, run, environment, begun)
         scores["after"] = then(evaluate_after, run, environment)
         services.close()

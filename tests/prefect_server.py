@@ -67,7 +67,6 @@ class Server:
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",  # thirty otherwise
             "DO_NOT_TRACK": "1",
-            "BROWSER_CONTROL_HOME": str(ROOT),
             "BROWSER_CONTROL_PROGRAMS": "stand_ins",
             "PYTHONPATH": str(ROOT / "tests"),
             "CUDA_VISIBLE_DEVICES": "",

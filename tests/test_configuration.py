@@ -102,6 +102,7 @@ def test_the_recipe_of_another_model_differs_from_the_first_ones_in_nothing_but_
         "warm_start.learning_rate",
         "training.learning_rate",
         "training.tokens_per_micro_batch",
+        "training.updates",
     }
     assert other["training"]["learning_rate"] * 2 == first["training"]["learning_rate"]
     assert other["warm_start"]["learning_rate"] * 2 == first["warm_start"]["learning_rate"]

@@ -103,6 +103,11 @@ def test_a_run_goes_from_the_model_to_a_verified_archive(module: ModuleType, pla
     assert set(artifacts(Path(url).name)) == {"progress", "table", "markdown"}
 
 
+def test_without_updates_of_grpo_the_warm_start_is_judged_once(module: ModuleType, place: dict[str, Any]) -> None:
+    module.train(**place, overrides=["training.updates=0"])
+    assert calls(place) == ["fetch_model", "evaluate", "warm_start", "fine_tune_local", "evaluate"]
+
+
 def test_prefect_shows_what_a_run_does_in_which_order_and_what_came_out(
     module: ModuleType, place: dict[str, Any]
 ) -> None:

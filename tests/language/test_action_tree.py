@@ -11,7 +11,7 @@ from tiny import save_model
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from browser_control.language.action_tree import ActionTrees, Matcher
-from browser_control.language.actions import MANY_OPTIONS, VERBS, Action, is_offered, parse_bid, parse_label
+from browser_control.language.actions import MANY_OPTIONS, VERBS, Action, fragments, is_offered, parse_bid, parse_label
 from browser_control.language.page import Element, parse_page
 
 FORMATS = ("label", "bid")
@@ -178,6 +178,26 @@ def test_the_masks_of_a_long_list_are_those_of_the_flat_list(
         action = parse_label(said) if action_format == "label" else parse_bid(said)
         assert list(tree.encode(action, page)) == tokens
         assert is_offered(action, page, VERBS)
+
+
+@pytest.mark.parametrize("action_format", FORMATS)
+@settings(max_examples=20, deadline=None)
+@given(names=st.lists(words, min_size=3, max_size=6), seed=st.integers(0, 2**32))
+def test_an_option_has_the_tokens_that_it_has_alone_in_whatever_list(
+    tokenizer: PreTrainedTokenizerFast, action_format: str, names: list[str], seed: int
+) -> None:
+    """Also where another list had it before."""
+    tree = trees(tokenizer, ("select",), action_format)
+    options = [" ".join(f"{name} {number} {name}".split()) for number in range(MANY_OPTIONS) for name in names]
+    chance = random.Random(seed)
+    for listed in (tuple(options), tuple(chance.sample(options, MANY_OPTIONS * 2))):
+        page = (Element("combobox", "Which", "12", "", (), listed),)
+        for option in chance.sample(listed, 10):
+            matcher = tree.matcher(page)
+            for fragment in fragments(Action("select", "12", option), page, action_format):
+                for token in tokenizer.encode(fragment, add_special_tokens=False):
+                    matcher.consume(token)
+            assert matcher.done
 
 
 def test_ten_thousand_elements_end_no_run(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from browser_control import drivers, gpus
+from browser_control import configuration, drivers, gpus
 from browser_control.drivers import Torch
 from browser_control.environment.chromium import find_chromium
 from browser_control.errors import BrowserNotFound, ConfigurationError
 from browser_control.pipeline import doctor, engine, run
 from browser_control.pipeline.parameters import Parameters
+from browser_control.records import archive
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "PREFECT_HOME": "/nowhere"}
 
@@ -95,6 +96,36 @@ def test_a_gpu_that_pytorch_would_not_find_is_refused_before_a_run_with_the_doct
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_driver_whose_library_is_another_ones_is_said_in_nvidia_s_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho Failed to initialize NVML: Driver/library version mismatch\nexit 18\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(gpus, "present", lambda devices=None: ("0",))
+    (finding,) = [each for each in doctor._gpu({}) if each.about == "NVML"]
+    assert finding.found == "Failed to initialize NVML: Driver/library version mismatch"
+    assert finding.remedy.startswith("restart the machine") and finding.hinders == ("gpu", "docker-gpu")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user, which only root can")
+def test_a_checkout_of_another_user_is_said_with_what_git_asks_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Git does not read it, and so archives name no commit."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 12345, 12345)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    monkeypatch.setattr(configuration, "CONFIGS", tmp_path / "configs")
+    (finding,) = doctor._git({})
+    assert finding.found == "the checkout belongs to another user"
+    assert finding.remedy.endswith(f"`git config --global --add safe.directory {tmp_path}`")
+    assert archive.git_commit(tmp_path) is None
+
+
 class _Engine:
     """What an engine says of itself, as recorded."""
 
@@ -118,6 +149,7 @@ class _Engine:
             "ROOTLESS",
         ),
         (_Engine("Engine", "name=apparmor", "name=userns"), "Docker Engine 28.1.1, userns-remap", "REMAPPED"),
+        (_Engine("Engine", "name=seccomp,profile=builtin", "name=selinux"), "Docker Engine 28.1.1, SELinux", ""),
         (_Engine("Podman Engine", "name=seccomp,profile=default"), "Podman 28.1.1", "PODMAN"),
         (_Engine("Podman Engine", "name=rootless"), "Podman 28.1.1, rootless", "PODMAN"),
     ],

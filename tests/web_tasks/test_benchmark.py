@@ -2,7 +2,6 @@
 
 from browser_control import configuration
 from browser_control.configuration import DEMONSTRATION_SEEDS
-from browser_control.configuration_help import compare
 from browser_control.solvers import SOLVERS
 from browser_control.web_tasks.benchmark import (
     FAMILIES,
@@ -37,17 +36,7 @@ def test_variants_of_a_web_task_are_one_family() -> None:
     assert siblings(tuple(WEB_TASKS)) == set(WEB_TASKS)
 
 
-def test_the_configuration_of_the_benchmark_trains_all_that_solvers_play_and_another_model_takes_it_over() -> None:
+def test_the_configuration_of_the_benchmark_trains_all_that_solvers_play() -> None:
     settings = configuration.load("smollm2_135m_miniwob.yaml")
     played = tuple(web_task for web_task in WEB_TASKS if web_task in SOLVERS)
     assert settings.warm_start.web_tasks == settings.training.web_tasks == settings.judged_web_tasks == played
-    other = configuration.load("lfm2_350m_local_lora.yaml")
-    differs = {key for key, *_ in compare(settings, other)}
-    assert differs == {
-        "name",
-        "model.name",
-        "lora.targets",
-        "warm_start.learning_rate",
-        "training.learning_rate",
-        "training.tokens_per_micro_batch",
-    }

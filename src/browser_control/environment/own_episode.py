@@ -54,7 +54,7 @@ _EMPTY_SECONDS = 0.5  # that a window without a document is waited for
 _LONGEST_WAIT = 2000.0  # ms that one action may let pass
 
 
-_HAS_NO_SCRIPT = "!globalThis.browserControl && location.protocol !== 'chrome-error:'"
+_HAS_NO_SCRIPT = "!window.browserControl && location.protocol !== 'chrome-error:'"
 _HIDDEN = "***"  # where the page would show a secret
 
 
@@ -362,7 +362,7 @@ class OwnPageSession(TabSession):
                     "Runtime.evaluate",
                     {
                         # what is no JavaScript fails here before anything runs
-                        "expression": f"globalThis.browserControl?.settle({asked})",
+                        "expression": f"window.browserControl?.settle({asked})",
                         "awaitPromise": True,
                         "returnByValue": True,
                     },

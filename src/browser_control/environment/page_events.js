@@ -47,14 +47,14 @@ EventTarget.prototype.addEventListener = function (type, listener, options) {
     known.get(type).add(listener);
   }
   if (remembered) addedListeners.push([this ?? window, type, listener, options]);
-  return addListener.call(this, type, listener, options);
+  return apply(addListener, this, [type, listener, options]);
 };
 EventTarget.prototype.removeEventListener = function (type, listener, options) {
   if (isNoted(type) && this instanceof Element) {
     const known = listeners.get(this)?.get(type);
     if (known) known.delete(listener);
   }
-  return removeListener.call(this, type, listener, options);
+  return apply(removeListener, this, [type, listener, options]);
 };
 
 function listens(element) {

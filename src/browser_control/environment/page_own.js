@@ -23,38 +23,37 @@ const hasMoving = () => document.getAnimations().some(({ playState, effect }) =>
 function isBusy() {
   return leaving || requests > 0 || awaited.size > 0 || document.readyState !== "complete" || hasMoving() ||
     [...document.images].some(image => !image.complete && image.loading !== "lazy") || loadsFrames(document) ||
-    framesOf(document).some(frame => frame.isBusy()) || performance.now() - Math.max(changed, asked) < quiet;
+    framesOf(document).some(frame => frame.isBusy()) || now() - Math.max(changed, asked) < quiet;
 }
 
 const LOOK = 5;         // ms between two looks
-const Channel = MessageChannel;
 
 // Until what was posted to this window, by a frame in it for example, has been taken.
-const messagesTaken = () => new Promise(resolve => {
-  const { port1, port2 } = new Channel();
-  port1.onmessage = () => { port1.close(); resolve(); };
+const messagesTaken = () => shield(() => new Promise(resolve => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { shield(() => port1.close()); resolve(); };
   port2.postMessage(0);
-});
+}));
 
 const hasLoaded = () => loaded ||= document.readyState === "complete";
 
 // Waits until the page is at rest; false where it never was. An application's page is also looked at half as often as there
 // is time for: where the machine is busy, so are what the page waits for and these looks.
 async function rest(looks, loading) {
-  const patience = !loading ? DEADLINE : waited ? AGAIN : Math.min(LOADING, loading);
-  const begin = performance.now();
+  const patience = !loading ? DEADLINE : waited ? AGAIN : loading < LOADING ? loading : LOADING;
+  const begin = now();
   await messagesTaken();
   let since = begin;  // when it was still loading
   for (let calm = 0, seen; ; seen = changed) {
-    const busy = isBusy(), now = performance.now();
+    const busy = shield(isBusy), time = now();
     calm = busy || changed !== seen ? 0 : calm + 1;
     if (!busy && calm >= looks) return true;
-    if (!hasLoaded() && now - begin < patience) since = now;
-    else if (!loaded || now - since > DEADLINE) {
+    if (!shield(hasLoaded) && time - begin < patience) since = time;
+    else if (!loaded || time - since > DEADLINE) {
       waited ||= !loaded;
       return false;
     }
-    await new Promise(resolve => realTimeout(resolve, LOOK));
+    await passed(LOOK);
   }
 }
 
@@ -66,31 +65,40 @@ async function rest(looks, loading) {
 let begun = false;
 async function settle(success, failure, moment, begins, loading) {
   begun ||= begins;
-  if (moment) [quiet, asked] = [moment, performance.now()];
+  if (moment) {
+    quiet = moment;
+    asked = now();
+  }
   const covered = missed();
   if (covered) return { missed: covered };
   // the browser's own page, which says that there is no such host
   if (location.protocol === "chrome-error:") return { url: "", items: [], viewport: null, done: true, raw: 0 };
-  const rested = await rest(moment / LOOK / 2, loading);
-  const seen = { url: location.href, done: false, raw: 0, rested, loaded: hasLoaded() };
+  const rested = await own(rest(moment / LOOK / 2, loading));
+  const seen = { url: location.href, done: false, raw: 0, rested, loaded: shield(hasLoaded) };
   if (begins && (!loaded || location.href === "about:blank")) success = failure = null;  // their page is not there yet
-  for (const [name, judge] of [["success", success], ["failure", failure]]) {
-    if (!judge || seen.done) continue;
-    try {
-      if (!await judge()) continue;
-    } catch (error) {
-      if (!begun) continue;
-      return { url: location.href, mistake: `${name} throws ${collapse(String(error)).slice(0, 200)}` };
-    }
-    seen.done = true;
-    seen.raw = name === "success" ? 1 : 0;
-  }
-  if (begins) seen.status = performance.getEntriesByType("navigation")[0]?.responseStatus;
-  const own = changed;
-  Object.assign(seen, listPage(mark()));
+  const mistake = await own(judge(seen, "success", success)) || await own(judge(seen, "failure", failure));
+  if (mistake) return { url: location.href, mistake };
+  const before = changed;
+  shield(() => {
+    if (begins) seen.status = performance.getEntriesByType("navigation")[0]?.responseStatus;
+    Object.assign(seen, listPage(mark()));
+  });
   await null;  // our marks are no change of the page's own
-  changed = own;
+  changed = before;
   return seen;
+}
+
+// Notes in `seen` what one of the web task's two says; the mistake in it, or empty. It speaks of the page as that made itself.
+async function judge(seen, name, holds) {
+  if (!holds || seen.done) return "";
+  try {
+    if (!await holds()) return "";
+  } catch (error) {
+    return begun ? shield(() => `${name} throws ${collapse(String(error)).slice(0, 200)}`) : "";
+  }
+  seen.done = true;
+  seen.raw = name === "success" ? 1 : 0;
+  return "";
 }
 
 // What the browser says: whether the page is about to be left, or a frame in it.

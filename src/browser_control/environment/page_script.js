@@ -492,7 +492,7 @@ function statesOf(element, role) {
 
 // ------------------------------------------------------------------ actions, prepared as Playwright prepares them
 
-const RETRY_WAITS = [0, 20, 100, 100, 500];  // Playwright's, in ms
+const RETRY_WAITS = [0, 20, 100, 100, 500], LAST_WAIT = 500;  // Playwright's, in ms
 const ACTION_TIMEOUT = 500;                  // BrowserGym's, in ms of the page's clock
 const SCROLLS = [null, "end", "center", "start"];
 
@@ -546,12 +546,12 @@ async function retrying(bid, attempt) {
   const begin = clock;
   for (let tries = 0; ; tries++) {
     if (tries) {
-      const wait = RETRY_WAITS[Math.min(tries - 1, RETRY_WAITS.length - 1)];
+      const wait = RETRY_WAITS[tries - 1] ?? LAST_WAIT;
       const left = begin + ACTION_TIMEOUT - clock;
-      await advance(Math.min(wait, left));
+      await advance(wait < left ? wait : left);
       if (wait >= left) return lastResult;
     }
-    var lastResult = await attempt(element, tries);
+    var lastResult = await shield(() => attempt(element, tries));
     if (!lastResult.error || lastResult.final) return lastResult;
   }
 }
@@ -564,8 +564,10 @@ async function isStable(element) {
   if (!timers.size) return true;
   const before = element.getBoundingClientRect();
   await advance(FRAME);
-  const after = element.getBoundingClientRect();
-  return ["x", "y", "width", "height"].every(side => before[side] === after[side]);
+  return shield(() => {
+    const after = element.getBoundingClientRect();
+    return ["x", "y", "width", "height"].every(side => before[side] === after[side]);
+  });
 }
 
 function clickPoint(element) {
@@ -607,9 +609,12 @@ for (const type of SILENCED)
   addListener.call(window, type, event => { if (rollingBack) event.stopImmediatePropagation(); }, true);
 const GUARDED = ["mousedown", "mouseup", "pointerdown", "pointerup", "click", "auxclick", "dblclick", "contextmenu"];
 const onGuardedEvent = event => {
-  if (!guard || !event.isTrusted || !guard.events.includes(event.type)) return;
-  if (guard.obstacle === undefined) guard.obstacle = obstacle(guard.target, event.clientX, event.clientY);
-  if (guard.obstacle) { event.preventDefault(); event.stopImmediatePropagation(); }
+  if (!guard || !event.isTrusted) return;
+  shield(() => {
+    if (!guard.events.includes(event.type)) return;
+    if (guard.obstacle === undefined) guard.obstacle = obstacle(guard.target, event.clientX, event.clientY);
+    if (guard.obstacle) { event.preventDefault(); event.stopImmediatePropagation(); }
+  });
 };
 for (const type of [...GUARDED, "mousemove"]) addListener.call(window, type, onGuardedEvent, { capture: true, passive: false });
 
@@ -619,30 +624,34 @@ function aim(bid, kind, at = null) {
   return retrying(bid, async (found, tries) => {
     if (found.tagName === "AREA") return aimAtArea(found, kind);
     const element = drawnFor(found);
-    if (!await isStable(element)) return { error: `element "${bid}" keeps moving` };
-    const missing = missingState(element, kind === "mouse" ? ["enabled"] : []);
-    if (missing) return { error: `element "${bid}" is not ${missing}` };
-    const scroll = SCROLLS[tries % SCROLLS.length];
-    if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
-    let point = at ? pointWithin(element, at) : clickPoint(element);
-    let shown = element;
-    if (point === undefined && !at && CLICKS_LABELS) [shown, point] = pointOnLabel(element);
-    if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
-    const target = retarget(shown, "button-link");
-    let blocking = obstacle(target, ...point);
-    if (blocking && element instanceof SVGElement && !at) [point, blocking] = pointOn(element, point, blocking);
-    if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
-    if (element.ownerDocument !== document) {
-      const [left, top] = originOf(element);
-      const watched = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
-      scriptOf(element).watch(watched);
-      const above = document.elementsFromPoint(point[0] + left, point[1] + top)[0];
-      if (!above?.contentDocument) return { error: `element "${bid}" is covered by ${describe(above ?? document.documentElement)}` };
-      return { point: [point[0] + left, point[1] + top], restless: false };
-    }
-    watch(kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED });
-    return { point, restless: imageRules.length > 0 };
+    if (!await shield(() => isStable(element))) return { error: `element "${bid}" keeps moving` };
+    return shield(() => aimAt(element, bid, kind, at, tries));
   });
+}
+
+function aimAt(element, bid, kind, at, tries) {
+  const missing = missingState(element, kind === "mouse" ? ["enabled"] : []);
+  if (missing) return { error: `element "${bid}" is not ${missing}` };
+  const scroll = SCROLLS[tries % SCROLLS.length];
+  if (scroll) element.scrollIntoView({ block: scroll, inline: scroll }); else element.scrollIntoViewIfNeeded(true);
+  let point = at ? pointWithin(element, at) : clickPoint(element);
+  let shown = element;
+  if (point === undefined && !at && CLICKS_LABELS) [shown, point] = pointOnLabel(element);
+  if (!point) return { error: `element "${bid}" is ${point === null ? "not visible" : "outside of the viewport"}` };
+  const target = retarget(shown, "button-link");
+  let blocking = obstacle(target, ...point);
+  if (blocking && element instanceof SVGElement && !at) [point, blocking] = pointOn(element, point, blocking);
+  if (blocking) return { error: `element "${bid}" is covered by ${describe(blocking)}` };
+  if (element.ownerDocument !== document) {
+    const [left, top] = originOf(element);
+    const watched = kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED };
+    scriptOf(element).watch(watched);
+    const above = document.elementsFromPoint(point[0] + left, point[1] + top)[0];
+    if (!above?.contentDocument) return { error: `element "${bid}" is covered by ${describe(above ?? document.documentElement)}` };
+    return { point: [point[0] + left, point[1] + top], restless: false };
+  }
+  watch(kind === "drop" ? null : { target, events: kind === "hover" ? ["mousemove"] : GUARDED });
+  return { point, restless: imageRules.length > 0 };
 }
 
 // A point within an area of an image map.
@@ -706,8 +715,8 @@ const SET_VALUE = ["color", "date", "time", "datetime-local", "month", "range", 
 const TYPE_INTO = ["", "email", "number", "password", "search", "tel", "text", "url"];
 
 function fire(element) {
-  element.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
-  element.dispatchEvent(new Event("change", { bubbles: true }));
+  hand(element, "dispatchEvent", new Event("input", { bubbles: true, composed: true }));
+  hand(element, "dispatchEvent", new Event("change", { bubbles: true }));
 }
 
 // Selects what is in a field, so that inserted text replaces it; `typed` says whether text is still to be inserted.
@@ -719,7 +728,7 @@ function beginFill(bid, value) {
     const type = target.tagName === "INPUT" ? target.type.toLowerCase() : "";
     if (target.tagName === "INPUT") {
       if (SET_VALUE.includes(type)) {
-        target.focus();
+        hand(target, "focus");
         target.value = value.trim();
         if (type !== "range" && target.value !== value.trim()) return { final: true, error: `"${value}" is not a value of a ${type} field, which takes ${FORMATS[type]}` };
         fire(target);
@@ -727,18 +736,18 @@ function beginFill(bid, value) {
       }
       if (!TYPE_INTO.includes(type)) return { final: true, error: `element "${bid}" (${type}) cannot be filled` };
       if (type === "number" && isNaN(Number(value.trim()))) return { final: true, error: `"${value}" is not a number` };
-      target.select();
-      target.focus();
+      hand(target, "select");
+      hand(target, "focus");
     } else if (target.tagName === "TEXTAREA") {
       target.selectionStart = 0;
       target.selectionEnd = target.value.length;
-      target.focus();
+      hand(target, "focus");
     } else if (target.isContentEditable) {
       const range = target.ownerDocument.createRange(), selection = target.ownerDocument.getSelection();
       range.selectNodeContents(target);
       selection.removeAllRanges();
       selection.addRange(range);
-      target.focus();
+      hand(target, "focus");
     } else {
       return { final: true, error: `element "${bid}" is not a field that can be filled` };
     }
@@ -808,7 +817,7 @@ function beginPaste(bid) {
     const missing = missingState(element, ["enabled", "editable"]);
     if (missing) return { error: `element "${bid}" is not ${missing}` };
     const target = retarget(element, "follow-label");
-    target.focus();
+    hand(target, "focus");
     if (target.isContentEditable) target.ownerDocument.getSelection().selectAllChildren(target), target.ownerDocument.getSelection().collapseToEnd();
     else if (TYPE_INTO.includes(target.type) && target.setSelectionRange && target.type !== "number" && target.type !== "email") target.setSelectionRange(target.value.length, target.value.length);
     else if (target.tagName === "TEXTAREA") target.setSelectionRange(target.value.length, target.value.length);
@@ -820,14 +829,14 @@ function focusOn(bid) {
   const element = find(bid);
   if (!element) return { error: `no element has the bid "${bid}"` };
   const active = element.ownerDocument.activeElement;
-  if (element.isContentEditable && active !== element && active && active.blur) active.blur();
-  element.focus();
+  if (element.isContentEditable && active !== element && active && active.blur) hand(active, "blur");
+  hand(element, "focus");
   return {};
 }
 
 Object.defineProperty(window, "browserControl", {
-  value: Object.freeze({
+  value: Object.freeze(shieldAll({
     ...episodes, aim, wheelPoint, beginFill, selectOption, toggleOption, scrollIn, textIn, beginPaste, focusOn, advance, frames,
     mark, listens, hears, watch, missed,  // of a frame, for the page that it is in
-  }),
+  })),
 });

@@ -8,25 +8,27 @@ const CHAIN = 5;    // timers that set one another are a loop from there on, and
 const remembered = null, rollingBack = false, addedListeners = [], imageRules = [];  // only MiniWoB has these
 const timers = { size: 1 };
 let clock = 0;      // ms that were waited
-let requests = 0, changed = performance.now(), leaving = false, chain = 0;
+let requests = 0, changed = now(), leaving = false, chain = 0;
 const awaited = new Set();
+const above = window.parent;
 
+const passed = milliseconds => own(new Promise(resolve => realTimeout(resolve, milliseconds)));
 async function advance(milliseconds) {
-  await new Promise(resolve => realTimeout(resolve, milliseconds));
+  await passed(milliseconds);
   clock += milliseconds;
 }
 
 window.setTimeout = (callback, delay, ...rest) => {
   const depth = chain + 1;
-  const number = realTimeout((...given) => {
+  const number = realTimeout(() => {
     awaited.delete(number);
     const outer = chain;
     chain = depth;
     try {
-      if (typeof callback === "function") callback.apply(window, given);
-      else (0, eval)(String(callback));
+      if (typeof callback === "function") apply(callback, window, rest);
+      else evaluate(String(callback));
     } finally { chain = outer; }
-  }, delay, ...rest);
+  }, delay);
   if ((Number(delay) || 0) <= SOON && depth <= CHAIN) awaited.add(number);
   return number;
 };
@@ -36,24 +38,24 @@ window.clearTimeout = number => { awaited.delete(number); realClear(number); };
 // Under way until it has come and whoever waited for it had their turn.
 function underWay(promise) {
   requests++;
-  const over = () => realTimeout(() => { requests--; }, 0);
-  promise.then(over, over);
+  const over = () => { realTimeout(() => { requests--; }, 0); };
+  shield(() => { apply(then, promise, [over, over]); });
   return promise;
 }
 const realFetch = window.fetch.bind(window);
-window.fetch = (...given) => underWay(realFetch(...given));
+window.fetch = (...given) => underWay(apply(realFetch, undefined, given));
 for (const part of ["arrayBuffer", "blob", "formData", "json", "text"]) {
   const real = Response.prototype[part];
-  Response.prototype[part] = function (...given) { return underWay(real.apply(this, given)); };
+  Response.prototype[part] = function (...given) { return underWay(apply(real, this, given)); };
 }
 const realSend = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (...given) {
   requests++;
-  this.addEventListener("loadend", () => { requests--; }, { once: true });
-  return realSend.apply(this, given);
+  apply(addListener, this, ["loadend", () => { requests--; }, { once: true }]);
+  return apply(realSend, this, given);
 };
 
-new MutationObserver(() => { changed = performance.now(); })
+new MutationObserver(() => { changed = now(); })
   .observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
 let goings = 0;     // numbers them: the last one is that which counts
 const goesNot = going => { if (leaving === going) leaving = false; };
@@ -64,26 +66,27 @@ const goes = () => {
 };
 // A frame that goes with the page it is in needs not be waited for by itself.
 const isLeft = () => leaving !== false || goesAlong();
-const goesAlong = () => { try { return window.parent !== window && window.parent.browserControl.isLeft(); } catch { return false; } };
+const goesAlong = () => { try { return above !== window && above.browserControl.isLeft(); } catch { return false; } };
 window.addEventListener("beforeunload", () => { if (!goesAlong()) goes(); });
 // By a script, which the browser carries out a little later; not where the page's own router stops it or takes it over.
 const goingOf = new WeakMap();
-window.navigation?.addEventListener("navigate", event => {
-  if (event.destination.sameDocument || event.downloadRequest !== null) return;
+navigation?.addEventListener("navigate", event => {
+  if (shield(() => event.destination.sameDocument || event.downloadRequest !== null)) return;
   const going = goes();
   goingOf.set(event, going);
-  realTimeout(() => { if (event.defaultPrevented) goesNot(going); }, 0);
+  realTimeout(() => { if (shield(() => event.defaultPrevented)) goesNot(going); }, 0);
 });
-const realIntercept = window.NavigateEvent?.prototype.intercept;
+const realIntercept = NavigateEvent?.prototype.intercept;
 if (realIntercept) NavigateEvent.prototype.intercept = function (...given) {
-  realIntercept.apply(this, given);
+  apply(realIntercept, this, given);
   goesNot(goingOf.get(this));
 };
 // A form that is sent leads away a little later: the browser asks its own process first.
 const leave = form => {
-  if (form.target && form.target !== "_self") return;
-  goes();
+  if (!shield(() => form.target && form.target !== "_self")) goes();
 };
-window.addEventListener("submit", event => { if (!event.defaultPrevented && event.target?.method !== "dialog") leave(event.target); });
+window.addEventListener("submit", event => {
+  if (shield(() => !event.defaultPrevented && event.target?.method !== "dialog")) leave(shield(() => event.target));
+});
 const realSubmit = HTMLFormElement.prototype.submit;
-HTMLFormElement.prototype.submit = function () { leave(this); return realSubmit.call(this); };
+HTMLFormElement.prototype.submit = function () { leave(this); return apply(realSubmit, this, []); };

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
@@ -108,14 +109,16 @@ def resolver_rules(hosts: Mapping[str, PageServer | Gate], allowed: frozenset[st
 
 _LISTING = ("page_items.js", "page_viewport.js", "page_script.js")
 MINIWOB_SCRIPT = ("page_rollback.js", "page_clock.js", "page_events.js", "page_miniwob.js", *_LISTING)
-OWN_SCRIPT = ("page_time.js", "page_events.js", "page_own.js", *_LISTING)
+OWN_SCRIPT = ("page_intrinsics.js", "page_time.js", "page_events.js", "page_own.js", *_LISTING)
 
 
 def page_script(names: Sequence[str] = MINIWOB_SCRIPT) -> str:
     """What runs in every page before its own scripts."""
     files = resources.files("browser_control.environment")
     parts = [files.joinpath(name).read_text() for name in names]
-    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+    script = "\n".join(parts)
+    words = " ".join(sorted(set(re.findall(r"\w+", script))))
+    return '(() => {\n"use strict";\n' + script.replace("%words%", words) + "})();\n"
 
 
 class BrowserPool:

@@ -124,7 +124,7 @@ class TabSession(DialogSession):
     def _tell(self, tab: Tab, frame: str) -> None:
         """Tells a frame whether it leaves."""
         if frame == tab.target:  # a window's main frame has the window's name
-            words = f"globalThis.browserControl?.tell?.({json.dumps(tab.departures.leaves(frame))})"
+            words = f"window.browserControl?.tell?.({json.dumps(tab.departures.leaves(frame))})"
             self._browser.connection.send("Runtime.evaluate", {"expression": words}, tab.session)
             return
         telling = asyncio.create_task(self._tell_frame(tab, frame))

@@ -377,8 +377,19 @@ class ActionTrees:
         return Tree(Choice(Node(first, len(first))), slots)
 
     def _build_long_list(self, listed: actions.LongList) -> Choice:
-        """Whose options are tokenized where an action gets to it: that takes longer than all the rest."""
-        return Choice(Node(lambda: plain(self._tokenizer, listed.spelled), len(listed.options)))
+        """Whose options are tokenized where an action gets to it: that takes longer than all the rest.
+
+        Those that another list had lately are known, as of a list that is narrowed down by what is typed.
+        """
+
+        def paths() -> list[Tokens]:
+            spelled = listed.spelled
+            with self._lock:
+                self._forget()
+                self._learn(spelled)
+                return [self._tokens[each] for each in spelled]
+
+        return Choice(Node(paths, len(listed.options)))
 
     def _build_numbers(self, numbers: actions.Numbers) -> Choice:
         spelled = [str(number) for number in range(numbers.low, numbers.high)]

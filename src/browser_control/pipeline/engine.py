@@ -203,7 +203,8 @@ def kind(client: Client) -> str:
     """Which engine that is, in a few words, as `Docker Engine 28.1.1, rootless`."""
     version, options = client.version(), _security_options(client)
     name = "Podman" if _is_podman(version) else "Docker Engine"
-    special = [word for option, word in (("rootless", "rootless"), ("userns", "userns-remap")) if option in options]
+    words = {"rootless": "rootless", "userns": "userns-remap", "selinux": "SELinux"}
+    special = [word for option, word in words.items() if option in options]
     return ", ".join([f"{name} {version.get('Version', 'of an unknown version')}", *special])
 
 
