@@ -113,9 +113,9 @@ def test_the_card_says_whose_pages_they_were() -> None:
         "training": {"web_tasks": ["click-test"]},
         "evaluation": {"web_tasks": ["click-test", "shop.order-shirts"]},
     }
-    assert model_card.sources(make_configuration(**named)) == ["MiniWoB++", "shop"]
+    assert model_card.sources(make_configuration(**named)) == ["MiniWoB++", "`shop`"]
     package = {"training": {"web_tasks": ["browsergym.miniwob.click-button"]}}
-    assert model_card.sources(make_configuration(**package)) == ["browsergym.miniwob"]
+    assert model_card.sources(make_configuration(**package)) == ["`browsergym.miniwob`"]
 
 
 def test_the_card_says_what_the_archive_holds(trained: Train, tmp_path: Path) -> None:

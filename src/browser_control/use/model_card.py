@@ -75,7 +75,7 @@ def _asked(name: str, revision: str | None) -> Licence | None:
 def sources(settings: Configuration) -> list[str]:
     """Where the pages of training and evaluation are from: MiniWoB++, or what the names of web tasks begin with."""
     named = (*settings.training.web_tasks, *settings.warm_start.web_tasks, *settings.judged_web_tasks)
-    return sorted({each.rpartition(".")[0] or _MINIWOB for each in named})
+    return sorted({f"`{source}`" if (source := each.rpartition(".")[0]) else _MINIWOB for each in named})
 
 
 def render(candidate: Candidate, base: Base, licence: Licence, differs: bool) -> str:
