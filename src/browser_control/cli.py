@@ -171,9 +171,11 @@ def _try_web_task(chosen: argparse.Namespace) -> int:
         return 1
     if chosen.record and won:
         playing.record(web_task.folder, steps)
-        print(f"{len(steps)} steps are now the solution in {web_task.folder / 'task.yaml'}")
+        print(f"{len(steps)} steps are now the solution in {web_task.folder / 'task.yaml'}:")
+        for step in steps:
+            print(f"  {step}")
         for name in served.read(chosen.folder).file.unshown:
-            print(f"none of them names {{{name}}}: write it where its value belongs")
+            print(f"none of them names {{{name}}}: where one depends on it, write it there")
     elif chosen.record:
         print("nothing was recorded")
     return 0 if won else 1

@@ -137,7 +137,7 @@ def test_what_no_step_names_is_said(
     change(made, success="order", solution=["scroll down"], **given)
     typed(monkeypatch, 'click button "Order"')
     assert cli.main(["web-task", "try", str(made), "--record"]) == 0
-    assert "none of them names {count}: write it where its value belongs" in capsys.readouterr().out
+    assert "none of them names {count}: where one depends on it, write it there" in capsys.readouterr().out
     change(made, success="order?.count === count", failure="order")
     assert cli.main(["web-task", "check", str(made)]) == 1
     assert "failure is true, and success is not; no step names {count}" in capsys.readouterr().out

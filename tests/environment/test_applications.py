@@ -46,6 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(json.dumps(counts), "application/json")
         elif path == "/cookie":
             self.answer("", "text/plain", ("Set-Cookie", "who=ada; Path=/"))
+        elif path == "/away":
+            self.send_response(302)
+            self.send_header("Location", "http://example.org/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif path == "/login":
             self.answer("<form action=/ ><label>Word <input name=word></label><button>Enter</button></form>")
         else:
@@ -129,6 +134,7 @@ def folder(foreign: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     web_task(folder / "dead", {"command": ["python", "-c", "import sys; sys.exit('no paper {port}')"]})
     web_task(folder / "lacks", {"command": ["python", "{port}"], "requirements": ["no-such-package-here"]})
     web_task(folder / "no-program", {"command": ["no-such-program", "{port}"]})
+    web_task(folder / "leads", start="/away")
     web_task(folder / "asks-wrong", state={"get": "/", "where": {"a": 1}})
     reset = {"post": "/reset", "body": {"who": "a"}}
     web_task(folder / "foreign", server={"url": f"http://127.0.0.1:{foreign}", "reset": reset})
@@ -325,6 +331,7 @@ def test_a_network_that_comes_meanwhile_takes_no_file_of_a_page(chromium: str, t
         ("dead", r"the server of dead.counts ended with exit code 1: no paper \d+ \(.*log\)$"),
         ("lacks", r"the server of lacks.counts needs no-such-package-here, which this Python has not: install it by `"),
         ("no-program", r"the server of no-program.counts ended with exit code 127: no-such-program: No such file"),
+        ("leads", r"counts.leads: http://leads.counts.localhost/away leads to example.org, which its pages"),
         ("asks-wrong", r"the server of asks-wrong.counts answers get / without JSON"),
     ],
 )
@@ -333,6 +340,12 @@ def test_one_sentence_says_what_is_wrong_with_a_server(counts: Service, name: st
         health.compare(counts.url, {f"counts.{name}": "0" * 12})
     assert str(raised.value).startswith("the web task is wrong: ")
     assert "\n" not in str(raised.value)
+
+
+def test_what_a_server_said_is_its_own_and_not_that_of_the_one_before(counts: Service) -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"ended with exit code 1: no paper \d+ \(.*log\)$"):
+            health.compare(counts.url, {"counts.dead": "0" * 12})
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

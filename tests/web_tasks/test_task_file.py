@@ -9,7 +9,7 @@ import yaml
 
 from browser_control import configuration
 from browser_control.errors import ConfigurationError
-from browser_control.web_tasks import registry, server_file, task_file
+from browser_control.web_tasks import plain_yaml, registry, server_file, task_file
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "shop" / "order-shirts"
 
@@ -65,6 +65,27 @@ def test_the_parameters_of_a_goal_are_read_back_from_it() -> None:
         ({"solution": ['clik button "Add"']}, "solution: there is no action 'clik' (did you mean 'click'?), in 'clik"),
         ({"solution": ["click Add"]}, "solution: 'click Add' is not an action, such as `fill textbox"),
         ({"before": ["click Add"]}, "before: 'click Add' is not an action, such as `fill textbox"),
+        ({"solution": ['click button "Order" #0']}, "solution: 'click button \"Order\" #0' is not an action"),
+        ({"start": "a\0b"}, "start: there is no file 'a\\x00b' in that folder"),
+        ({"start": "a" * 5000}, "start: there is no file 'aaa"),
+        ({"goal": ["a"]}, "goal: this should be text, in quotes where it looks like something else, not ['a']"),
+        ({"solution": "click"}, "solution: this should be a list, not 'click'"),
+        ({"parameters": ["count"]}, "parameters: this should be a mapping, not ['count']"),
+        ({"parameters": {"count": "many"}}, "parameters.count: a list of values, or {from: 1, to: 6}, not 'many'"),
+        ({"parameters": {"count": []}}, "parameters.count: there should be something in this list, not []"),
+        ({"parameters": {"count": [["a"]]}}, "parameters.count.0: a value is text, a number, true or false, not ['a']"),
+        ({"parameters": {"count": {"from": 1}}}, "'parameters.count.to' is missing"),
+        ({"parameters": {"count": {"from": "a", "to": 2}}}, "parameters.count.from: input should be a valid integer"),
+        (
+            {"parameters": {"count": {"from": 0, "to": 10**30}}},
+            "parameters.count.to: input should be less than",
+        ),
+        ({"parameters": {"Count": [1]}}, "parameters.Count: names of parameters are small letters, digits and unders"),
+        (
+            {"parameters": {"class": [1]}, "goal": "{class}"},
+            "'class' is a word of JavaScript's: call the",
+        ),
+        ({"server": ["a"]}, "server: this can be of no such kind, not ['a']"),
         ({"success": None}, "'success' is missing"),
         ({"start": "pag.html"}, "start: there is no file 'pag.html' in that folder"),
         ({"start": "../page.html"}, "start: there is no file '../page.html' in that folder"),
@@ -205,6 +226,39 @@ ANSWER = {"loans": [{"book": "Emma", "to": {"name": "Ada"}}, {"book": "Kim", "to
 )
 def test_an_answer_is_looked_into_by_a_path(path: str, found: object) -> None:
     assert server_file.found_at(path, ANSWER) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("goal: a\nstart: b\ngoal: c\n", "is not valid YAML: there is the key 'goal' twice in line 3, column 1"),
+        ("goal: " + 2000 * "[", "is not valid YAML: "),
+        (f"max_turns: {5000 * '9'}", "is not valid YAML: "),
+        ("goal: [a\n", "is not valid YAML: while parsing a flow sequence in line 1, column 7"),
+        ("goal: !!python/object/apply:os.getcwd []", "is not valid YAML: could not determine a constructor"),
+    ],
+)
+def test_what_is_no_yaml_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    folder = made(tmp_path)
+    (folder / "task.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        task_file.read(folder)
+    assert f"task.yaml {words}" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_looks_like_a_time_or_a_date_is_text() -> None:
+    written = "[9:30, 2026-01-02, yes, Off, 007, 1_000, 0x10, .inf, 3, -2.50, 1e3, true, ~]"
+    assert plain_yaml.load(f"a: {written}\nb: &b {{c: 1}}\nd: {{<<: *b}}") == {
+        "a": ["9:30", "2026-01-02", "yes", "Off", "007", "1_000", "0x10", ".inf", 3, -2.5, 1000.0, True, None],
+        "b": {"c": 1},
+        "d": {"c": 1},
+    }
+
+
+def test_a_goal_is_one_line(tmp_path: Path) -> None:
+    goal = "Order {count} {colour} shirts,\n  size  {size}.\n"
+    assert task_file.read(made(tmp_path, goal=goal)).file.goal == "Order {count} {colour} shirts, size  {size}."
 
 
 def test_numbers_and_their_texts_are_the_same_and_nothing_else_is() -> None:

@@ -54,7 +54,7 @@ def prove(web_task: WebTask, environments: Environments) -> Iterator[Finding]:
     yield _pages(web_task, firsts)
     again = [begin(environments, web_task, seed) for seed in seeds]
     left = [seed for seed, (one, other) in enumerate(zip(firsts, again, strict=True)) if one.text != other.text]
-    trouble = f"the page of seed {left[0]} is another one after other episodes" if left else ""
+    trouble = f"the page of seed {left[0]} is another one after other episodes, or changes by itself" if left else ""
     yield Finding("left behind by other episodes", "something" if left else "nothing", trouble)
 
 
@@ -86,7 +86,8 @@ def _why(web_task: WebTask, result: Result) -> str:
     if result.failure == "the solver gave up" and len(result.taken) < len(written):
         return f"step {len(result.taken) + 1}, {written[len(result.taken)]!r}, names nothing that is on the page then"
     if result.failure == "the solver gave up":
-        return "after its last step success is not true"
+        asked = "the state is not as wanted" if web_task.file.state else "success is not true"
+        return f"after its last step {asked}"
     if result.failure == "wrong":
         return "failure is true, and success is not"
     return result.failure

@@ -52,6 +52,8 @@ class Instance:
         self.application = application
         self.log = log
         self.port = 0
+        self._said_from = 0  # where in the log its own output begins
+        self._answered = ""  # how it answered when it was asked whether it is ready
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._data: Path | None = None
@@ -151,7 +153,8 @@ class Instance:
                     await asyncio.sleep(_PAUSE)
         except TimeoutError:
             words = f"the server of {self.application.name} is not ready after {server.seconds:g} seconds"
-            sentence = f"{MISTAKE}: {words}, {server.ready} does not answer{self._words()}"
+            how = self._answered or "does not answer"
+            sentence = f"{MISTAKE}: {words}, {server.ready} {how}{self._words()}"
             self.end()
             raise ApplicationFailed(sentence) from None
 
@@ -175,10 +178,13 @@ class Instance:
 
     async def _is_ready(self, path: str) -> bool:
         assert self._client is not None
+        self._answered = ""
         try:
-            return not (await self._client.get(path)).is_error
+            answer = await self._client.get(path)
         except httpx.HTTPError:
             return False
+        self._answered = f"answers with {answer.status_code}"
+        return not answer.is_error
 
     def _spawn(self, command: list[str], variables: Mapping[str, str]) -> None:
         assert self._data is not None
@@ -190,6 +196,7 @@ class Instance:
         try:
             self.log, opened = opened_log(self.log)
             with opened as output:
+                self._said_from = output.seek(0, os.SEEK_END)
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", leash.__file__, str(theirs), str(GRACE), *command],
                     cwd=self.application.folder,
@@ -211,8 +218,9 @@ class Instance:
 
     def _words(self) -> str:
         """The end of its output."""
-        with contextlib.suppress(OSError):
-            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(self._said_from, log.seek(0, os.SEEK_END) - 8 * _WORDS))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
             if lines:
                 return f": {' / '.join(lines[-3:])[-_WORDS:]} ({self.log})"
         return f" ({self.log})"

@@ -18,6 +18,7 @@ _OF_A_CACHE = re.compile(rb"\r\n(cache-control|expires|pragma|etag|last-modified
 _REQUEST = re.compile(
     rb"(?P<method>[A-Z]+) (?:http://(?P<host>[a-z0-9.-]+(?::[0-9]+)?)(?P<path>/[^ ]*)|(?P<to>[^ /]+)) HTTP/1\.1\r\n"
 )
+_DOCUMENT = b"\r\nUpgrade-Insecure-Requests: 1\r\n"  # what a browser sends where it goes to a page
 _END = b"\r\n\r\n"
 
 
@@ -31,6 +32,7 @@ class Gate:
     def __init__(self, name: str) -> None:
         self.name = name
         self.port = 0
+        self.refused = ""  # the host that a document was last asked of, and was not, until it is taken away
         self._under_way = 0  # requests without an answer yet, streams of events left out
         self._last = 0.0  # when one came or ended
         self._hosts: tuple[bytes, ...] = ()
@@ -86,7 +88,11 @@ class Gate:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(_END)
         asked = _REQUEST.match(head)
-        if asked is None or (asked["host"] or asked["to"]) not in self._hosts:
+        if asked is None:
+            return
+        if (host := asked["host"] or asked["to"]) not in self._hosts:
+            if asked["to"] or _DOCUMENT in head:
+                self.refused = host.decode()
             return
         if (asked["method"] == b"CONNECT") != (asked["to"] is not None):
             return

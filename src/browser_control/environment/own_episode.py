@@ -112,7 +112,9 @@ class OwnPageSession(TabSession):
             view = await self._begin(shows)
         except (BrowserGone, DevToolsError, TimeoutError) as error:
             self.web_task = ""
-            raise PageLost(f"no episode could be started: {reason(error)}") from error
+            unanswered = isinstance(error, TimeoutError) and self._judged
+            asked = ", from the page or from success and failure" if unanswered else ""
+            raise PageLost(f"no episode could be started: {reason(error)}{asked}") from error
         self._episodes += 1
         self.web_task = web_task if self._episodes < KEPT_EPISODES else ""
         self.left = not self.web_task
@@ -226,12 +228,16 @@ class OwnPageSession(TabSession):
     async def _load_url(self, url: str) -> None:
         """Goes there; once more where an interface of this machine came or went meanwhile, such as a container's."""
         self._begun = self._at = url
+        if self.gate is not None:
+            self.gate.refused = ""
         for last in (*[False] * (LOADS - 1), True):
             answer = await self._send("Page.navigate", {"url": url})
             error = "it is a file to be downloaded" if answer.get("isDownload") else answer.get("errorText", "")
             if not error:
                 return
             if last or error != NETWORK_CHANGED:
+                if self.gate is not None and self.gate.refused:
+                    raise self._mistake(f"{url} leads to {self.gate.refused}, which its pages do not reach")
                 raise PageLost(f"{url} could not be loaded: {error}{self._trouble()}")
 
     async def _ask(self, request: object) -> None:

@@ -100,8 +100,6 @@ def check(chosen: Parameters, server: bool = True, trains: bool = False) -> tupl
         _refuse_foreign_servers(settings)
     elif not browsergym.given_urls(settings):
         requirements.check(web_tasks.named(settings))
-    if trains and chosen.start_from == "base":
-        prerequisites.check(settings)
     if chosen.start_from == "promoted":
         Registry(chosen.models, settings.name).refuse_another_shape(settings)
     if "://" in chosen.archives and (trouble := archive.trouble_with(chosen.archives)):
@@ -117,6 +115,8 @@ def check(chosen: Parameters, server: bool = True, trains: bool = False) -> tupl
     _refuse_foreign(Path(chosen.runs) / name, Path(chosen.models) / settings.name)
     _refuse_another_configuration(settings, Path(chosen.runs) / name)
     directory = RunDirectory(Path(chosen.runs).absolute() / name)
+    if trains and chosen.start_from == "base" and not directory.warm_start.exists():
+        prerequisites.check(settings)
     kept.check(settings.warm_start.kept, directory.kept)
     with contextlib.closing(make_runtime(_runtime_settings(chosen, settings, directory))) as runtime:
         runtime.check(server)

@@ -245,7 +245,7 @@ class Report:
         kept: dict[str, list[Episode]] = {}
         room, picture_room = _EPISODE_BYTES, _PICTURE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
-        for each in sorted(known, key=lambda episode: (_rank(known, episode), bool(episode.strict))):
+        for each in sorted_by_turns(known):
             room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
@@ -424,7 +424,12 @@ def _clipped(text: str) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
 
 
-def _rank(known: Sequence[Episode], episode: Episode) -> int:
-    """The how-manieth of its kind: so that each web task is shown before another is shown twice."""
-    same = [each.seed for each in known if (each.web_task, each.strict) == (episode.web_task, episode.strict)]
-    return same.index(episode.seed)
+def sorted_by_turns(known: Sequence[Episode]) -> list[Episode]:
+    """Each web task's first failure and first success before another of either, failures first."""
+    seen = Counter[tuple[str, bool | None]]()
+    ranked = []
+    for each in known:
+        kind = (each.web_task, each.strict)
+        ranked.append((seen[kind], bool(each.strict), each))
+        seen[kind] += 1
+    return [each for *_, each in sorted(ranked, key=lambda found: found[:2])]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-Value = bool | int | float | str
+Value = bool | int | float | str  # as JavaScript has them too
 Json = Any  # what JSON can say
 
 PLACE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")

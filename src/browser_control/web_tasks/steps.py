@@ -16,7 +16,7 @@ _ROLES = (
     "|spinbutton|switch|treeitem|searchbox|item|drawing|window"
     "|circle|ellipse|rectangle|line|polyline|polygon|triangle|path|text|image"
 )
-_ELEMENT = re.compile(rf' (?P<role>{_ROLES})(?: (?P<name>"(?:[^"\\]|\\.)*"))?(?: #(?P<number>[0-9]+))?(?= |$)')
+_ELEMENT = re.compile(rf' (?P<role>{_ROLES})(?: (?P<name>"(?:[^"\\]|\\.)*"))?(?: #(?P<number>[1-9][0-9]*))?(?= |$)')
 _NO_BID = "0"
 
 

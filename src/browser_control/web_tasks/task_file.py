@@ -9,11 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from browser_control.configuration import contents, nearest
 from browser_control.errors import ConfigurationError
+from browser_control.web_tasks import plain_yaml
 from browser_control.web_tasks.parameters import PLACE, Value, fill_in, secrets_in, spelled, texts
 from browser_control.web_tasks.server_file import SESSION, Application, Request, Server, State, kind
 from browser_control.web_tasks.steps import step
@@ -21,6 +31,7 @@ from browser_control.web_tasks.steps import step
 FILE = "task.yaml"
 NAME = r"[a-z0-9][a-z0-9-]*"
 MISTAKE = "the web task is wrong"  # begins what its author has to put right
+MOST = 2**53  # as far as JavaScript counts
 ENOUGH_PAGES = 50  # distinct ones, from which on some are held out
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -31,14 +42,23 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: int = Field(alias="from", description="the least")
-    high: int = Field(alias="to", description="the greatest")
+    low: int = Field(alias="from", ge=-MOST, le=MOST, description="the least")
+    high: int = Field(alias="to", ge=-MOST, le=MOST, description="the greatest")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Range":
         if self.high < self.low:
             raise ValueError(f"from {self.low} to {self.high} is no range")
         return self
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, (bool, int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"a value is text, a number, true or false, not {value!r:.60}")
+    return value
+
+
+Plain = Annotated[Value, BeforeValidator(_plain)]
 
 
 class Goto(BaseModel):
@@ -76,7 +96,11 @@ class TaskFile(BaseModel):
         description="what is done before the first turn: requests to the server, {goto: /path}, actions; a login, say",
     )
     parameters: dict[
-        Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")], Annotated[tuple[Value, ...], Field(min_length=1)] | Range
+        Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")],
+        Annotated[
+            Annotated[tuple[Plain, ...], Field(min_length=1), Tag("~list")] | Annotated[Range, Tag("~mapping")],
+            Discriminator(kind),
+        ],
     ] = Field(default={}, description="drawn by the episode's seed: a list, or {from: 1, to: 6}")
     goal: str = Field(min_length=1, description="what is to be done, each parameter in braces")
     success: str = Field(
@@ -91,10 +115,17 @@ class TaskFile(BaseModel):
         default=(), description="actions, each parameter in braces: the proof that it can be done, and demonstrations"
     )
 
+    @field_validator("goal")
+    @classmethod
+    def _one_line(cls, goal: str) -> str:
+        return re.sub(r"\s*\n\s*", " ", goal.strip())  # as the prompt has it, whatever way YAML was told to break lines
+
     @model_validator(mode="after")
     def _parameters_in_the_goal(self) -> "TaskFile":
         named = set(PLACE.findall(self.goal))
         for name in self.parameters:
+            if _WORDS_OF_JAVASCRIPT.fullmatch(name):
+                raise ValueError(f"{name!r} is a word of JavaScript's: call the parameter something else")
             if name == SESSION:
                 raise ValueError("{session} is the name of a session: call the parameter something else")
             if name not in named:
@@ -153,6 +184,12 @@ class TaskFile(BaseModel):
             if name not in self.parameters and name not in others:
                 raise ValueError(f"there is no parameter {name!r}{nearest(name, self.parameters)}, in {text!r:.80}")
 
+
+_WORDS_OF_JAVASCRIPT = re.compile(
+    "arguments|await|break|case|catch|class|const|continue|debugger|default|delete|do|else|enum|eval|export|extends|false"
+    "|finally|for|function|if|implements|import|in|instanceof|interface|let|new|null|package|private|protected|public"
+    "|return|static|super|switch|this|throw|true|try|typeof|var|void|while|with|yield"
+)
 
 _EXAMPLES: Mapping[type[BaseModel], tuple[str, ...]] = {TaskFile: ("start", "goal"), Server: ("command", "ready")}
 
@@ -274,10 +311,18 @@ def read(folder: Path) -> WebTask:
         return WebTask(folder, file, Application(folder, _host(folder), file.server))
     if file.server is not None:
         return WebTask(folder, file, _application(folder, file, file.server))
-    page = (folder / file.start).resolve()
-    if not page.is_relative_to(folder.resolve()) or not page.is_file():
-        raise ConfigurationError(f"{path}: start: there is no file {file.start!r} in that folder")
+    if not _is_inside(folder, file.start):
+        raise ConfigurationError(f"{path}: start: there is no file {file.start!r:.200} in that folder")
     return WebTask(folder, file)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether it is a file of the folder."""
+    try:
+        path = (folder / name).resolve()
+        return path.is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError):  # too long to be a name; a null byte
+        return False
 
 
 def _application(folder: Path, file: TaskFile, named: str) -> Application:
@@ -296,9 +341,9 @@ def _application(folder: Path, file: TaskFile, named: str) -> Application:
 
 def _read(path: Path, kind: type[_Model]) -> _Model:
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        values = plain_yaml.load(path.read_text())
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must hold a mapping of keys, such as {' and '.join(_EXAMPLES[kind])}")
     try:
@@ -317,18 +362,31 @@ def read_all(folder: Path) -> list[WebTask]:
     return found
 
 
+_NO_PLACES = ("tuple[", "function-", "bool", "~", "[key]")  # kinds of a value, in the place of an error
+_PARAMETER = "names of parameters are small letters, digits and underscores"
+_PYDANTICS = {  # its words for types, in YAML's
+    "string_type": "this should be text, in quotes where it looks like something else",
+    "tuple_type": "this should be a list",
+    "dict_type": "this should be a mapping",
+    "model_type": "this should be a mapping",
+    "model_attributes_type": "this should be a mapping",
+    "union_tag_invalid": "this can be of no such kind",
+    "too_short": "there should be something in this list",
+}
+
+
 def _sentence(error: ValidationError) -> str:
-    # of parameters there are two kinds, and a value of one is a complaint of the other too
-    kinds = ("tuple_type", "model_type", "model_attributes_type")
-    first = min(error.errors(), key=lambda each: each["type"] in kinds)
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "Range", "~")))
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(_NO_PLACES))
     if first["type"] == "extra_forbidden":
         models = (TaskFile, Range, Server, State, Goto)
         known = [field.alias or name for model in models for name, field in model.model_fields.items()]
         return f"there is no key {where!r}{nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
         return f"{where!r} is missing"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _PYDANTICS.get(first["type"], first["msg"]).removeprefix("Value error, ")
+    if first["loc"][:1] == ("parameters",) and first["type"] in ("string_pattern_mismatch", "union_tag_invalid"):
+        message = _PARAMETER if first["type"] == "string_pattern_mismatch" else "a list of values, or {from: 1, to: 6}"
     shown = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
     return f"{where}: {message[0].lower()}{message[1:]}{shown}" if where else message
 
