@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from math import erfc, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from browser_control.pipeline.start import fetch_promoted
 from browser_control.records import archive, promotion
 from browser_control.records.registry import Candidate, Promoted, Registry
 from browser_control.run_directory import RunDirectory, read_json, write_json, write_text
+from browser_control.training.statistics import mcnemar
 
 Make = Callable[..., str]
 BASE = 3  # of twenty episodes
@@ -415,3 +417,10 @@ def test_an_adapter_in_use_that_cannot_be_played_ends_the_command_with_a_sentenc
     monkeypatch.setattr(judging, "promote", lambda url, models: registry.promote(url, judge=fails))
     assert main(["promote", better, "--models", str(tmp_path / "models")]) == 1
     assert "error: the service at http://nowhere is gone" in capsys.readouterr().err
+
+
+def test_two_policies_are_compared_on_however_many_pages() -> None:
+    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)
+    assert mcnemar(3, 3) == 1.0
+    assert mcnemar(2000, 0) < 1e-300
+    assert mcnemar(1100, 1000) == pytest.approx(erfc(99 / sqrt(2 * 2100)), rel=0.01)  # normal, with Yates's correction

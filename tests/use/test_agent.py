@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,16 @@ def test_an_adapter_is_loaded_once_for_all_episodes_of_a_study(trained: Callable
     one, other = (AdapterArgs(adapter=url).make_agent() for _ in range(2))
     assert one is not other and one.policy is other.policy
     assert one.policy.settings.actions == ("click", "fill")  # BrowserGym has no call for the third
+
+
+def test_what_a_study_sends_to_its_processes_holds_no_model(trained: Callable[..., tuple[str, Policy]]) -> None:
+    url, _ = trained()
+    arguments = AdapterArgs(adapter=url)
+    agent = arguments.make_agent()
+    sent = pickle.dumps(arguments)
+    assert len(sent) < 1000 + len(url)
+    assert pickle.loads(sent) == arguments
+    assert pickle.loads(sent).make_agent().policy is agent.policy
 
 
 def test_an_adapter_that_is_another_one_by_now_is_loaded_anew(

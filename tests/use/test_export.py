@@ -13,7 +13,7 @@ from decisions import decide
 from hub_stand_in import Hub
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import save_tokenizer
+from tiny import make_configuration, save_tokenizer
 from transformers import AutoTokenizer
 
 from browser_control.cli import main
@@ -21,7 +21,7 @@ from browser_control.errors import ConfigurationError, UserError
 from browser_control.language import prompts
 from browser_control.policy import chat
 from browser_control.policy.policy import Policy
-from browser_control.use import chat_template, gguf
+from browser_control.use import chat_template, gguf, model_card
 
 Train = Callable[..., tuple[str, Policy]]
 PLAIN = Path(__file__).with_name("plain_transformers.py")
@@ -106,6 +106,16 @@ def test_the_exported_template_asks_as_training_did(tmp_path: Path, template: st
     )
     assert said == f"{around.before}the page{around.after}"
     assert (exported == template) is (template == CHATML)
+
+
+def test_the_card_says_whose_pages_they_were() -> None:
+    named = {
+        "training": {"web_tasks": ["click-test"]},
+        "evaluation": {"web_tasks": ["click-test", "shop.order-shirts"]},
+    }
+    assert model_card.sources(make_configuration(**named)) == ["MiniWoB++", "`shop`"]
+    package = {"training": {"web_tasks": ["browsergym.miniwob.click-button"]}}
+    assert model_card.sources(make_configuration(**package)) == ["`browsergym.miniwob`"]
 
 
 def test_the_card_says_what_the_archive_holds(trained: Train, tmp_path: Path) -> None:

@@ -173,6 +173,16 @@ def test_a_recorded_episode_frames_what_was_acted_on(
     assert out.stat().st_size < 200_000
 
 
+def test_what_is_drawn_has_its_colour_in_every_frame_and_so_has_the_page() -> None:
+    colourful = Image.merge("RGB", [Image.linear_gradient("L").rotate(angle) for angle in (0, 90, 180)])
+    plain = Image.new("RGB", colourful.size, "#3366cc")
+    for frame in (frames := [colourful, plain]):
+        frame.putpixel((3, 3), (207, 34, 46))  # picture.MARK
+    found = [each.quantize(palette=film.palette(frames), dither=Image.Dither.NONE).convert("RGB") for each in frames]
+    assert [each.getpixel((3, 3)) for each in found] == [(207, 34, 46)] * 2
+    assert found[1].getpixel((9, 9)) == (51, 102, 204)
+
+
 ORDER = """<!doctype html><title>Order</title><h1>Order</h1>
 <label>City <select id=city><option>Lima<option>Oslo</select></label>
 <a href="data:text/html,gone" target=_blank>Elsewhere</a>

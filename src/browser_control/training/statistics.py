@@ -26,4 +26,4 @@ def mcnemar(gained: int, lost: int) -> float:
     if trials == 0:
         return 1.0
     tail = sum(comb(trials, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2.0**trials)
+    return min(1.0, float(2 * tail / 2**trials))  # of whole numbers: a float holds no 2**1024

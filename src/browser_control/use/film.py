@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from browser_control.environment import picture
 from browser_control.errors import UserError
@@ -12,6 +12,7 @@ from browser_control.use.playing import Played
 _INK, _PAPER = "#1b1f24", "#f4f5f7"
 _SECONDS = 1.4  # a page; the last one stays twice as long
 _RATE = 10  # pictures a second of WebM
+_COLOURS = 96  # of a page, in a GIF
 _FONT = 13
 _CAPTION = 2 * (_FONT + 5) + 8
 _SMALL = 400  # pixels of width, up to which a page is shown twice as large
@@ -30,11 +31,25 @@ def write(played: Played, path: Path) -> None:
 
 
 def _write_gif(frames: Sequence[Image.Image], lasting: Sequence[float], path: Path) -> None:
-    small = [frame.quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    colours = palette(frames)
+    small = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in frames]
     milliseconds = [round(1000 * seconds) for seconds in lasting]
     small[0].save(
         path, format="GIF", save_all=True, append_images=small[1:], duration=milliseconds, loop=0, optimize=True
     )
+
+
+def palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """A palette for all frames: a page keeps its colours throughout, and what we draw has its own, however small."""
+    width, height = frames[0].size
+    all_frames = Image.new("RGB", (width, height * len(frames)))
+    for number, frame in enumerate(frames):
+        all_frames.paste(frame, (0, height * number))
+    found = all_frames.quantize(_COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    ours = [value for colour in (picture.MARK, _INK, _PAPER) for value in ImageColor.getrgb(colour)[:3]]
+    shared = Image.new("P", (1, 1))
+    shared.putpalette(ours + found[: 3 * _COLOURS])
+    return shared
 
 
 def _write_webm(frames: Sequence[Image.Image], lasting: Sequence[float], path: Path) -> None:

