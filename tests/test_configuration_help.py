@@ -93,7 +93,7 @@ def test_one_file_is_shown_by_what_it_sets() -> None:
         name: (default, value)
         for name, default, value in configuration_help.changed(configuration.load("smollm2_135m_local_lora"))
     }
-    assert found["training.updates"] == ("required", "3")
+    assert found["training.updates"] == ("required", "2")
     assert "training.clip" not in found
 
 
