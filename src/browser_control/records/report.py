@@ -245,7 +245,7 @@ class Report:
         kept: dict[str, list[Episode]] = {}
         room, picture_room = _EPISODE_BYTES, _PICTURE_BYTES
         known = [each for each in self.episodes.get(self.last, ()) if each.turns and each.turns[0].saw]
-        for each in sorted_by_turns(known):
+        for each in one_of_each_first(known):
             room -= sum(len(escape(turn.saw + turn.said + turn.error).encode()) + 200 for turn in each.turns)
             if room < 0:
                 break
@@ -424,7 +424,7 @@ def _clipped(text: str) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[-half:]}"
 
 
-def sorted_by_turns(known: Sequence[Episode]) -> list[Episode]:
+def one_of_each_first(known: Sequence[Episode]) -> list[Episode]:
     """Each web task's first failure and first success before another of either, failures first."""
     seen = Counter[tuple[str, bool | None]]()
     ranked = []
